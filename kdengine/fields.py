@@ -1,0 +1,59 @@
+"""How every setting of the project is declared: one place for title, bounds, default, its source and its tuning range.
+
+The Launch form, the command line, the YAML file, the MLflow parameters and the search space of a study are all drawn
+from these declarations, so that nobody writes a parameter's name twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+
+class Settings(BaseModel):
+    """Base of everything a person can set: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class NoSettings(Settings):
+    """For data sets, models and methods that have nothing of their own to set."""
+
+
+def setting(
+    default: Any,
+    *,
+    title: str,
+    description: str,
+    source: str = "",
+    tune: tuple[float, float] | None = None,
+    log: bool = False,
+    advanced: bool = False,
+    unit: str = "",
+    **bounds: Any,
+) -> Any:
+    """Declares one setting.
+
+    Args:
+        default: the value used when nothing is said; ``...`` makes the setting required.
+        title: what stands beside the control, a few words.
+        description: one sentence: what it does, and in which direction.
+        source: where the default comes from (paper, public recipe, or "our choice").
+        tune: (low, high) of the range worth searching; None means that a study does not offer it.
+        log: whether that range is searched on a logarithmic scale.
+        advanced: shown only after "More" on the Launch page.
+        unit: unit of the value, shown beside it.
+        bounds: ``ge``, ``gt``, ``le``, ``lt`` as in pydantic.
+    """
+    extra: dict[str, Any] = {"source": source, "advanced": advanced, "unit": unit}
+    if tune is not None:
+        extra["tune"] = {"low": tune[0], "high": tune[1], "log": log}
+    return Field(default, title=title, description=description, json_schema_extra=extra, **bounds)
+
+
+def about(field: FieldInfo) -> dict[str, Any]:
+    """What ``setting`` recorded beside pydantic's own attributes: source, advanced, unit, and tune where given."""
+    extra = field.json_schema_extra
+    return dict(extra) if isinstance(extra, dict) else {}

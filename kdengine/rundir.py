@@ -1,0 +1,201 @@
+"""The folder of one run: its immutable spec, its status, its events, its files. Knows neither torch nor databases.
+
+Layout::
+
+    runs/<id>/spec.yaml  command.txt  environment.json  status.json  events.jsonl  log.txt  heartbeat
+              checkpoints/  student.safetensors  last.safetensors  model_card.json  inspection/  mlflow.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from kdengine import files
+from kdengine.errors import BadInput, Problem
+from kdengine.states import State
+
+RUN_ID = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")
+
+
+def new_run_id(label: str) -> str:
+    """A fresh run id: time, a label (method or role), four random hex digits. Sorts by time."""
+    label = re.sub(r"[^A-Za-z0-9_.]+", "-", label)[:32]
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{label}-{secrets.token_hex(2)}"
+
+
+def boot_id() -> str:
+    """Identifies this boot of this machine, so that a process id of an earlier one is never mistaken."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return f"boot-{int(psutil.boot_time())}"
+
+
+def process_identity(pid: int | None = None) -> dict[str, Any]:
+    """(pid, create time, boot id) of a process, by default this one; create_time 0 when it is gone already."""
+    pid = os.getpid() if pid is None else pid
+    try:
+        created = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        created = 0.0
+    return {"pid": pid, "create_time": created, "boot_id": boot_id()}
+
+
+def is_alive(identity: dict[str, Any]) -> bool:
+    """Whether exactly the process of that identity still runs (a zombie does not)."""
+    pid = identity.get("pid")
+    if not pid or identity.get("boot_id") != boot_id():
+        return False
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - identity["create_time"]) < 0.05
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+class RunDirectory:
+    """One run's folder. Every write is atomic; readers may look at any time.
+
+    Args:
+        path: the folder; its name is the run id. Raises BadInput when the name is not a valid run id.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not RUN_ID.match(path.name):
+            raise BadInput(Problem("run", f"{path.name!r} is not a run id (letters, digits, '.', '_', '-', 64 at most)"))
+        self.path = path
+        self.id = path.name
+        self.spec_file = path / "spec.yaml"
+        self.status_file = path / "status.json"
+        self.events_file = path / "events.jsonl"
+        self.log_file = path / "log.txt"
+        self.heartbeat_file = path / "heartbeat"
+        self.checkpoints = path / "checkpoints"
+        self.last_checkpoint = self.checkpoints / "last.pt"
+        self.student_file = path / "student.safetensors"
+        self.last_student_file = path / "last.safetensors"
+        self.card_file = path / "model_card.json"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was ever created here."""
+        return self.spec_file.is_file()
+
+    def create(self, spec_yaml: str, command: str, environment: dict[str, Any] | None = None) -> None:
+        """Makes the folder with its immutable snapshot; raises BadInput when the run exists already."""
+        if self.exists:
+            raise BadInput(Problem("run", f"the run {self.id!r} exists already; choose another id or resume it"))
+        with files.disk_errors(self.path):
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        files.write_text(self.path / "command.txt", command + "\n")
+        if environment is not None:
+            self.write_environment(environment)
+        if not self.status_file.exists():
+            self.update_status(state=State.QUEUED, created=time.time(), attempt=0)
+        files.write_text(self.spec_file, spec_yaml)
+
+    def write_environment(self, environment: dict[str, Any]) -> None:
+        """Records versions, hardware and thread count of the attempt."""
+        files.write_json(self.path / "environment.json", environment)
+
+    def environment(self) -> dict[str, Any]:
+        """What ``write_environment`` recorded, {} before the first attempt."""
+        return files.read_json(self.path / "environment.json", {})
+
+    # status --------------------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """The last status written: state, phase, attempt, progress, metrics, reason...; {} when there is none."""
+        return files.read_json(self.status_file, {})
+
+    def update_status(self, **changes: Any) -> dict[str, Any]:
+        """Merges ``changes`` into the status, under a lock, and returns the whole of it."""
+        with files.lock(self.path / ".status.lock"):
+            status = self.status() | changes
+            files.write_json(self.status_file, status)
+        return status
+
+    def state(self) -> State | None:
+        """The state in the status file, None when the run has none yet."""
+        value = self.status().get("state")
+        return State(value) if value else None
+
+    def beat(self) -> None:
+        """Sign of life; called by a thread of the trainer."""
+        self.heartbeat_file.touch()
+
+    def last_beat(self) -> float | None:
+        """Time of the last sign of life, seconds since the epoch."""
+        try:
+            return self.heartbeat_file.stat().st_mtime
+        except FileNotFoundError:
+            return None
+
+    # events --------------------------------------------------------------------------------------------------------
+
+    def append_event(self, event: dict[str, Any]) -> None:
+        """Adds one line to events.jsonl in a single write, so that lines never mix."""
+        line = json.dumps({"time": round(time.time(), 3)} | event, allow_nan=False) + "\n"
+        with files.disk_errors(self.events_file), self.events_file.open("ab", buffering=0) as file:
+            file.write(line.encode())
+
+    def events(self, kind: str | None = None) -> Iterator[dict[str, Any]]:
+        """All complete events in the order written; a line cut short by a crash is passed over."""
+        try:
+            file = self.events_file.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    event = json.loads(line)
+                except json.JSONDecodeError:
+                    continue
+                if kind is None or event.get("kind") == kind:
+                    yield event
+
+    def latest(self, kind: str, key: str) -> list[dict[str, Any]]:
+        """Events of a kind, one for each value of ``key`` (the last word on it), sorted by that value."""
+        found = {event[key]: event for event in self.events(kind)}
+        return [found[value] for value in sorted(found)]
+
+    def mend_events(self) -> None:
+        """Ends a line that a crash cut short, so that the next attempt starts on a fresh one."""
+        try:
+            with self.events_file.open("rb+") as file:
+                file.seek(0, os.SEEK_END)
+                if file.tell() == 0:
+                    return
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+        except FileNotFoundError:
+            return
+
+    def log_tail(self, lines: int = 40) -> list[str]:
+        """The last lines of log.txt; carriage returns of progress bars end a line too."""
+        try:
+            with self.log_file.open("rb") as file:
+                file.seek(0, os.SEEK_END)
+                file.seek(max(0, file.tell() - 64 * 1024))
+                text = file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return []
+        return text.replace("\r", "\n").splitlines()[-lines:]
+
+    def size(self) -> int:
+        """Bytes of all files in the folder."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())

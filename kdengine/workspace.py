@@ -1,0 +1,61 @@
+"""Where everything that a person makes is kept: runs, the job queue, MLflow's database, data sets and caches."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kdengine.errors import BadInput, Problem
+from kdengine.rundir import RunDirectory
+
+
+class Workspace:
+    """The folder named by ``KD_HOME`` (default ``./kd-workspace``).
+
+    Args:
+        root: overrides ``KD_HOME``. Nothing is created until something is written.
+    """
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        self.root = Path(root or os.environ.get("KD_HOME") or "kd-workspace").expanduser().resolve()
+        self.runs = self.root / "runs"
+        self.datasets = self.root / "datasets"
+        self.cache = self.root / "cache"
+        self.jobs_db = self.root / "jobs.db"
+        self.mlflow_db = self.root / "mlflow.db"
+        self.mlflow_artifacts = self.root / "artifacts"
+        self.studies_db = self.root / "studies.db"
+
+    def run(self, run_id: str) -> RunDirectory:
+        """The folder of a run, existing or not."""
+        return RunDirectory(self.runs / run_id)
+
+    def existing_run(self, run_id: str, field: str = "run") -> RunDirectory:
+        """The folder of a run that must exist. A unique beginning of the id is enough. Raises BadInput otherwise."""
+        run = self.run(run_id)
+        if run.exists:
+            return run
+        near = [found for found in self.list_runs() if found.id.startswith(run_id) or found.id.endswith(run_id)]
+        if len(near) == 1:
+            return near[0]
+        hint = f"several begin or end so: {', '.join(r.id for r in near[:5])}" if near else "`kd jobs` lists all"
+        raise BadInput(Problem(field, f"there is no run {run_id!r} in {self.runs}; {hint}"))
+
+    def list_runs(self) -> list[RunDirectory]:
+        """All runs, oldest first."""
+        if not self.runs.is_dir():
+            return []
+        folders = sorted(path for path in self.runs.iterdir() if path.is_dir() and not path.name.startswith("."))
+        return [run for run in map(RunDirectory, folders) if run.exists]
+
+    def check_writable(self) -> None:
+        """Raises BadInput when the workspace cannot be written to."""
+        probe = self.root / ".probe"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise BadInput(
+                Problem("KD_HOME", f"the workspace {self.root} cannot be written to ({error.strerror}); set KD_HOME")
+            ) from error
