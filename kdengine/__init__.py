@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdengine.run import RunResult, run
+    from kdengine.runner import RunResult, run
     from kdengine.spec import ExperimentSpec
 
 __version__ = "0.1.0"
@@ -25,5 +25,5 @@ def __getattr__(name: str) -> Any:
     if name in ("run", "RunResult"):
         import importlib
 
-        return getattr(importlib.import_module("kdengine.run"), name)
+        return getattr(importlib.import_module("kdengine.runner"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
