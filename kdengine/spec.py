@@ -1,0 +1,511 @@
+"""The typed experiment: one frozen object that describes a run completely, and from which every face is drawn.
+
+The Launch form, the command line, the YAML file, the MLflow parameters, the preview of the command and the snapshot
+stored with the run all come from `ExperimentSpec`. A data set's, model's or method's own parameters are validated by
+asking the registry for their ``Params``; this module imports none of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from kdengine.errors import BadInput, Problem
+from kdengine.fields import Settings, setting
+from kdengine.recipes import RECIPES
+from kdengine.registry import DATASETS, METHODS, MODELS, Registry, UnknownName
+
+SPEC_VERSION = 1
+
+
+class Component(Settings):
+    """A named entry of a registry with its own parameters; written flat, ``{name: dkd, temperature: 4}``."""
+
+    registry: ClassVar[Registry[Any]]
+
+    name: str
+    params: SerializeAsAny[BaseModel]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _validate_own_parameters(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping) or isinstance(value.get("params"), BaseModel):
+            return value
+        value = {"name": cls.model_fields["name"].default, **value}
+        try:
+            entry = cls.registry.get(value["name"])
+        except (UnknownName, TypeError) as error:
+            raise _field_error(cls.__name__, "name", str(error), value.get("name")) from error
+        shared = {key: value[key] for key in value if key in cls.model_fields and key != "params"}
+        own = {key: value[key] for key in value if key not in cls.model_fields}
+        unknown = [key for key in own if key not in entry.Params.model_fields]
+        if unknown:
+            known = [*entry.Params.model_fields, *(key for key in cls.model_fields if key != "params")]
+            messages = {key: f"{cls.registry.kind} {value['name']!r} has no such setting; {_near(key, known)}" for key in unknown}
+            raise _field_errors(cls.__name__, messages, own)
+        return cls.complete(shared, entry) | {"params": entry.Params.model_validate(own)}
+
+    @classmethod
+    def complete(cls, shared: dict[str, Any], entry: Any) -> dict[str, Any]:
+        """Fills what depends on the entry chosen; here nothing."""
+        return shared
+
+    @model_serializer(mode="plain")
+    def _write_flat(self) -> dict[str, Any]:
+        shared = {key: getattr(self, key) for key in type(self).model_fields if key not in ("params", "name")}
+        return {"name": self.name, **shared, **self.params.model_dump()}
+
+
+class DataSpec(Component):
+    """Which pictures, at what size, split and augmented how."""
+
+    registry = DATASETS
+
+    name: str = setting("digits", title="Data set", description="Pictures to train and test on.")
+    image_size: int = setting(
+        ..., title="Image size", unit="px", ge=8, le=512, description="Side of the square that the pictures are resized to."
+    )
+    validation: float = setting(
+        0.1,
+        title="Validation share",
+        ge=0.02,
+        le=0.5,
+        advanced=True,
+        source="our choice",
+        description="Share of the training pictures held out, stratified; checkpoints and tuning look at it only.",
+    )
+    split_seed: int = setting(
+        0, title="Split seed", ge=0, advanced=True, description="Decides the validation split; seeds of a comparison do not."
+    )
+    per_class: int | None = setting(
+        None, title="Pictures per class", ge=1, advanced=True, description="Train on only so many pictures of each class."
+    )
+    fraction: float = setting(
+        1.0, title="Fraction", gt=0, le=1, advanced=True, description="Train on only this share of the training pictures."
+    )
+    augmentation: Literal["none", "crop", "crop_flip"] = setting(
+        ...,
+        title="Augmentation",
+        advanced=True,
+        description="Random shift by up to an eighth of the side, and mirroring where it keeps the meaning of a picture.",
+    )
+
+    @classmethod
+    def complete(cls, shared: dict[str, Any], entry: Any) -> dict[str, Any]:
+        """Image size and augmentation default to what suits the data set; written out in the spec."""
+        defaults = {
+            "image_size": entry.default_image_size,
+            "augmentation": "crop_flip" if entry.flip else "crop",
+        }
+        return defaults | {key: value for key, value in shared.items() if value is not None or key not in defaults}
+
+
+class ModelSpec(Component):
+    """A classifier of the catalog, or ``timm/<name>``, ``torchvision/<name>``, with its options."""
+
+    registry = MODELS
+
+    name: str = setting("mobilenetv3_small", title="Student", description="The network that is trained and deployed.")
+
+
+class MethodSpec(Component):
+    """How the student is taught, with the method's own parameters."""
+
+    registry = METHODS
+
+    name: str = setting("kd", title="Method", description="How the student is taught.")
+
+
+class RecipeSpec(Settings):
+    """How long and how fast is trained: a named recipe of the field, any of its numbers changed at will."""
+
+    name: str = setting("quick", title="Recipe", description="A named recipe fills the numbers below.")
+    epochs: int = setting(..., title="Epochs", ge=1, le=2000, description="Passes over the training pictures.")
+    batch_size: int = setting(..., title="Batch", ge=2, le=8192, description="Pictures in one step.")
+    optimizer: Literal["sgd", "adamw"] = setting(..., title="Optimiser", advanced=True, description="SGD or AdamW.")
+    lr: float = setting(
+        ..., title="Learning rate", gt=0, le=10, tune=(0.005, 0.2), log=True, description="Highest learning rate."
+    )
+    momentum: float = setting(..., title="Momentum", ge=0, lt=1, advanced=True, description="Momentum of SGD.")
+    nesterov: bool = setting(..., title="Nesterov", advanced=True, description="Nesterov's form of momentum.")
+    weight_decay: float = setting(
+        ..., title="Weight decay", ge=0, le=1, tune=(1e-5, 1e-2), log=True, advanced=True,
+        description="Pull of all weights towards zero.",
+    )  # fmt: skip
+    schedule: Literal["step", "cosine", "constant"] = setting(
+        ..., title="Schedule", advanced=True, description="How the learning rate falls."
+    )
+    milestones: tuple[int, ...] = setting(
+        ..., title="Milestones", advanced=True, description="Epochs after which a step schedule multiplies by gamma."
+    )
+    gamma: float = setting(..., title="Gamma", gt=0, lt=1, advanced=True, description="Factor at a milestone.")
+    warmup_epochs: float = setting(
+        ..., title="Warm-up", ge=0, unit="epochs", advanced=True, description="Epochs in which the rate rises linearly."
+    )
+    label_smoothing: float = setting(
+        ..., title="Label smoothing", ge=0, lt=1, tune=(0.0, 0.2), advanced=True,
+        description="Share of the target spread over all classes, in the cross-entropy with the labels.",
+    )  # fmt: skip
+    ema: float = setting(
+        ..., title="EMA decay", ge=0, lt=1, advanced=True,
+        description="Moving average of the weights that is evaluated and kept; 0 switches it off.",
+    )  # fmt: skip
+    clip_norm: float = setting(
+        ..., title="Gradient clip", ge=0, advanced=True, description="Largest gradient norm; 0 switches clipping off."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_named_recipe(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping):
+            return value
+        name = value.get("name", "quick")
+        if name not in RECIPES:
+            message = f"there is no recipe {name!r}; {_near(str(name), list(RECIPES))}"
+            raise _field_error("RecipeSpec", "name", message, name)
+        return RECIPES[name].settings | dict(value) | {"name": name}
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> Self:
+        if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
+            raise PydanticCustomError(
+                "schedule", "the warm-up ({w} epochs) must be shorter than the run ({e} epochs)",
+                {"w": self.warmup_epochs, "e": self.epochs},
+            )  # fmt: skip
+        if list(self.milestones) != sorted(set(self.milestones)) or any(epoch < 1 for epoch in self.milestones):
+            raise PydanticCustomError("schedule", "milestones must rise, from 1 on", {})
+        return self
+
+
+class RuntimeSpec(Settings):
+    """Where and how it computes; only ``precision`` is part of what decides the result."""
+
+    device: str = setting(
+        "auto", title="Device", advanced=True, description="auto, cpu, cuda or cuda:<n>; auto takes a GPU when there is one."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = setting(
+        "auto", title="Precision", advanced=True, description="auto: bf16 on GPUs that have it, fp32 elsewhere."
+    )
+    threads: int | None = setting(
+        None, title="CPU threads", ge=1, le=512, advanced=True, description="Threads of one run; empty: all cores."
+    )
+    channels_last: bool = setting(
+        True, title="Channels last", advanced=True, description="Memory layout; faster on CPU and GPU alike."
+    )
+    compile: bool = setting(
+        False, title="Compile", advanced=True, description="torch.compile: repaid in long runs only, a minute at the start."
+    )
+    deterministic: bool = setting(
+        False, title="Deterministic", advanced=True, description="Bit-exact resume on a GPU too, at some speed."
+    )
+    log_every: int = setting(10, title="Log every", unit="steps", ge=1, advanced=True, description="Steps between log points.")
+    keep_epochs: tuple[int, ...] = setting(
+        (), title="Keep epochs", advanced=True, description="Epochs whose weights are kept beside last and best."
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _check_device(cls, value: str) -> str:
+        kind, _, index = value.partition(":")
+        if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
+            raise PydanticCustomError("device", "found {value}, expected auto, cpu, cuda or cuda:<n>", {"value": repr(value)})
+        return value
+
+
+class TeacherSpec(Settings):
+    """The teacher: a finished run (``run: ID``), or a run of its own that is trained first (``spec: {...}``)."""
+
+    run: str | None = setting(None, title="Teacher run", description="Id of a finished run whose network teaches.")
+    spec: ExperimentSpec | None = setting(None, title="Teacher spec", description="The run that trains the teacher first.")
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if (self.run is None) == (self.spec is None):
+            raise PydanticCustomError("teacher", "give either run: ID or spec: {{...}}", {})
+        if self.spec is not None and self.spec.teacher is not None and self.spec.teacher.spec is not None:
+            raise PydanticCustomError("teacher", "a teacher to be trained may itself only be taught by a finished run", {})
+        return self
+
+    @model_serializer(mode="plain")
+    def _write_what_is_set(self) -> dict[str, Any]:
+        return {"run": self.run} if self.run is not None else {"spec": self.spec.model_dump() if self.spec else None}
+
+
+class ExperimentSpec(Settings):
+    """A run, described completely.
+
+    ``ExperimentSpec(data="digits", teacher="resnet8x4", student="mobilenetv3_small", method="dkd")``: a name stands for
+    ``{name: ...}``; a teacher's name for a run of its own on the same data under the same recipe; ``run:ID`` for a
+    finished run. Raises BadInput through `from_mapping`, pydantic's ValidationError when built directly.
+    """
+
+    title: str = setting("", title="Name", advanced=True, description="A name of your own for the run; not part of its identity.")
+    data: DataSpec
+    teacher: TeacherSpec | None = None
+    student: ModelSpec
+    method: MethodSpec
+    recipe: RecipeSpec
+    runtime: RuntimeSpec
+    seed: int = setting(
+        0, title="Seed", ge=0, lt=2**31, description="Decides initial weights, order and augmentation; the split has its own."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_short_forms(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        value = {"data": {}, "student": {}, "method": {}, "recipe": {}, "runtime": {}} | dict(value)
+        value["recipe"] = _recipe_for(value["recipe"], value["student"])
+        if isinstance(value.get("teacher"), str):
+            value["teacher"] = _teacher_from_text(value["teacher"], value)
+        return value
+
+    @model_validator(mode="after")
+    def _check_teacher(self) -> Self:
+        needs = METHODS.get(self.method.name).requires(self.method.params).teacher
+        if needs and self.teacher is None:
+            raise PydanticCustomError(
+                "teacher", "the method {method} needs a teacher: name a model, or run:ID of a finished run", {"method": self.method.name}
+            )
+        if self.teacher is not None and not needs:
+            raise PydanticCustomError(
+                "teacher", "the method {method} uses no teacher; leave it out or choose another method", {"method": self.method.name}
+            )
+        return self
+
+    # to and from text ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> ExperimentSpec:
+        """Validates a nested mapping; raises BadInput with every problem, each with its dotted field."""
+        try:
+            return cls.model_validate(mapping)
+        except ValidationError as error:
+            raise BadInput(list(_problems(error))) from error
+
+    @classmethod
+    def from_yaml(cls, text: str) -> ExperimentSpec:
+        """Reads what `to_yaml` wrote, or any YAML of the same shape; raises BadInput."""
+        try:
+            mapping = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise BadInput(f"this is not YAML: {error}") from error
+        if not isinstance(mapping, Mapping):
+            raise BadInput(f"expected a mapping with data, student, method..., found {type(mapping).__name__}")
+        return cls.from_mapping({key: value for key, value in mapping.items() if key != "version"})
+
+    def to_yaml(self) -> str:
+        """The whole spec, every default written out."""
+        return yaml.safe_dump({"version": SPEC_VERSION} | self.model_dump(mode="json"), sort_keys=False)
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its dotted path, e.g. ``method.temperature``: 4.0."""
+        return dict(_flatten(self.model_dump(mode="json")))
+
+    def fingerprint(self) -> str:
+        """16 hex digits over everything that decides the result; title and where it runs are left out."""
+        content = self.model_dump(mode="json")
+        _drop_what_does_not_decide(content)
+        text = json.dumps({"version": SPEC_VERSION} | content, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def command(self) -> str:
+        """A shell command that makes an equal spec: names as options, every other change as ``--set``."""
+        words = ["kd", "train", "--dataset", self.data.name]
+        short: dict[str, Any] = {"data": self.data.name, "student": self.student.name, "method": self.method.name}
+        if self.teacher is not None:
+            teacher = f"run:{self.teacher.run}" if self.teacher.run else self.teacher.spec.student.name  # type: ignore[union-attr]
+            words += ["--teacher", teacher]
+            short["teacher"] = teacher
+        words += ["--student", self.student.name, "--method", self.method.name]
+        if self.recipe.name != "quick":
+            words += ["--recipe", self.recipe.name]
+        short["recipe"] = self.recipe.name
+        words += _differences(self, short)
+        return shlex.join(words)
+
+    def label(self) -> str:
+        """One line for tables: method, student, and teacher if any."""
+        if self.teacher is None:
+            return f"{self.method.name} · {self.student.name}"
+        return f"{self.method.name} · {self.teacher_label()} → {self.student.name}"
+
+    def teacher_label(self) -> str:
+        """The teacher's run id or model name; "" without a teacher."""
+        if self.teacher is None:
+            return ""
+        return self.teacher.run or self.teacher.spec.student.name  # type: ignore[union-attr]
+
+
+def resolve_teacher(spec: ExperimentSpec, run_id: str) -> ExperimentSpec:
+    """The same experiment with a finished run as its teacher, for validation and display; never written as a snapshot."""
+    return spec.model_copy(update={"teacher": TeacherSpec(run=run_id)})
+
+
+def nested(assignments: Iterable[str]) -> dict[str, Any]:
+    """Turns ``["method.temperature=2", ...]`` into a nested mapping; values are read as YAML. Raises BadInput."""
+    tree: dict[str, Any] = {}
+    problems = []
+    for text in assignments:
+        path, equals, value = text.partition("=")
+        if not equals or not all(path.split(".")):
+            problems.append(Problem("--set", f"found {text!r}, expected path=value, e.g. method.temperature=2"))
+            continue
+        node = tree
+        *parents, leaf = path.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        try:
+            node[leaf] = _read_value(value)
+        except yaml.YAMLError:
+            problems.append(Problem(path, f"cannot read the value {value!r}"))
+    if problems:
+        raise BadInput(problems)
+    return tree
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes`` laid over it, level by level; a name in ``base`` counts as ``{name: ...}``."""
+    merged = dict(base)
+    for key, value in changes.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, str) and key != "teacher":
+            below = {"name": below}
+        merged[key] = merge(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+    return merged
+
+
+def _read_value(text: str) -> Any:
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        # YAML 1.1 reads 1e-3 as a word.
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _recipe_for(recipe: Any, student: Any) -> Any:
+    if isinstance(recipe, str):
+        recipe = {"name": recipe}
+    if not isinstance(recipe, Mapping) or recipe.get("name", "quick") not in RECIPES:
+        return recipe
+    name = student if isinstance(student, str) else student.get("name", "") if isinstance(student, Mapping) else ""
+    return RECIPES[recipe.get("name", "quick")].for_student(str(name)) | dict(recipe)
+
+
+def _teacher_from_text(text: str, experiment: Mapping[str, Any]) -> Any:
+    if text in ("", "none"):
+        return None
+    if text.startswith("run:"):
+        return {"run": text.removeprefix("run:")}
+    recipe = experiment["recipe"]
+    teacher = {
+        "data": experiment["data"],
+        "student": {"name": text},
+        "method": {"name": "none"},
+        # The same numbers, but for those that a recipe sets by the kind of network.
+        "recipe": {key: value for key, value in recipe.items() if key != "lr"} if isinstance(recipe, Mapping) else recipe,
+        "runtime": experiment["runtime"],
+        "seed": 0,
+    }
+    return {"spec": teacher}
+
+
+def _differences(spec: ExperimentSpec, short: dict[str, Any]) -> list[str]:
+    wanted = spec.flat()
+    words: list[str] = []
+    changes: list[str] = []
+    for _ in range(3):  # a change can move a default that is derived from it (the teacher's data follow the student's)
+        current = ExperimentSpec.from_mapping(merge(_spell_out(short), nested(changes))).flat()
+        late = [path for path in wanted if current.get(path) != wanted[path] and path not in {c.split("=")[0] for c in changes}]
+        first = [path for path in late if not path.startswith("teacher.")] or late
+        if not first:
+            break
+        changes += [f"{path}={_write_value(wanted[path])}" for path in first]
+    for change in changes:
+        words += ["--set", change]
+    return words
+
+
+def _spell_out(short: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(short)
+
+
+def _write_value(value: Any) -> str:
+    return json.dumps(value) if not isinstance(value, str) or value == "" else value
+
+
+def _drop_what_does_not_decide(content: dict[str, Any]) -> None:
+    content.pop("title", None)
+    content["runtime"] = {"precision": content["runtime"]["precision"]}
+    inner = (content.get("teacher") or {}).get("spec")
+    if inner:
+        _drop_what_does_not_decide(inner)
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def _near(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are: {', '.join(known) or 'none'}"
+
+
+def _field_error(model: str, field: str, message: str, found: Any) -> ValidationError:
+    return _field_errors(model, {field: message}, {field: found})
+
+
+def _field_errors(model: str, messages: Mapping[str, str], found: Mapping[str, Any]) -> ValidationError:
+    errors = [
+        InitErrorDetails(type=PydanticCustomError("spec", "{text}", {"text": text}), loc=(field,), input=found.get(field))
+        for field, text in messages.items()
+    ]
+    return ValidationError.from_exception_data(model, errors)
+
+
+def _problems(error: ValidationError) -> Iterator[Problem]:
+    for item in error.errors():
+        field = ".".join(str(part) for part in item["loc"] if part != "params")
+        if item["type"] == "extra_forbidden":
+            yield Problem(field, f"there is no such setting; {_near(str(item['loc'][-1]), _known_at(item['loc']))}")
+        elif item["type"] in ("spec", "schedule", "device", "teacher"):
+            yield Problem(field or item["type"], item["msg"])
+        else:
+            yield Problem(field, f"{item['msg'][0].lower()}{item['msg'][1:]}; found {item['input']!r}")
+
+
+def _known_at(location: tuple[int | str, ...]) -> list[str]:
+    model: Any = ExperimentSpec
+    for part in location[:-1]:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        model = next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), ExperimentSpec)
+    return list(model.model_fields)
