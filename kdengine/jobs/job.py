@@ -1,0 +1,145 @@
+"""One row of the queue: what a job is, and what a person reads about it in the table."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import yaml
+
+from kdengine.rundir import RunDirectory
+from kdengine.states import State
+
+ACTIVE = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
+UNENDED = ACTIVE | {State.QUEUED}
+ENDED = frozenset(state for state in State if state.ended)
+STALLED_AFTER_S = 60.0
+
+# Controllers only wait for other jobs: were they to take a slot, one slot would be a deadlock.
+CONTROLLER_KINDS = frozenset({"study", "comparison"})
+
+
+@dataclass(frozen=True)
+class JobLabels:
+    """Words for the table, passed beside the spec so that this room need not understand it."""
+
+    name: str
+    kind: str = "train"
+    dataset: str = ""
+    method: str = ""
+    student: str = ""
+    teacher: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row as it was when read. Times are seconds since the epoch; a job's id is its run's id.
+
+    ``request`` is what somebody asked of a running job ("stop", "kill" or None); ``stopping_since`` starts the
+    countdown of the grace period. ``reason``, ``message`` and ``advice`` tell how it ended, or why a queued one waits.
+    ``attempt`` counts starts, ``retries`` those that nobody asked for. ``slot`` is where it runs ("gpu:0", "cpu:0"),
+    ``device`` its ``CUDA_VISIBLE_DEVICES``. ``start_token`` is None for a run started from a shell, ``token`` is the
+    form's, ``told`` whether its end was announced.
+    """
+
+    id: str
+    name: str
+    state: State
+    kind: str
+    dataset: str
+    method: str
+    student: str
+    teacher: str
+    owner: str
+    fingerprint: str
+    position: float
+    after: str | None
+    slot: str | None
+    device: str | None
+    pid: int | None
+    create_time: float | None
+    boot_id: str | None
+    start_token: str | None
+    submitted: float
+    started: float | None
+    ended: float | None
+    exit_code: int | None
+    reason: str | None
+    message: str | None
+    advice: str | None
+    request: str | None
+    stopping_since: float | None
+    attempt: int
+    retries: int
+    told: bool
+    token: str | None
+    note: str
+    tags: tuple[str, ...]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """(pid, create time, boot id) of the process, as ``rundir.is_alive`` takes it; pid None when unknown."""
+        return {"pid": self.pid, "create_time": self.create_time, "boot_id": self.boot_id}
+
+    @property
+    def is_controller(self) -> bool:
+        """Whether the job only steers other jobs and takes no slot."""
+        return self.kind in CONTROLLER_KINDS
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Job:
+        """Reads a database row."""
+        values = {field.name: row[field.name] for field in fields(cls)}
+        values |= {"state": State(row["state"]), "told": bool(row["told"]), "tags": tuple(json.loads(row["tags"]))}
+        return cls(**values)
+
+
+def stalled(
+    status: RunDirectory | Mapping[str, Any], now: float | None = None, limit_s: float = STALLED_AFTER_S
+) -> bool:
+    """Whether a run says it is running but has made no step for ``limit_s`` seconds; says nothing about its process.
+
+    Before the first step (download, compilation) there is no ``progress_at``, and a run is not called stalled.
+    """
+    status = status.status() if isinstance(status, RunDirectory) else status
+    progress_at = status.get("progress_at")
+    if status.get("state") != State.RUNNING or progress_at is None:
+        return False
+    return (time.time() if now is None else now) - progress_at > limit_s
+
+
+def labels_of_spec(spec_yaml: str, run_id: str) -> JobLabels:
+    """Labels read from a spec as plain YAML; whatever is not there stays empty. Never raises."""
+    try:
+        spec = yaml.safe_load(spec_yaml)
+    except yaml.YAMLError:
+        spec = None
+    spec = spec if isinstance(spec, dict) else {}
+    return JobLabels(
+        name=_text(spec.get("name")) or run_id,
+        dataset=_named(spec.get("data")),
+        method=_named(spec.get("method")),
+        student=_named(spec.get("student")),
+        teacher=_teacher(spec.get("teacher")),
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _named(part: Any) -> str:
+    return _text(part.get("name")) if isinstance(part, dict) else _text(part)
+
+
+def _teacher(part: Any) -> str:
+    """`{run: ID}`, `{import: NAME}`, `{spec: {...}}` (its student becomes the teacher), or a plain name."""
+    if not isinstance(part, dict):
+        return _text(part)
+    if isinstance(part.get("spec"), dict):
+        return _named(part["spec"].get("student"))
+    return _text(part.get("run")) or _text(part.get("import")) or _text(part.get("name"))
