@@ -1,1 +1,35 @@
 """Jobs: a queue in SQLite, a supervisor process, executors. Knows run folders; knows neither torch nor a page."""
+
+from __future__ import annotations
+
+from kdengine.jobs.control import ensure_supervisor, stop_supervisor, supervisor_alive, supervisor_identity
+from kdengine.jobs.executor import RUNNING_LOCK, Executor, LocalExecutor, StartOrder, child_environment
+from kdengine.jobs.failures import Failure, classify_exception, classify_exit
+from kdengine.jobs.job import Job, JobLabels, stalled
+from kdengine.jobs.placement import Gpu, Placement, Slot
+from kdengine.jobs.store import JobStore
+from kdengine.jobs.supervisor import Supervisor, default_command
+
+__all__ = [
+    "RUNNING_LOCK",
+    "Executor",
+    "Failure",
+    "Gpu",
+    "Job",
+    "JobLabels",
+    "JobStore",
+    "LocalExecutor",
+    "Placement",
+    "Slot",
+    "StartOrder",
+    "Supervisor",
+    "child_environment",
+    "classify_exception",
+    "classify_exit",
+    "default_command",
+    "ensure_supervisor",
+    "stalled",
+    "stop_supervisor",
+    "supervisor_alive",
+    "supervisor_identity",
+]

@@ -1,0 +1,108 @@
+"""Starting, finding and ending the supervisor of a workspace from a page or a shell."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from kdengine import files
+from kdengine.errors import KdError
+from kdengine.jobs.executor import child_environment
+from kdengine.jobs.supervisor import identity_file
+from kdengine.rundir import is_alive
+from kdengine.workspace import Workspace
+
+START_WAIT_S = 30.0
+LOOK_EVERY_S = 0.05
+
+
+def supervisor_identity(workspace: Workspace) -> dict[str, Any] | None:
+    """Identity and ``heartbeat`` (seconds since the epoch) of the living supervisor, None when there is none."""
+    identity = files.read_json(identity_file(workspace))
+    return identity if identity and is_alive(identity) else None
+
+
+def supervisor_alive(workspace: Workspace) -> bool:
+    """Whether a supervisor works for this workspace."""
+    return supervisor_identity(workspace) is not None
+
+
+def ensure_supervisor(workspace: Workspace, argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Starts a supervisor unless one is alive, and returns its identity once it works.
+
+    It gets a session of its own and outlives the caller; its output goes to ``supervisor.log``. Two callers at once
+    start one.
+
+    Args:
+        argv: how to start it; default ``python -m kdengine supervise``.
+
+    Raises:
+        KdError: it did not come up within 30 s; the message holds the last lines of its log.
+    """
+    workspace.check_writable()
+    with files.lock(workspace.root / ".supervisor-start.lock"):
+        deadline = time.monotonic() + START_WAIT_S
+        child: subprocess.Popen[bytes] | None = None
+        while time.monotonic() < deadline:
+            identity = supervisor_identity(workspace)
+            if identity:
+                return identity
+            if child is None:
+                child = _spawn(workspace, argv or [sys.executable, "-m", "kdengine", "supervise"])
+            elif child.poll() == 0:
+                child = None  # an older one was just leaving and still held the lock: once more
+            elif child.poll() is not None:
+                break
+            time.sleep(LOOK_EVERY_S)
+    log_file = workspace.root / "supervisor.log"
+    tail = "\n".join(log_file.read_text(errors="replace").splitlines()[-10:])
+    raise KdError(f"the supervisor did not start; the end of {log_file}:\n{tail}")
+
+
+def stop_supervisor(workspace: Workspace, timeout_s: float = 10.0) -> bool:
+    """Ends the supervisor; running jobs go on and are found again by the next one. False when there was none."""
+    identity = supervisor_identity(workspace)
+    if identity is None:
+        return False
+    for number, wait_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, timeout_s)):
+        _send(identity, number)
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline:
+            if not is_alive(identity):
+                return True
+            time.sleep(LOOK_EVERY_S)
+    raise KdError(f"the supervisor (process {identity['pid']}) cannot be ended; look at it with `ps {identity['pid']}`")
+
+
+def _spawn(workspace: Workspace, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    log_file = workspace.root / "supervisor.log"
+    with files.disk_errors(log_file), log_file.open("ab") as output:
+        child = subprocess.Popen(
+            list(argv),
+            shell=False,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            close_fds=True,
+            cwd=workspace.root,
+            env=child_environment() | {"KD_HOME": str(workspace.root)},
+        )
+    # Somebody must take its exit code, or a dead supervisor stays a zombie for as long as the page lives.
+    threading.Thread(target=child.wait, daemon=True, name="supervisor-reaper").start()
+    return child
+
+
+def _send(identity: dict[str, Any], number: signal.Signals) -> None:
+    if not is_alive(identity):
+        return
+    try:
+        os.kill(identity["pid"], number)
+    except ProcessLookupError:
+        return
