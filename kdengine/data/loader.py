@@ -1,0 +1,215 @@
+"""Batches for training and evaluation: pictures gathered, augmented and normalised on the device, all at once.
+
+Nothing here keeps a state between epochs. What happens to a picture is a function of (seed, epoch, sample number, view
+number), drawn on the CPU for all samples of the part at once; so it does not depend on batch size, order, device or on
+where an epoch was resumed, and a teacher's answers to a view can be replayed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdengine.data.augmentation import Augmentation
+from kdengine.data.bundle import Part, Rgb
+from kdengine.data.orders import epoch_order, overlapping_steps
+from kdengine.errors import BadInput, Problem
+
+__all__ = ["Augmentation", "Batch", "BatchLoader"]
+
+RESIDENT_BYTES = 2 << 30
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One batch on the device.
+
+    Args:
+        views: one tensor per view, float32 (B, 3, H, W), normalised.
+        target: int64 (B,), class of each.
+        index: int64 (B,), number of each sample within the part, 0..N-1.
+    """
+
+    views: tuple[Tensor, ...]
+    target: Tensor
+    index: Tensor
+
+    @property
+    def image(self) -> Tensor:
+        """The first view, float32 (B, 3, H, W)."""
+        return self.views[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Draws:
+    """The random numbers of one view of one epoch: top and left of the crop and whether to mirror, each (N,)."""
+
+    top: Tensor
+    left: Tensor
+    mirrored: Tensor
+
+
+class BatchLoader:
+    """Gives the batches of an epoch.
+
+    Args:
+        part: the pictures, uint8 RGB (N, H, W, 3).
+        batch_size: B, at least 1.
+        mean, std: per channel, of values scaled to 0..1.
+        device: where the batches are made and stay.
+        seed: decides order and augmentation, together with the epoch.
+        augmentation: None = pictures as they are.
+        shuffle: a fresh permutation each epoch; False = order of the part.
+        drop_last: leave out the last batch when it is smaller than B.
+        views: how many independently augmented views of each picture.
+        channels_last: memory format of the views.
+        sampler: "uniform"; "class-balanced" (classes in equal numbers); "same-class-pairs" (second half of a batch: for
+            each place another picture of the same class); "overlapping" (first half of a batch = second half of the one
+            before; an epoch then has about twice as many steps). All but "uniform" need ``shuffle`` and ``drop_last``.
+        resident_bytes: the part is kept on the device when it needs no more than this; else it is read from the store
+            batch by batch.
+
+    Raises BadInput for a batch larger than the part with ``drop_last``, an unknown sampler, or values out of range.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        *,
+        batch_size: int,
+        mean: Rgb,
+        std: Rgb,
+        device: torch.device | str,
+        seed: int,
+        augmentation: Augmentation | None,
+        shuffle: bool,
+        drop_last: bool,
+        views: int = 1,
+        channels_last: bool = True,
+        sampler: str = "uniform",
+        resident_bytes: int = RESIDENT_BYTES,
+    ) -> None:
+        self.part = part
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augmentation = augmentation
+        self.views = views
+        self.device = torch.device(device)
+        self._shuffle = shuffle
+        self._channels_last = channels_last
+        self._size = part.images.shape[1]
+        self._padding = augmentation.crop_padding if augmentation else 0
+        labels = torch.from_numpy(part.labels.copy())
+        _check(len(part), batch_size, views, shuffle, drop_last, sampler)
+        self.steps_per_epoch = _steps(len(part), batch_size, drop_last, sampler)
+        self._order = epoch_order(sampler, labels, batch_size, self.steps_per_epoch, shuffle)
+        self._order(_generator(seed, 0, "order"))  # what a sampler cannot do with this part is said now, not mid-run
+        self._labels = labels.to(self.device)
+        scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
+        shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
+        self._scale = scale.float().view(1, 3, 1, 1).to(self.device)
+        self._shift = shift.float().view(1, 3, 1, 1).to(self.device)
+        side = self._size + 2 * self._padding
+        self.resident = len(part) * side * side * 4 <= resident_bytes
+        self._store: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch (0, 1, ...) from ``start_step`` on; equal to those of an epoch that ran through."""
+        order = self._order(_generator(self.seed, epoch, "order"))
+        draws = [self._draws(epoch, view) for view in range(self.views)]
+        ids_on_device = order.to(self.device)
+        for step in range(start_step, self.steps_per_epoch):
+            place = slice(step * self.batch_size, (step + 1) * self.batch_size)
+            ids = ids_on_device[place]
+            store, rows = self._pictures(order[place], ids)
+            views = tuple(self._view(store, rows, ids, draw) for draw in draws)
+            yield Batch(views, self._labels[ids], ids)
+
+    def _draws(self, epoch: int, view: int) -> _Draws | None:
+        if self.augmentation is None:
+            return None
+        generator = _generator(self.seed, epoch, f"view {view}")
+        count = len(self.part)
+        # Everything is drawn whether it is used or not, so that switching one change off leaves the others as they are.
+        shift = torch.rand(2, count, generator=generator)
+        mirrored = torch.rand(count, generator=generator) < 0.5
+        top, left = (shift * (2 * self._padding + 1)).long().clamp_(max=2 * self._padding).to(self.device)
+        if not self.augmentation.flip:
+            mirrored = torch.zeros(count, dtype=torch.bool)
+        return _Draws(top, left, mirrored.to(self.device))
+
+    def _pictures(self, ids: Tensor, ids_on_device: Tensor) -> tuple[Tensor, Tensor]:
+        """Packed pictures (M, P, P) on the device, and the row among them of each sample of the batch."""
+        if self.resident:
+            if self._store is None:
+                self._store = self._packed(np.arange(len(self.part)))
+            return self._store, ids_on_device
+        return self._packed(ids.numpy()), torch.arange(len(ids), device=self.device)
+
+    def _packed(self, ids: np.ndarray) -> Tensor:
+        """Pictures padded with black to side P, each pixel's R, G, B, 0 packed in one int32: (n, P, P).
+
+        One number a pixel makes the gather of a crop a plain look-up, twice as fast as one over three channels.
+        """
+        pad, size = self._padding, self._size
+        side = size + 2 * pad
+        packed = np.zeros((len(ids), side, side, 4), np.uint8)
+        for start in range(0, len(ids), 4096):
+            chunk = ids[start : start + 4096]
+            packed[start : start + len(chunk), pad : pad + size, pad : pad + size, :3] = self.part.pictures(chunk)
+        tensor = torch.from_numpy(packed.view(np.int32)[..., 0])
+        if self.device.type == "cuda" and not self.resident:
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
+    def _view(self, store: Tensor, rows: Tensor, ids: Tensor, draws: _Draws | None) -> Tensor:
+        """Gathers, crops, mirrors and normalises: float32 (B, 3, H, W)."""
+        size, side = self._size, store.shape[1]
+        if draws is None:
+            pixels = store.index_select(0, rows)
+        else:
+            along = torch.arange(size, device=self.device)
+            across = torch.where(draws.mirrored[ids][:, None], along.flip(0), along)
+            y = draws.top[ids][:, None] + along
+            x = draws.left[ids][:, None] + across
+            place = ((rows[:, None] * side + y)[:, :, None]) * side + x[:, None, :]
+            pixels = store.view(-1).index_select(0, place.view(-1)).view(-1, size, size)
+        colours = pixels.view(torch.uint8).view(-1, size, size, 4)[..., :3]
+        image = torch.addcmul(self._shift, colours.permute(0, 3, 1, 2).float(), self._scale)
+        return image.contiguous(memory_format=torch.channels_last if self._channels_last else torch.contiguous_format)
+
+
+def _generator(seed: int, epoch: int, purpose: str) -> torch.Generator:
+    """A CPU generator of its own for each (seed, epoch, purpose); hashed, so that neighbouring seeds share nothing."""
+    word = hashlib.sha256(f"{seed}/{epoch}/{purpose}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(word[:8], "little") >> 1)
+
+
+def _steps(count: int, batch_size: int, drop_last: bool, sampler: str) -> int:
+    if sampler == "overlapping":
+        return overlapping_steps(count, batch_size)
+    return count // batch_size if drop_last else -(-count // batch_size)
+
+
+def _check(count: int, batch_size: int, views: int, shuffle: bool, drop_last: bool, sampler: str) -> None:
+    problems = []
+    if batch_size < 1:
+        problems.append(Problem("batch_size", f"{batch_size}; give at least 1"))
+    elif drop_last and batch_size > count:
+        problems.append(Problem("batch_size", f"{batch_size} is larger than the {count} pictures to train on"))
+    if views < 1:
+        problems.append(Problem("views", f"{views}; give at least 1"))
+    if sampler != "uniform" and not (shuffle and drop_last):
+        problems.append(Problem("sampler", f"{sampler!r} needs shuffle and drop_last"))
+    if sampler == "class-balanced" and batch_size < 2:
+        problems.append(Problem("batch_size", f"{batch_size}; class-balanced batches need at least 2"))
+    if problems:
+        raise BadInput(problems)

@@ -1,0 +1,183 @@
+"""From a data set's name to its parts: opens the store, then splits by rows, copying no picture."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from pydantic import ValidationError
+
+from kdengine.data import splits
+from kdengine.data.bundle import DatasetBundle, Part, Rgb
+from kdengine.data.definition import DatasetDefinition
+from kdengine.data.store import Store, open_store, store_key
+from kdengine.errors import BadInput, DataError, Problem
+from kdengine.fields import Settings
+from kdengine.registry import DATASETS, UnknownName
+
+MIN_SIZE, MAX_SIZE = 8, 512
+_META_SEED_OFFSET, _SUBSET_SEED_OFFSET = 1, 2
+
+
+def load_dataset(
+    name: str,
+    root: Path | str,
+    image_size: int,
+    validation: float = 0.1,
+    split_seed: int = 0,
+    per_class: int | None = None,
+    *,
+    fraction: float | None = None,
+    meta: float = 0.0,
+    cache: Path | str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> DatasetBundle:
+    """Loads a data set of the catalog; the first call downloads and decodes it, later ones map the store.
+
+    Args:
+        name: as in ``kd list datasets``.
+        root: folder for downloads.
+        image_size: height and width in pixels, 8..512.
+        validation: share of the training pictures, 0 up to below 1, carved stratified and seeded by ``split_seed``.
+        split_seed: >= 0; equal arguments give identical parts.
+        per_class: keep so many training pictures of each class, after validation was carved; a smaller number gives a
+            subset of a larger one. Validation and test stay whole.
+        fraction: the same as a share, above 0 up to 1; not together with ``per_class``.
+        meta: share of the training pictures that remain, carved into ``bundle.meta``; 0 = none.
+        cache: folder for the stores; default ``cache`` beside ``root``.
+        options: the data set's own settings (its ``Params``).
+
+    Raises:
+        BadInput: unknown name or settings, values out of range, too few pictures for the split; all problems at once.
+        DataError: the data cannot be had or read.
+        DiskFull: no room for the download or the store.
+    """
+    definition, params = _checked(name, image_size, validation, split_seed, per_class, fraction, meta, options)
+    root = Path(root).expanduser()
+    cache = Path(cache).expanduser() if cache is not None else root.parent / "cache"
+    key = store_key(name, definition.identity(params, root), image_size)
+    store = open_store(cache, key, name, image_size, lambda: definition.open(params, root))
+    classes = tuple(store.meta["classes"])
+    _check_counts(store, classes, validation, per_class, meta)
+
+    train, held_out = _divide(store, store.rows(train=True), len(classes), validation, split_seed)
+    train = _subset(store, train, len(classes), per_class, fraction, split_seed)
+    train, for_meta = _divide(store, train, len(classes), meta, split_seed + (_META_SEED_OFFSET << 32))
+    mean, std = definition.normalisation or (store.meta["mean"], store.meta["std"])
+    described = [store.meta["content"], image_size, float(validation), split_seed, per_class, fraction, float(meta)]
+    return DatasetBundle(
+        name=name,
+        classes=classes,
+        mean=cast(Rgb, tuple(mean)),
+        std=cast(Rgb, tuple(std)),
+        image_size=image_size,
+        train=_part(store, train),
+        validation=_part(store, held_out),
+        test=_part(store, store.rows(train=False)),
+        digest=hashlib.sha256(json.dumps(described).encode()).hexdigest(),
+        meta=_part(store, for_meta) if meta else None,
+    )
+
+
+def _checked(
+    name: str,
+    image_size: int,
+    validation: float,
+    split_seed: int,
+    per_class: int | None,
+    fraction: float | None,
+    meta: float,
+    options: Mapping[str, Any] | None,
+) -> tuple[DatasetDefinition, Settings]:
+    problems = []
+    if not MIN_SIZE <= image_size <= MAX_SIZE:
+        problems.append(Problem("data.image_size", f"{image_size} px; give {MIN_SIZE} to {MAX_SIZE}"))
+    if not 0 <= validation < 1:
+        problems.append(Problem("data.validation", f"{validation} is no share; give 0 up to below 1"))
+    if not 0 <= meta < 1:
+        problems.append(Problem("data.meta", f"{meta} is no share; give 0 up to below 1"))
+    if not 0 <= split_seed < 1 << 32:
+        problems.append(Problem("data.split_seed", f"{split_seed}; give 0 up to 2^32 - 1"))
+    if per_class is not None and per_class < 1:
+        problems.append(Problem("data.per_class", f"{per_class}; give at least 1 picture a class"))
+    if fraction is not None and not 0 < fraction <= 1:
+        problems.append(Problem("data.fraction", f"{fraction} is no share; give above 0 up to 1"))
+    if per_class is not None and fraction is not None:
+        problems.append(Problem("data.per_class", "give per_class or fraction, not both"))
+    try:
+        definition: DatasetDefinition = DATASETS.get(name)
+        params = definition.Params.model_validate(dict(options or {}))
+    except UnknownName as error:
+        problems.append(Problem("data.name", str(error)))
+    except ValidationError as error:
+        for detail in error.errors():
+            place = ".".join(["data", "options", *map(str, detail["loc"])])
+            problems.append(Problem(place, f"{detail['msg']} (data set {name!r})"))
+    if problems:
+        raise BadInput(problems)
+    return definition, params
+
+
+def _check_counts(
+    store: Store, classes: tuple[str, ...], validation: float, per_class: int | None, meta: float
+) -> None:
+    """Refuses splits that would leave a class without pictures, naming the classes."""
+    train = np.bincount(store.labels[store.rows(train=True)], minlength=len(classes))
+    test = np.bincount(store.labels[store.rows(train=False)], minlength=len(classes))
+    gone = [name for name, a, b in zip(classes, train, test, strict=True) if a == 0 or b == 0]
+    if gone:
+        raise DataError(f"no readable picture is left, in train or in test, of {len(gone)} class(es): {_some(gone)}")
+    problems = []
+    needed = 1 + (validation > 0) + (meta > 0)
+    small = [f"{name} ({n})" for name, n in zip(classes, train, strict=True) if n < needed]
+    if small:
+        shares = "validation and meta" if meta else "validation"
+        problems.append(
+            Problem(
+                "data.validation",
+                f"too few training pictures to carve {shares} from, at least {needed} a class are needed: "
+                f"{_some(small)}",
+            )
+        )
+    elif per_class is not None:
+        left = [int(n) - (splits.carved_count(int(n), validation) if validation else 0) for n in train]
+        short = [f"{name} ({n})" for name, n in zip(classes, left, strict=True) if n < per_class]
+        if short:
+            problems.append(
+                Problem("data.per_class", f"{per_class} asked for, but fewer remain beside validation: {_some(short)}")
+            )
+        if meta and per_class < 2:
+            problems.append(Problem("data.per_class", "at least 2 are needed to carve meta from"))
+    if problems:
+        raise BadInput(problems)
+
+
+def _divide(store: Store, rows: np.ndarray, classes: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rest, carved = splits.carve(store.labels[rows], classes, share, seed)
+    return rows[rest], rows[carved]
+
+
+def _subset(
+    store: Store, rows: np.ndarray, classes: int, per_class: int | None, fraction: float | None, split_seed: int
+) -> np.ndarray:
+    seed = split_seed + (_SUBSET_SEED_OFFSET << 32)
+    if per_class is not None:
+        return rows[splits.keep_per_class(store.labels[rows], classes, per_class, seed)]
+    if fraction is not None:
+        return rows[splits.keep_fraction(store.labels[rows], classes, fraction, seed)]
+    return rows
+
+
+def _part(store: Store, rows: np.ndarray) -> Part:
+    labels = store.labels[rows]
+    rows.flags.writeable = False
+    labels.flags.writeable = False
+    return Part(store.images, rows, labels)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
