@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO
 
 from kdengine import files
+from kdengine.data.wording import some
 from kdengine.errors import DataError
 
 MAX_TOTAL_BYTES = 64 << 30
@@ -89,8 +90,7 @@ class FolderContainer(Container):
         seen = hashlib.sha256()
         listing = self.listing()
         for name in sorted(listing.files):
-            status = (self.path / name).stat()
-            seen.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape"))
+            seen.update(f"{name}\0{self._stamp(self.path / name)}\0".encode(errors="surrogateescape"))
         for name in sorted(listing.folders):
             seen.update(f"{name}/\0".encode(errors="surrogateescape"))
         return f"folder:{seen.hexdigest()}"
@@ -106,7 +106,7 @@ class FolderContainer(Container):
                     listing.folders.add(name)
                     if name.count("/") < 8:  # no layout is deeper; keeps a link that leads back to itself harmless
                         pending.append(name + "/")
-                elif entry.is_file():
+                elif entry.is_file() or entry.is_symlink():  # a link that leads nowhere is a picture that is missing
                     listing.files.append(name)
         return listing
 
@@ -121,6 +121,14 @@ class FolderContainer(Container):
                 return list(entries)
         except OSError as error:
             raise DataError(f"the folder {self.path / prefix} cannot be read: {error.strerror}") from error
+
+    @staticmethod
+    def _stamp(path: Path) -> str:
+        try:
+            status = path.stat()
+        except OSError:
+            return "not readable"
+        return f"{status.st_size} {status.st_mtime_ns}"
 
     @staticmethod
     def _content(path: Path) -> bytes:
@@ -272,10 +280,9 @@ class _Guard:
 
     def finish(self) -> Listing:
         if self._unsafe:
-            shown = ", ".join(self._unsafe[:10]) + (", ..." if len(self._unsafe) > 10 else "")
             raise DataError(
-                f"{self._path} holds {len(self._unsafe)} member(s) that are refused: {shown}; pack plain files under "
-                "relative names, each once"
+                f"{self._path} holds {len(self._unsafe)} member(s) that are refused: {some(self._unsafe)}; "
+                "pack plain files under relative names, each once"
             )
         return self._listing
 

@@ -11,6 +11,7 @@ import numpy as np
 from kdengine.data import splits
 from kdengine.data.containers import Listing
 from kdengine.data.pictures import EXTENSIONS
+from kdengine.data.wording import some
 from kdengine.errors import DataError
 
 TEST_FRACTION = 0.2
@@ -94,7 +95,7 @@ def _split_layout(
     others = sorted({parts[0] for parts in folders} - _SPLITS)
     if others:
         problems.append(
-            f"beside train/ and test/ there is {_names(others)}; move those pictures into train/ or "
+            f"beside train/ and test/ there is {some(others)}; move those pictures into train/ or "
             "test/ (the validation part is carved from train)"
         )
     if not any(parts[0] == "train" for parts in folders):
@@ -106,11 +107,11 @@ def _split_layout(
         listed = {parts[1] for parts in folders if parts[0] == split and len(parts) == 2}
         empty = sorted(listed - found[split].keys())
         if empty:
-            problems.append(f"{split}/ has {len(empty)} class folder(s) without a picture: {_names(empty)}")
+            problems.append(f"{split}/ has {len(empty)} class folder(s) without a picture: {some(empty)}")
         other = "test" if split == "train" else "train"
         missing = sorted({parts[1] for parts in folders if parts[0] == other and len(parts) == 2} - listed)
         if missing:
-            problems.append(f"{split}/ lacks {len(missing)} class folder(s) that {other}/ has: {_names(missing)}")
+            problems.append(f"{split}/ lacks {len(missing)} class folder(s) that {other}/ has: {some(missing)}")
     classes = sorted(found["train"])
     problems += _too_few_classes(classes)
     _refuse(problems, origin)
@@ -129,11 +130,11 @@ def _class_layout(
     classes = sorted(counts)
     empty = sorted({parts[0] for parts in folders} - counts.keys())
     if empty:
-        problems.append(f"{len(empty)} class folder(s) without a picture: {_names(empty)}")
+        problems.append(f"{len(empty)} class folder(s) without a picture: {some(empty)}")
     problems += _too_few_classes(classes)
     small = [f"{name} ({counts[name]})" for name in classes if counts[name] < 2]
     if small:
-        problems.append(f"too few pictures to carve a test part from, at least 2 a class are needed: {_names(small)}")
+        problems.append(f"too few pictures to carve a test part from, at least 2 a class are needed: {some(small)}")
     _refuse(problems, origin)
     position = {name: number for number, name in enumerate(classes)}
     ordered = sorted(pictures)
@@ -148,17 +149,13 @@ def _loose(pictures: list[Parts]) -> list[str]:
     if not pictures:
         return []
     names = sorted("/".join(parts) for parts in pictures)
-    return [f"{len(names)} picture(s) lie in no class folder: {_names(names)}"]
+    return [f"{len(names)} picture(s) lie in no class folder: {some(names)}"]
 
 
 def _too_few_classes(classes: list[str]) -> list[str]:
     if len(classes) >= 2:
         return []
-    return [f"a classifier needs at least 2 classes with pictures, found {len(classes)}: {_names(classes) or 'none'}"]
-
-
-def _names(names: list[str]) -> str:
-    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    return [f"a classifier needs at least 2 classes with pictures, found {len(classes)}: {some(classes) or 'none'}"]
 
 
 def _refuse(problems: list[str], origin: str) -> None:

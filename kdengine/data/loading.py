@@ -15,6 +15,7 @@ from kdengine.data import splits
 from kdengine.data.bundle import DatasetBundle, Part, Rgb
 from kdengine.data.definition import DatasetDefinition
 from kdengine.data.store import Store, open_store, store_key
+from kdengine.data.wording import some
 from kdengine.errors import BadInput, DataError, Problem
 from kdengine.fields import Settings
 from kdengine.registry import DATASETS, UnknownName
@@ -46,7 +47,7 @@ def load_dataset(
         split_seed: >= 0; equal arguments give identical parts.
         per_class: keep so many training pictures of each class, after validation was carved; a smaller number gives a
             subset of a larger one. Validation and test stay whole.
-        fraction: the same as a share, above 0 up to 1; not together with ``per_class``.
+        fraction: the same as a share, above 0 up to 1 (None = 1 = all); below 1 not together with ``per_class``.
         meta: share of the training pictures that remain, carved into ``bundle.meta``; 0 = none.
         cache: folder for the stores; default ``cache`` beside ``root``.
         options: the data set's own settings (its ``Params``).
@@ -56,6 +57,7 @@ def load_dataset(
         DataError: the data cannot be had or read.
         DiskFull: no room for the download or the store.
     """
+    fraction = 1.0 if fraction is None else float(fraction)
     definition, params = _checked(name, image_size, validation, split_seed, per_class, fraction, meta, options)
     root = Path(root).expanduser()
     cache = Path(cache).expanduser() if cache is not None else root.parent / "cache"
@@ -89,7 +91,7 @@ def _checked(
     validation: float,
     split_seed: int,
     per_class: int | None,
-    fraction: float | None,
+    fraction: float,
     meta: float,
     options: Mapping[str, Any] | None,
 ) -> tuple[DatasetDefinition, Settings]:
@@ -104,10 +106,10 @@ def _checked(
         problems.append(Problem("data.split_seed", f"{split_seed}; give 0 up to 2^32 - 1"))
     if per_class is not None and per_class < 1:
         problems.append(Problem("data.per_class", f"{per_class}; give at least 1 picture a class"))
-    if fraction is not None and not 0 < fraction <= 1:
+    if not 0 < fraction <= 1:
         problems.append(Problem("data.fraction", f"{fraction} is no share; give above 0 up to 1"))
-    if per_class is not None and fraction is not None:
-        problems.append(Problem("data.per_class", "give per_class or fraction, not both"))
+    if per_class is not None and fraction < 1:
+        problems.append(Problem("data.per_class", "give per_class or a fraction below 1, not both"))
     try:
         definition: DatasetDefinition = DATASETS.get(name)
         params = definition.Params.model_validate(dict(options or {}))
@@ -130,7 +132,7 @@ def _check_counts(
     test = np.bincount(store.labels[store.rows(train=False)], minlength=len(classes))
     gone = [name for name, a, b in zip(classes, train, test, strict=True) if a == 0 or b == 0]
     if gone:
-        raise DataError(f"no readable picture is left, in train or in test, of {len(gone)} class(es): {_some(gone)}")
+        raise DataError(f"no readable picture is left, in train or in test, of {len(gone)} class(es): {some(gone)}")
     problems = []
     needed = 1 + (validation > 0) + (meta > 0)
     small = [f"{name} ({n})" for name, n in zip(classes, train, strict=True) if n < needed]
@@ -140,7 +142,7 @@ def _check_counts(
             Problem(
                 "data.validation",
                 f"too few training pictures to carve {shares} from, at least {needed} a class are needed: "
-                f"{_some(small)}",
+                f"{some(small)}",
             )
         )
     elif per_class is not None:
@@ -148,7 +150,7 @@ def _check_counts(
         short = [f"{name} ({n})" for name, n in zip(classes, left, strict=True) if n < per_class]
         if short:
             problems.append(
-                Problem("data.per_class", f"{per_class} asked for, but fewer remain beside validation: {_some(short)}")
+                Problem("data.per_class", f"{per_class} asked for, but fewer remain beside validation: {some(short)}")
             )
         if meta and per_class < 2:
             problems.append(Problem("data.per_class", "at least 2 are needed to carve meta from"))
@@ -162,12 +164,12 @@ def _divide(store: Store, rows: np.ndarray, classes: int, share: float, seed: in
 
 
 def _subset(
-    store: Store, rows: np.ndarray, classes: int, per_class: int | None, fraction: float | None, split_seed: int
+    store: Store, rows: np.ndarray, classes: int, per_class: int | None, fraction: float, split_seed: int
 ) -> np.ndarray:
     seed = split_seed + (_SUBSET_SEED_OFFSET << 32)
     if per_class is not None:
         return rows[splits.keep_per_class(store.labels[rows], classes, per_class, seed)]
-    if fraction is not None:
+    if fraction < 1:
         return rows[splits.keep_fraction(store.labels[rows], classes, fraction, seed)]
     return rows
 
@@ -177,7 +179,3 @@ def _part(store: Store, rows: np.ndarray) -> Part:
     rows.flags.writeable = False
     labels.flags.writeable = False
     return Part(store.images, rows, labels)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")

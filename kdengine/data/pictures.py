@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -52,6 +53,17 @@ def resize_all(pictures: np.ndarray, size: int) -> np.ndarray:
     for row, picture in enumerate(pictures):
         resized[row] = square(Image.fromarray(picture).convert("RGB"), size)
     return resized
+
+
+def blocks_of(pictures: np.ndarray) -> Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]]:
+    """The ``blocks`` of a ``Source`` whose pictures are one array, uint8 (N, H, W) or (N, H, W, 3)."""
+
+    def blocks(size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, len(pictures), 1000):
+            block = pictures[start : start + 1000]
+            yield np.arange(start, start + len(block)), resize_all(block, size)
+
+    return blocks
 
 
 def _rgb(image: Image.Image) -> Image.Image:

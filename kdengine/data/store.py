@@ -12,6 +12,7 @@ always complete. The lock dies with its process; who gets it next clears what wa
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -147,7 +148,11 @@ def _reserve(path: Path) -> None:
     """Claims the disk space now: writing to a mapped file on a full disk kills the process instead of raising."""
     if hasattr(os, "posix_fallocate"):
         with path.open("rb+") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that cannot reserve
+                    raise
 
 
 def _content_digest(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> str:

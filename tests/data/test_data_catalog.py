@@ -222,6 +222,8 @@ def test_every_wrong_argument_is_named_at_once(tmp_path: Path) -> None:
     fields = {problem.field.removeprefix("data.") for problem in caught.value.problems}
     assert fields == {"name", "image_size", "validation", "split_seed", "per_class", "fraction", "meta"}
     assert "did you mean 'cifar10'" in str(caught.value)
+    with pytest.raises(BadInput, match=r"data\.per_class: give per_class or a fraction below 1"):
+        load_dataset("digits", tmp_path, 16, per_class=5, fraction=0.5)
     with pytest.raises(BadInput, match=r"data\.options\.path"):
         load_dataset("folder", tmp_path, 16)
     with pytest.raises(BadInput, match=r"data\.options\.colour"):

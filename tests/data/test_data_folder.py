@@ -129,6 +129,16 @@ def test_corrupt_pictures_are_named_or_skipped_on_request(
     assert np.asarray(Image.open(io.BytesIO(files["train/cat/014.png"]))).tobytes() in kept
 
 
+def test_link_that_leads_nowhere_is_a_corrupt_picture(tmp_path: Path) -> None:
+    path = as_folder(tmp_path / "p", SPLIT)
+    (path / "train" / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert "1 corrupt picture(s):\n  train/cat/gone.png" in message(path, tmp_path)
+    (path / "train" / "cat" / "gone.png").unlink()
+    (tmp_path / "elsewhere.png").write_bytes(SPLIT["train/cat/000.png"])
+    (path / "train" / "cat" / "link.png").symlink_to(tmp_path / "elsewhere.png")
+    assert len(load(path, tmp_path, validation=0).train) == 15
+
+
 def test_skipping_a_whole_class_is_refused(tmp_path: Path) -> None:
     text = message(as_folder(tmp_path / "p", damage(SPLIT, 6)), tmp_path, options={"on_corrupt": "skip"})
     assert "no readable picture is left" in text and "cat" in text

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kdengine.data.containers import TarContainer
-from kdengine.data.definition import Block, DatasetDefinition, Source
+from kdengine.data.definition import DatasetDefinition, Source
 from kdengine.data.download import RemoteFile, fetch
 from kdengine.data.pickles import load_plain
-from kdengine.data.pictures import resize_all
+from kdengine.data.pictures import blocks_of
 from kdengine.errors import DataError
 from kdengine.fields import NoSettings
 from kdengine.registry import DATASETS
@@ -48,12 +47,7 @@ class Cifar(DatasetDefinition):
         pictures = np.concatenate([batch[0] for batch in train + test])
         labels = np.concatenate([batch[1] for batch in train + test])
 
-        def blocks(size: int) -> Iterator[Block]:
-            for start in range(0, len(pictures), 1000):
-                block = pictures[start : start + 1000]
-                yield np.arange(start, start + len(block)), resize_all(block, size)
-
-        return Source(tuple(map(str, names)), labels, sum(len(batch[1]) for batch in train), blocks)
+        return Source(tuple(map(str, names)), labels, sum(len(batch[1]) for batch in train), blocks_of(pictures))
 
     def _members(self, path: Path) -> dict[str, Any]:
         container = TarContainer(path)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from kdengine.data import splits
-from kdengine.data.definition import Block, DatasetDefinition, Source
-from kdengine.data.pictures import resize_all
+from kdengine.data.definition import DatasetDefinition, Source
+from kdengine.data.pictures import blocks_of
 from kdengine.fields import NoSettings
 from kdengine.registry import DATASETS
 
@@ -39,11 +38,7 @@ class Digits(DatasetDefinition):
         labels = data.target.astype(np.int64)
         rest, test = splits.carve(labels, 10, TEST_FRACTION, TEST_SEED)
         order = np.concatenate([rest, test])
-
-        def blocks(size: int) -> Iterator[Block]:
-            yield np.arange(len(order)), resize_all(grey[order], size)
-
-        return Source(tuple(str(digit) for digit in range(10)), labels[order], len(rest), blocks)
+        return Source(tuple(str(digit) for digit in range(10)), labels[order], len(rest), blocks_of(grey[order]))
 
 
 DATASETS.register("digits")(Digits())

@@ -6,14 +6,13 @@ import gzip
 import math
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from kdengine.data.definition import Block, DatasetDefinition, Source
+from kdengine.data.definition import DatasetDefinition, Source
 from kdengine.data.download import RemoteFile, fetch
-from kdengine.data.pictures import resize_all
+from kdengine.data.pictures import blocks_of
 from kdengine.errors import DataError
 from kdengine.fields import NoSettings
 from kdengine.registry import DATASETS
@@ -69,12 +68,7 @@ class FashionMnist(DatasetDefinition):
         pictures = np.concatenate([train, test])
         labels = np.concatenate([train_labels, test_labels]).astype(np.int64)
 
-        def blocks(size: int) -> Iterator[Block]:
-            for start in range(0, len(pictures), 1000):
-                block = pictures[start : start + 1000]
-                yield np.arange(start, start + len(block)), resize_all(block, size)
-
-        return Source(self.classes, labels, len(train), blocks)
+        return Source(self.classes, labels, len(train), blocks_of(pictures))
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
