@@ -29,10 +29,10 @@ class Gpu(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """A place for one job, and what the job finds in ``CUDA_VISIBLE_DEVICES``."""
+    """A place for one job, and its ``CUDA_VISIBLE_DEVICES`` (None: as the supervisor has it)."""
 
     name: str
-    cuda_visible_devices: str
+    cuda_visible_devices: str | None
 
 
 def query_gpus() -> list[Gpu]:
@@ -64,7 +64,8 @@ class Placement:
     ``KD_GPU_MIN_FREE_MB`` (default 4000) MiB are free. Runs started from a shell take no slot there: the memory they
     use is seen. Without GPUs: ``KD_CPU_SLOTS`` (default 1) jobs at once; runs started from a shell do count, because
     nothing else shows that they keep the cores busy. ``CUDA_VISIBLE_DEVICES`` of the supervisor narrows the GPUs when
-    it lists indices. Controllers of studies and comparisons need no slot and see no GPU.
+    it lists indices. Controllers of studies and comparisons need no slot; they keep the supervisor's view of the GPUs,
+    because a controller may have to start the next supervisor.
 
     Args:
         query: returns the GPUs; replaced in tests.
@@ -85,7 +86,7 @@ class Placement:
     def find(self, job: Job, active: Sequence[Job]) -> Slot | str:
         """A slot for ``job`` beside the ``active`` ones, or a sentence that says what it waits for."""
         if job.is_controller:
-            return Slot(CONTROLLER_SLOT, "")
+            return Slot(CONTROLLER_SLOT, None)
         gpus = self._current_gpus()
         return self._find_gpu(gpus, active) if gpus else self._find_cpu(active)
 

@@ -395,12 +395,9 @@ class Supervisor:
         with files.disk_errors(run.log_file), run.log_file.open("a") as file:
             file.write(f"{START_MARK}{time.strftime('%Y-%m-%d %H:%M:%S')} on {slot.name}\n")
         self._oom_kills[job.id] = host_oom_kills()
-        environment = {
-            "KD_HOME": str(self.workspace.root),
-            "KD_RUN_ID": job.id,
-            "CUDA_VISIBLE_DEVICES": slot.cuda_visible_devices,
-            "PYTHONUNBUFFERED": "1",
-        }
+        environment = {"KD_HOME": str(self.workspace.root), "KD_RUN_ID": job.id, "PYTHONUNBUFFERED": "1"}
+        if slot.cuda_visible_devices is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = slot.cuda_visible_devices
         return self.executor.start(StartOrder(run, self.command_for(job), environment, token))
 
     # telling -------------------------------------------------------------------------------------------------------

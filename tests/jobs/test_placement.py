@@ -46,7 +46,7 @@ def test_cpu_slots_count_runs_from_a_shell_but_no_controllers(house):
     one, two = Placement(list, {}), Placement(list, {"KD_CPU_SLOTS": "2"})
     assert one.find(job, [controller]) == Slot("cpu:0", "")
     assert "1 of 1" in one.find(job, [placed(job, None)])
-    assert one.find(controller, [placed(job, "cpu:0")]) == Slot("none", "")
+    assert one.find(controller, [placed(job, "cpu:0")]) == Slot("none", None)
     assert two.find(job, [placed(job, "cpu:0")]) == Slot("cpu:1", "")
 
 
