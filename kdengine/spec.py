@@ -395,6 +395,21 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def with_settings(mapping: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """An experiment's mapping with ``path=value`` words laid over it; a teacher given by name is spelled out if they need it.
+
+    Raises:
+        BadInput: a word that is not ``path=value``, or a mapping that is no experiment where it must be spelled out.
+    """
+    changes = nested(assignments)
+    inner = changes.get("teacher")
+    if not isinstance(inner, Mapping) or not isinstance(mapping.get("teacher"), str):
+        return merge(mapping, changes)
+    outer = {key: value for key, value in changes.items() if key != "teacher"}
+    spelled = ExperimentSpec.from_mapping(merge(mapping, outer)).model_dump(mode="json")
+    return merge(spelled, {"teacher": inner})
+
+
 def _read_value(text: str) -> Any:
     value = yaml.safe_load(text)
     if isinstance(value, str):
@@ -435,22 +450,25 @@ def _teacher_from_text(text: str, experiment: Mapping[str, Any]) -> Any:
 
 def _differences(spec: ExperimentSpec, short: dict[str, Any]) -> list[str]:
     wanted = spec.flat()
-    words: list[str] = []
-    changes: list[str] = []
-    for _ in range(3):  # a change can move a default that is derived from it (the teacher's data follow the student's)
-        current = ExperimentSpec.from_mapping(merge(_spell_out(short), nested(changes))).flat()
-        late = [path for path in wanted if current.get(path) != wanted[path] and path not in {c.split("=")[0] for c in changes}]
-        first = [path for path in late if not path.startswith("teacher.")] or late
-        if not first:
-            break
-        changes += [f"{path}={_write_value(wanted[path])}" for path in first]
-    for change in changes:
-        words += ["--set", change]
-    return words
+    parts = {"data": spec.data, "student": spec.student, "method": spec.method}
+    required = [
+        f"{part}.{name}"
+        for part, component in parts.items()
+        for name, info in type(component.params).model_fields.items()
+        if info.is_required()
+    ]
+    changes = {path: _write_value(wanted[path]) for path in required}
+    # A change can move a default that is derived from it (a teacher's data follow the student's): teachers come last.
+    for teachers in (False, True):
+        current = ExperimentSpec.from_mapping(with_settings(short, _as_words(changes))).flat()
+        for path, value in wanted.items():
+            if current.get(path) != value and path.startswith("teacher.") == teachers:
+                changes[path] = _write_value(value)
+    return [word for change in _as_words(changes) for word in ("--set", change)]
 
 
-def _spell_out(short: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(short)
+def _as_words(changes: Mapping[str, str]) -> list[str]:
+    return [f"{path}={value}" for path, value in changes.items()]
 
 
 def _write_value(value: Any) -> str:

@@ -17,7 +17,7 @@ from kdengine.registry import MODELS, UnknownName
 
 
 class TorchvisionBackbone(Backbone):
-    """Stages: the last square map of each resolution that the body computes, found by one blank picture.
+    """Stages: the last square map of each resolution among the body's outer blocks, found by one blank picture.
 
     The embedding is read at the entrance of the last linear layer.
     """
@@ -55,7 +55,8 @@ class TorchvisionBackbone(Backbone):
 
         def look(path: str, module: nn.Module, inputs: Any, output: Any) -> None:
             is_map = isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] == output.shape[3] > 1
-            if is_map and path:
+            # Two levels down are blocks ("features.3", "layer1"); deeper ones are the convolutions inside them.
+            if is_map and path and path.count(".") <= 1:
                 last_of[output.shape[2]] = path
 
         hooks = [module.register_forward_hook(partial(look, path)) for path, module in self.body.named_modules()]

@@ -1,0 +1,255 @@
+"""From a spec to the things it names: data, student, teacher, method. Everything that can be wrong is found here first."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from kdengine.data import Augmentation, DatasetBundle, load_dataset
+from kdengine.data.loader import BatchLoader
+from kdengine.errors import BadInput, DiskFull, KdError, Problem
+from kdengine.methods.base import Context, Method, Needs
+from kdengine.models.backbone import Backbone, build_model
+from kdengine.models.stored import load_student, read_card
+from kdengine.registry import METHODS
+from kdengine.rundir import RunDirectory
+from kdengine.spec import DataSpec, ExperimentSpec, ModelSpec
+from kdengine.states import State
+from kdengine.training.hardware import pick_device, seed_everything, use_bf16
+from kdengine.training.teacher import FrozenTeacher
+from kdengine.workspace import Workspace
+
+MIN_FREE_BYTES = 200 << 20
+EVALUATION_BATCH = 256
+
+T = TypeVar("T")
+
+
+def load_data(spec: ExperimentSpec, workspace: Workspace) -> DatasetBundle:
+    """The data set of a spec, split and with held-out meta batches where the method asks for them."""
+    data = spec.data
+    return load_dataset(
+        data.name,
+        workspace.datasets,
+        data.image_size,
+        validation=data.validation,
+        split_seed=data.split_seed,
+        per_class=data.per_class,
+        fraction=data.fraction if data.fraction < 1 else None,
+        meta=needs(spec).meta,
+        cache=workspace.cache,
+        options=data.params.model_dump(),
+    )
+
+
+def needs(spec: ExperimentSpec) -> Needs:
+    """What the spec's method requires."""
+    return METHODS.get(spec.method.name).requires(spec.method.params)
+
+
+def build_backbone(model: ModelSpec, classes: int, image_size: int) -> Backbone:
+    """A freshly initialised network of that spec."""
+    return build_model(model.name, classes, image_size, **model.params.model_dump())
+
+
+def build_method(spec: ExperimentSpec, classes: int, samples: int, student: Backbone, teacher: Backbone | None) -> Method:
+    """The spec's method for these networks."""
+    context = Context(
+        classes=classes,
+        samples=samples,
+        student=student.shapes(),
+        teacher=teacher.shapes() if teacher is not None else None,
+        label_smoothing=spec.recipe.label_smoothing,
+        epochs=spec.recipe.epochs,
+    )
+    return METHODS.get(spec.method.name).build(spec.method.params, context)
+
+
+def training_batches(spec: ExperimentSpec, bundle: DatasetBundle, device: torch.device) -> BatchLoader:
+    """Shuffled, augmented batches of the train part, as the method asks for them."""
+    wanted = needs(spec)
+    return BatchLoader(
+        bundle.train,
+        batch_size=spec.recipe.batch_size,
+        mean=bundle.mean,
+        std=bundle.std,
+        device=device,
+        seed=spec.seed,
+        augmentation=augmentation(spec.data),
+        shuffle=True,
+        drop_last=True,
+        views=wanted.views,
+        channels_last=spec.runtime.channels_last,
+        sampler=wanted.sampler,
+    )
+
+
+def augmentation(data: DataSpec) -> Augmentation | None:
+    """Shift by up to an eighth of the side, and mirroring, as the spec says; None for pictures as they are."""
+    if data.augmentation == "none":
+        return None
+    return Augmentation(crop_padding=data.image_size // 8, flip=data.augmentation == "crop_flip")
+
+
+def evaluation_batches(spec: ExperimentSpec, bundle: DatasetBundle, part: str, device: torch.device) -> BatchLoader:
+    """Plain batches, in order, of the ``validation`` or ``test`` part."""
+    return BatchLoader(
+        getattr(bundle, part),
+        batch_size=EVALUATION_BATCH,
+        mean=bundle.mean,
+        std=bundle.std,
+        device=device,
+        seed=0,
+        augmentation=None,
+        shuffle=False,
+        drop_last=False,
+        channels_last=spec.runtime.channels_last,
+    )
+
+
+def freeze_teacher(run: RunDirectory, bundle: DatasetBundle, device: torch.device, channels_last: bool) -> FrozenTeacher:
+    """The network of a finished run as a teacher for these data."""
+    backbone, card = load_student(run)
+    return FrozenTeacher(
+        backbone,
+        mean=card.mean,
+        std=card.std,
+        batch_mean=bundle.mean,
+        batch_std=bundle.std,
+        device=device,
+        channels_last=channels_last,
+    )
+
+
+def find_finished(workspace: Workspace, fingerprint: str) -> RunDirectory | None:
+    """The newest finished run of that fingerprint, if there is one."""
+    for run in reversed(workspace.list_runs()):
+        status = run.status()
+        if status.get("fingerprint") == fingerprint and status.get("state") == State.FINISHED and run.student_file.is_file():
+            return run
+    return None
+
+
+# what can be wrong, found before anything is started ------------------------------------------------------------------
+
+
+@dataclass
+class _Problems:
+    """Collects what is wrong instead of stopping at the first."""
+
+    found: list[Problem]
+
+    def attempt(self, action: Callable[[], T], field: str = "") -> T | None:
+        """The action's result; None when it is refused, with its problems noted (under ``field`` where they name none)."""
+        try:
+            return action()
+        except BadInput as error:
+            self.found += [Problem(problem.field or field, problem.message) for problem in error.problems]
+        except KdError as error:
+            self.found += [Problem(field, line) for line in str(error).splitlines() or [type(error).__name__]]
+        return None
+
+
+def preflight(spec: ExperimentSpec, workspace: Workspace) -> DatasetBundle:
+    """Loads the data and builds everything once, on the CPU, without writing a run.
+
+    Returns:
+        The data, which are then mapped, not loaded again, by the run.
+
+    Raises:
+        BadInput: naming every problem: workspace, disk, device, precision, teacher, data, networks, method, batch size.
+    """
+    problems = _Problems([])
+    problems.attempt(lambda: _check_workspace(workspace), "KD_HOME")
+    usable = not problems.found
+    device = problems.attempt(lambda: pick_device(spec.runtime.device), "runtime.device")
+    if device is not None:
+        problems.attempt(lambda: use_bf16(spec.runtime.precision, device), "runtime.precision")
+    if spec.teacher is not None and spec.teacher.run:
+        problems.attempt(lambda: check_teacher_run(workspace, spec.teacher.run or ""), "teacher.run")  # type: ignore[union-attr]
+    bundle = problems.attempt(lambda: load_data(spec, workspace), "data") if usable else None
+    if bundle is not None:
+        problems.attempt(lambda: _check_networks(spec, workspace, bundle, problems))
+    if bundle is None or problems.found:
+        raise BadInput(list(dict.fromkeys(problems.found)))
+    return bundle
+
+
+def _check_workspace(workspace: Workspace) -> None:
+    workspace.check_writable()
+    free = shutil.disk_usage(workspace.root).free
+    if free < MIN_FREE_BYTES:
+        raise DiskFull(
+            f"only {free >> 20} MB are free where the workspace {workspace.root} lies, at least "
+            f"{MIN_FREE_BYTES >> 20} MB are needed; delete old runs or set KD_HOME to another disk"
+        )
+
+
+def check_teacher_run(workspace: Workspace, run_id: str) -> RunDirectory:
+    """The run of a teacher; raises BadInput when it does not exist or is not finished."""
+    run = workspace.existing_run(run_id, "teacher.run")
+    state = run.state()
+    if state != State.FINISHED:
+        raise BadInput(Problem("teacher.run", f"the run {run.id} is {state}, a teacher must be finished; resume it first"))
+    return run
+
+
+def check_teacher_fits(run: RunDirectory, spec: ExperimentSpec, bundle: DatasetBundle) -> None:
+    """Raises BadInput when the teacher's classes, their order or its picture size differ from the data's."""
+    card = read_card(run)
+    if len(card.classes) != len(bundle.classes):
+        message = f"the teacher {run.id} knows {len(card.classes)} classes, {bundle.name} has {len(bundle.classes)}; they must be the same"
+        raise BadInput(Problem("teacher.run", message))
+    if card.classes != bundle.classes:
+        different = [f"{a!r} and {b!r}" for a, b in zip(card.classes, bundle.classes, strict=True) if a != b]
+        message = f"the teacher {run.id} and {bundle.name} name their classes differently: {', '.join(different[:3])}"
+        raise BadInput(Problem("teacher.run", message))
+    if card.image_size != spec.data.image_size:
+        message = f"the teacher {run.id} was trained on {card.image_size} px pictures, the student's are {spec.data.image_size} px"
+        raise BadInput(Problem("teacher.run", message))
+
+
+def _check_networks(spec: ExperimentSpec, workspace: Workspace, bundle: DatasetBundle, problems: _Problems) -> None:
+    classes = len(bundle.classes)
+    problems.attempt(lambda: training_batches(spec, bundle, torch.device("cpu")), "recipe.batch_size")
+    student = problems.attempt(lambda: build_backbone(spec.student, classes, spec.data.image_size), "student")
+    teacher: Backbone | None = None
+    if spec.teacher is not None:
+        teacher = problems.attempt(lambda: _teacher_backbone(spec, workspace, bundle), "teacher")
+        if teacher is None:
+            return
+    if student is not None:
+        problems.attempt(lambda: build_method(spec, classes, len(bundle.train), student, teacher), "method")
+
+
+def _teacher_backbone(spec: ExperimentSpec, workspace: Workspace, bundle: DatasetBundle) -> Backbone:
+    assert spec.teacher is not None
+    if spec.teacher.run:
+        run = check_teacher_run(workspace, spec.teacher.run)
+        check_teacher_fits(run, spec, bundle)
+        return load_student(run)[0]
+    inner = spec.teacher.spec
+    assert inner is not None
+    if (inner.data.name, inner.data.image_size) != (spec.data.name, spec.data.image_size):
+        raise BadInput(
+            Problem(
+                "teacher.spec.data",
+                f"the teacher is trained on {inner.data.name} at {inner.data.image_size} px, the student on "
+                f"{spec.data.name} at {spec.data.image_size} px; they must be the same",
+            )
+        )
+    try:
+        return build_backbone(inner.student, len(bundle.classes), inner.data.image_size)
+    except BadInput as error:
+        raise BadInput([Problem(f"teacher.spec.{problem.field}", problem.message) for problem in error.problems]) from error
+
+
+def seeded_student(spec: ExperimentSpec, classes: int) -> Backbone:
+    """The student with the initial weights of the spec's seed: the same for every method."""
+    seed_everything(spec.seed)
+    return build_backbone(spec.student, classes, spec.data.image_size)
+

@@ -1,0 +1,71 @@
+"""What a person at the shell sees of a run: a progress bar on a terminal, one line an epoch elsewhere, all of it in log.txt."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kdengine.rundir import RunDirectory
+
+REFRESH_S = 0.5
+
+
+@contextmanager
+def training(run: RunDirectory) -> Iterator[None]:
+    """Logs to the run's log.txt and, on a terminal, draws a bar from its status."""
+    handler = logging.FileHandler(run.log_file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        if sys.stderr.isatty():
+            with _bar(run):
+                yield
+        else:
+            yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def _bar(run: RunDirectory) -> Iterator[None]:
+    from rich.console import Console
+    from rich.logging import RichHandler
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    root = logging.getLogger()
+    plain = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
+    rich = RichHandler(console=console, show_path=False, show_level=False, show_time=False)
+    for handler in plain:
+        root.removeHandler(handler)
+    root.addHandler(rich)
+    done = threading.Event()
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[info]}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("starting", total=1.0, info="")
+
+        def follow() -> None:
+            while not done.wait(REFRESH_S):
+                status = run.status()
+                at = status.get("progress")
+                if at and at["steps"]:
+                    share = (at["epoch"] + at["step"] / at["steps"]) / at["epochs"]
+                    info = f"epoch {min(at['epoch'] + 1, at['epochs'])}/{at['epochs']}  {status.get('images_per_s', 0):.0f} pictures/s"
+                    progress.update(task, completed=share, info=info)
+                progress.update(task, description=status.get("phase", ""))
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            root.removeHandler(rich)
+            for handler in plain:
+                root.addHandler(handler)

@@ -1,0 +1,47 @@
+"""``kd eval``: accuracy and calibration of a trained student on one part of its data."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``kd eval``."""
+    parser.add_argument("run", help="id of the run, or a unique beginning or end of it")
+    parser.add_argument("--part", choices=("validation", "test"), default="test", help="part of the data (default test)")
+    parser.add_argument("--last", action="store_true", help="weights of the last epoch instead of the best by validation")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:<n>")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Evaluates and prints."""
+    from kdengine import assembly
+    from kdengine.evaluation.accuracy import evaluate
+    from kdengine.models.stored import load_student
+    from kdengine.spec import ExperimentSpec
+    from kdengine.training.hardware import pick_device
+    from kdengine.workspace import Workspace
+
+    workspace = Workspace()
+    run = workspace.existing_run(options.run)
+    student, card = load_student(run, last=options.last)
+    device = pick_device(options.device)
+    student.to(device)
+    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    bundle = assembly.load_data(spec, workspace)
+    batches = assembly.evaluation_batches(spec, bundle, options.part, device).epoch(0)
+    result = evaluate(lambda x: student(x).logits, batches)
+    if options.json:
+        per_class = dict(zip(card.classes, result.per_class, strict=True))
+        sys.stdout.write(json.dumps(result.summary() | {"count": result.count, "per_class": per_class}, indent=2) + "\n")
+        return 0
+    which = "last" if options.last else "best by validation"
+    sys.stdout.write(f"{run.id} ({card.model}, {which}) on {options.part}, {result.count:,} pictures\n")
+    sys.stdout.write(f"  accuracy  {100 * result.accuracy:.1f} %\n  top-5     {100 * result.top5:.1f} %\n")
+    sys.stdout.write(f"  loss      {result.loss:.4f}\n  ECE       {100 * result.ece:.1f} %\n")
+    worst = sorted(zip(result.per_class, card.classes, strict=True))[:3]
+    sys.stdout.write("  weakest   " + ", ".join(f"{name} {100 * value:.1f} %" for value, name in worst) + "\n")
+    return 0

@@ -1,0 +1,26 @@
+"""``kd resume``: continue a stopped, failed or lost run from its last checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``kd resume``."""
+    parser.add_argument("run", help="id of the run, or a unique beginning or end of it")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Trains what is left."""
+    from kdengine.workspace import Workspace
+
+    workspace = Workspace()
+    folder = workspace.existing_run(options.run)
+    from kdengine import runner
+    from kdengine.commands.console import training
+
+    with training(folder):
+        result = runner.execute(folder, workspace)
+    sys.stdout.write(f"{result.run_id}\n")
+    return 0

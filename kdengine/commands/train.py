@@ -1,0 +1,98 @@
+"""``kd train``: from names, a YAML file and single settings to a run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from kdengine.errors import BadInput, Problem
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``kd train``."""
+    parser.add_argument("--spec", metavar="FILE", help="YAML file of a whole experiment; the options below change it")
+    parser.add_argument("--dataset", metavar="NAME", help="data set (kd list datasets); default digits")
+    parser.add_argument("--teacher", metavar="NAME", help="model to train as teacher first, or run:ID of a finished run, or none")
+    parser.add_argument("--student", metavar="NAME", help="model to train (kd list models); default mobilenetv3_small")
+    parser.add_argument("--method", metavar="NAME", help="kd list methods; default kd with a teacher, none without")
+    parser.add_argument("--recipe", metavar="NAME", help="kd list recipes; default quick")
+    parser.add_argument("--epochs", type=int, metavar="N", help="epochs of student and teacher")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of the student's run")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", dest="changes",
+                        help="any field by its dotted path, e.g. method.temperature=2; may be repeated")  # fmt: skip
+    parser.add_argument("--name", metavar="TEXT", help="a name of your own, for tables")
+    parser.add_argument("--run-id", metavar="ID", help="id of the run (default: time and method)")
+    parser.add_argument("--queue", action="store_true", help="hand it to the job queue instead of training in this shell")
+    parser.add_argument("--print", action="store_true", dest="only_print", help="print the whole spec as YAML and stop")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Trains, queues or prints the experiment."""
+    from kdengine.spec import ExperimentSpec
+
+    spec = ExperimentSpec.from_mapping(read_mapping(options))
+    if options.only_print:
+        sys.stdout.write(spec.to_yaml())
+        return 0
+    from kdengine.workspace import Workspace
+
+    workspace = Workspace()
+    if options.queue:
+        from kdengine.jobs import ensure_supervisor
+        from kdengine.launch import launch
+
+        ensure_supervisor(workspace)
+        for job in launch(spec, workspace, run_id=options.run_id):
+            sys.stdout.write(f"{job.id}\n")
+        return 0
+
+    from kdengine import assembly, runner
+    from kdengine.commands.console import training
+
+    assembly.preflight(spec, workspace)
+    folder = runner.create(spec, workspace, options.run_id)
+    with training(folder):
+        result = runner.execute(folder, workspace)
+    sys.stdout.write(f"{result.run_id}\n")
+    return 0
+
+
+def read_mapping(options: argparse.Namespace) -> dict[str, Any]:
+    """The nested mapping that file, names and single settings describe, later ones winning."""
+    from kdengine.spec import merge, with_settings
+
+    mapping = _read_file(options.spec) if options.spec else {}
+    named: dict[str, Any] = {}
+    for option, field in (("dataset", "data"), ("student", "student"), ("method", "method"), ("recipe", "recipe")):
+        value = getattr(options, option)
+        if value is not None:
+            named[field] = {"name": value}
+    if options.epochs is not None:
+        named.setdefault("recipe", {})["epochs"] = options.epochs
+    if options.seed is not None:
+        named["seed"] = options.seed
+    if options.name is not None:
+        named["title"] = options.name
+    mapping = merge(mapping, named)
+    if options.teacher is not None:
+        mapping["teacher"] = options.teacher
+    if "method" not in mapping:
+        mapping["method"] = {"name": "kd" if mapping.get("teacher") not in (None, "none") else "none"}
+    return with_settings(mapping, options.changes)
+
+
+def _read_file(name: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        mapping = yaml.safe_load(Path(name).read_text())
+    except OSError as error:
+        raise BadInput(Problem("--spec", f"cannot read {name}: {error.strerror}")) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(Problem("--spec", f"{name} is not YAML: {error}")) from error
+    if not isinstance(mapping, dict):
+        raise BadInput(Problem("--spec", f"{name} must hold a mapping with data, student, method...; found {type(mapping).__name__}"))
+    mapping.pop("version", None)
+    return mapping

@@ -1,0 +1,1 @@
+"""Plotly figures. They know arrays and plain events only; Plotly is imported when a figure is drawn."""

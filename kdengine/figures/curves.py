@@ -1,0 +1,76 @@
+"""Curves of a run: accuracy against the teacher's line, every loss term, throughput."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kdengine.figures import style
+
+Event = dict[str, Any]
+
+
+def accuracy(epochs: list[Event], *, label: str, teacher: float | None = None) -> Any:
+    """Validation accuracy in percent over epochs.
+
+    Args:
+        epochs: "epoch" events in order.
+        label: what the figure shows; zoom is kept while it stays the same.
+        teacher: the teacher's validation accuracy, 0..1, drawn as a line; None for none.
+    """
+    import plotly.graph_objects as go
+
+    points = style.thin(epochs)
+    figure = go.Figure(layout=style.layout(x="epoch", y="validation accuracy (%)", key=f"accuracy-{label}"))
+    x = [event["epoch"] for event in points]
+    y = [100 * event["validation"]["accuracy"] for event in points]
+    if teacher is not None:
+        figure.add_hline(y=100 * teacher, line={"color": style.TEACHER, "dash": "dash", "width": 1.5})
+        # A trace of its own puts the line into legend and hover.
+        figure.add_scatter(
+            x=x or [0], y=[100 * teacher] * max(1, len(x)), name="teacher", mode="lines",
+            line={"color": style.TEACHER, "dash": "dash", "width": 1.5}, hovertemplate="%{y:.1f} %",
+        )  # fmt: skip
+    mode = "lines+markers" if len(x) < 40 else "lines"
+    figure.add_scatter(
+        x=x, y=y, name="student", mode=mode, line={"color": style.STUDENT, "width": 2}, hovertemplate="%{y:.1f} %"
+    )
+    return figure
+
+
+def loss_terms(events: list[Event], *, weighted: bool, label: str = "") -> Any:
+    """Each loss term, raw or as it enters the sum, over epochs or steps.
+
+    Args:
+        events: "epoch" or "step" events in order, all of one kind.
+        weighted: times its weight, or as it is.
+        label: what the figure shows; zoom is kept while it stays the same.
+    """
+    import plotly.graph_objects as go
+
+    by_step = bool(events) and events[0]["kind"] == "step"
+    points = style.thin(events)
+    x = [event["step" if by_step else "epoch"] for event in points]
+    names = list(points[-1]["terms"]) if points else []
+    key = "weighted" if weighted else "raw"
+    figure = go.Figure(
+        layout=style.layout(x="step" if by_step else "epoch", y=f"loss ({key})", key=f"loss-{label}-{key}-{by_step}")
+    )
+    for index, name in enumerate(names):
+        figure.add_scatter(
+            x=x, y=[event["terms"].get(name, {}).get(key) for event in points], name=name.replace("_", " "), mode="lines",
+            line={"color": style.TERMS[index % len(style.TERMS)], "width": 1.8}, hovertemplate="%{y:.4f}",
+        )  # fmt: skip
+    return figure
+
+
+def throughput(events: list[Event], *, label: str = "") -> Any:
+    """Training pictures a second over steps."""
+    import plotly.graph_objects as go
+
+    points = style.thin(events)
+    figure = go.Figure(layout=style.layout(x="step", y="pictures / s", key=f"speed-{label}", height=200))
+    figure.add_scatter(
+        x=[event["step"] for event in points], y=[event["images_per_s"] for event in points], name="pictures / s",
+        mode="lines", line={"color": style.GREY, "width": 1.5}, hovertemplate="%{y:.0f}",
+    )  # fmt: skip
+    return figure

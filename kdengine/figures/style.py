@@ -1,0 +1,47 @@
+"""One look for all figures: colours safe for colour-blind eyes, axis titles, no decoration, both light and dark pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+STUDENT = "#2563eb"
+TEACHER = "#b45309"
+TERMS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f", "#f0e442")
+"""Okabe and Ito's palette, in the order loss terms and classes take it."""
+
+GREY = "#8a8f98"
+GRID = "rgba(138, 143, 152, 0.22)"
+
+
+def layout(*, x: str, y: str, key: str, height: int = 300, **more: Any) -> dict[str, Any]:
+    """Layout shared by all figures.
+
+    Args:
+        x, y: axis titles with units.
+        key: what the figure shows; while it stays the same, a reader's zoom is kept.
+        height: pixels.
+        more: further layout attributes.
+    """
+    axis = {"gridcolor": GRID, "zeroline": False, "linecolor": GRID, "automargin": True}
+    return {
+        "template": "none",
+        "uirevision": key,
+        "height": height,
+        "margin": {"l": 56, "r": 12, "t": 12, "b": 44},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "size": 12, "color": GREY},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "xaxis": axis | {"title": {"text": x}},
+        "yaxis": axis | {"title": {"text": y}},
+        "hovermode": "x unified",
+        "hoverlabel": {"font": {"color": "#1f2328"}, "bgcolor": "#ffffff"},
+    } | more
+
+
+def thin(values: list[Any], most: int = 1500) -> list[Any]:
+    """At most ``most`` of the values, evenly spread, the last one always among them."""
+    if len(values) <= most:
+        return values
+    stride = (len(values) - 1) / (most - 1)
+    return [values[round(index * stride)] for index in range(most)]

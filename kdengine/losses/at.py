@@ -1,0 +1,40 @@
+"""Attention transfer: where a map is strong, not what it says.
+
+Zagoruyko, Komodakis: Paying More Attention to Attention. ICLR 2017, arXiv 1612.03928, equation 2 with p = 2.
+Official code: szagoruyko/attention-transfer, utils.py.
+Deviations: as in the official code the squared difference is a mean over positions, where the paper has a norm; maps of
+different sides are brought to the smaller one by average pooling.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def attention_map(feature: Tensor) -> Tensor:
+    """Mean over channels of the squared activation, flattened and scaled to unit length.
+
+    Args:
+        feature: (B, C, H, W).
+
+    Returns:
+        (B, H*W), float32, each row of length 1 (0 for an all-zero map).
+    """
+    return F.normalize(feature.float().pow(2).mean(dim=1).flatten(1), dim=1)
+
+
+def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of two attention maps, over batch and positions.
+
+    Args:
+        student: (B, C_s, H, W).
+        teacher: (B, C_t, H', W'); channels and side may differ.
+
+    Returns:
+        Scalar >= 0, float32; unchanged when the batch is repeated. Small by nature (rows have unit length over H*W
+        positions), hence weights of the order of 1000.
+    """
+    side = min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3])
+    maps = (attention_map(F.adaptive_avg_pool2d(feature.float(), side)) for feature in (student, teacher))
+    return F.mse_loss(*maps)

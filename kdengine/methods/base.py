@@ -1,0 +1,231 @@
+"""What a method is: a module with its parameters, its needs, its own parts and its named loss terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdengine.errors import BadInput, Problem
+from kdengine.fields import NoSettings, Settings
+from kdengine.models.backbone import Outputs, Shapes
+from kdengine.registry import METHODS
+
+Network = Callable[[Tensor], Outputs]
+"""Student or teacher as a method sees it: pictures (B, 3, H, W) -> Outputs."""
+
+
+class Term(NamedTuple):
+    """One named part of the loss: a scalar, and the weight it enters the sum with (a number or a scalar tensor)."""
+
+    raw: Tensor
+    weight: float | Tensor
+
+    @property
+    def weighted(self) -> Tensor:
+        """raw x weight."""
+        return self.raw * self.weight
+
+
+class BatchLike(Protocol):
+    """What a method may read of a batch; the data path provides it."""
+
+    @property
+    def views(self) -> tuple[Tensor, ...]:
+        """Augmented views of the pictures, each (B, 3, H, W) float32."""
+        ...
+
+    @property
+    def target(self) -> Tensor:
+        """Class indices (B,), int64."""
+        ...
+
+    @property
+    def index(self) -> Tensor:
+        """Number of each sample within the training part (B,), int64."""
+        ...
+
+    @property
+    def image(self) -> Tensor:
+        """The first view, (B, 3, H, W) float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a method asks of the rest of the engine.
+
+    Attributes:
+        teacher: outputs of the teacher it reads: any of "logits", "embedding", "stages", "classifier"; () = no teacher.
+        student: outputs of the student it reads.
+        views: augmented views of each picture in a batch.
+        sampler: "uniform", "class-balanced", "same-class-pairs" or "overlapping".
+        meta: share of the training pictures held out of them for meta batches.
+    """
+
+    teacher: tuple[str, ...] = ()
+    student: tuple[str, ...] = ("logits",)
+    views: int = 1
+    sampler: str = "uniform"
+    meta: float = 0.0
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method is built for.
+
+    Attributes:
+        classes: number of classes.
+        samples: number of training pictures.
+        student: shapes of the student's outputs.
+        teacher: shapes of the teacher's outputs, None without a teacher.
+        label_smoothing: of the recipe, for the cross-entropy with the labels.
+        epochs: length of the run, for what rises or falls over it.
+    """
+
+    classes: int
+    samples: int
+    student: Shapes
+    teacher: Shapes | None = None
+    label_smoothing: float = 0.0
+    epochs: int = 1
+
+
+class InspectedArray(NamedTuple):
+    """An array for the eye: its values, and its kind ("map", "matrix", "vector", "scalar"), which decides how it is drawn."""
+
+    values: Tensor
+    kind: str
+
+
+class Exit(NamedTuple):
+    """A head that can answer on its own: its name, and a function from the student's outputs to logits (B, C)."""
+
+    name: str
+    logits: Callable[[Outputs], Tensor]
+
+
+class Method(nn.Module):
+    """Base of all methods. A subclass sets the class attributes and implements `forward`.
+
+    The loop compiles and wraps student and method together and knows no method by name. All that a method remembers
+    must be in its ``state_dict`` (buffers or ``get_extra_state``), so that a resumed run continues bit for bit.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    description: ClassVar[str]
+    paper: ClassVar[str] = ""
+    family: ClassVar[str] = ""
+    Params: ClassVar[type[Settings]] = NoSettings
+    deploy_extra: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, params: Any, context: Context) -> None:
+        super().__init__()
+        self.params = params
+        self.context = context
+
+    @classmethod
+    def requires(cls, params: Any) -> Needs:
+        """What the method needs with these parameters."""
+        return Needs()
+
+    @classmethod
+    def build(cls, params: Any, context: Context) -> Method:
+        """The method for these shapes; raises BadInput in words where it cannot work."""
+        return cls(params, context)
+
+    def forward(
+        self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor
+    ) -> dict[str, Term]:
+        """The loss terms of one batch.
+
+        Args:
+            batch: views (each (B, 3, H, W)), target (B,), index (B,).
+            student: pictures -> Outputs, with gradients.
+            teacher: pictures -> Outputs, without; None for methods that need none.
+            clock: epochs so far, with fraction; a scalar tensor on the device.
+        """
+        raise NotImplementedError
+
+    def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy with the labels under the recipe's label smoothing; mean over the batch, float32."""
+        return F.cross_entropy(logits.float(), target, label_smoothing=self.context.label_smoothing)
+
+    def prepare(self, batch: Any) -> Any:
+        """Changes a batch before it is used (mixing); here nothing."""
+        return batch
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Parameter groups of the method's own parts that the main optimiser trains; [] when there are none."""
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return [{"params": parameters}] if parameters else []
+
+    def on_epoch_end(self, epoch: int) -> None:
+        """Called after each epoch, before the checkpoint."""
+
+    def exits(self) -> list[Exit]:
+        """Heads of self-distillation, shallow to deep, without the deployed one; [] for most methods."""
+        return []
+
+    def deployable(self, student: nn.Module) -> nn.Module:
+        """What is shipped: the plain student."""
+        return student
+
+    @torch.no_grad()
+    def inspect(self, student: Outputs, teacher: Outputs | None) -> dict[str, InspectedArray]:
+        """Named arrays that show the method at work; {} when there is nothing of its own to see."""
+        return {}
+
+    @classmethod
+    def capturable(cls, params: Any) -> bool:
+        """Whether a step may be captured in a CUDA graph."""
+        return True
+
+
+def list_methods(pattern: str = "*") -> list[str]:
+    """Names of all methods that match a shell pattern."""
+    return METHODS.names(pattern)
+
+
+def get_method(name: str) -> type[Method]:
+    """The class of a method; raises UnknownName with near matches."""
+    return METHODS.get(name)
+
+
+def register(method: type[Method]) -> type[Method]:
+    """Class decorator: files a method under its ``name``."""
+    METHODS.register(method.name)(method)
+    return method
+
+
+@dataclass(frozen=True)
+class StagePair:
+    """A student stage and the teacher stage that guides it, as indices into ``stages``."""
+
+    student: int
+    teacher: int
+    side: int = field(compare=False, default=0)
+
+
+def pair_stages(student: Shapes, teacher: Shapes) -> list[StagePair]:
+    """Pairs stages by resolution: for each side that both nets have, the last map of it; else the deepest maps.
+
+    Raises:
+        BadInput: one of the nets has no maps.
+    """
+    for role, shapes in (("student", student), ("teacher", teacher)):
+        if not shapes.stages:
+            message = f"the {role} has no stage maps (a transformer, perhaps); choose a method on logits or embeddings"
+            raise BadInput(Problem(role, message))
+    last_student = {height: index for index, (_, height, _) in enumerate(student.stages)}
+    last_teacher = {height: index for index, (_, height, _) in enumerate(teacher.stages)}
+    common = sorted(set(last_student) & set(last_teacher), reverse=True)
+    if common:
+        return [StagePair(last_student[side], last_teacher[side], side) for side in common]
+    side = min(student.stages[-1][1], teacher.stages[-1][1])
+    return [StagePair(len(student.stages) - 1, len(teacher.stages) - 1, side)]

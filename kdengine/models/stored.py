@@ -1,0 +1,95 @@
+"""Students on disk: weights as safetensors, in the names of the library the body comes from, and a model card beside them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from kdengine import files
+from kdengine.errors import BadInput, KdError, Problem
+from kdengine.models.backbone import Backbone, build_model
+from kdengine.rundir import RunDirectory
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What one must know to use the weights: architecture, classes, preprocessing, and the numbers measured.
+
+    Attributes:
+        model: catalog name.
+        options: the model's own parameters.
+        classes: class names in the order of the logits.
+        image_size: side of the square in pixels.
+        mean, std: per-channel normalisation, in units of 0..1 pixel values.
+        weights: "raw" or "ema".
+        metrics: what was measured, by split; filled when the run has ended.
+        run, fingerprint: where the weights come from.
+    """
+
+    model: str
+    options: dict[str, Any]
+    classes: tuple[str, ...]
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    weights: str = "raw"
+    metrics: dict[str, Any] = field(default_factory=dict)
+    run: str = ""
+    fingerprint: str = ""
+
+
+def write_card(run: RunDirectory, card: ModelCard) -> None:
+    """Writes model_card.json."""
+    files.write_json(run.card_file, asdict(card))
+
+
+def read_card(run: RunDirectory) -> ModelCard:
+    """Reads model_card.json; raises BadInput when the run has not written one."""
+    content = files.read_json(run.card_file)
+    if content is None:
+        raise BadInput(Problem("run", f"the run {run.id} has no trained network yet (no model_card.json)"))
+    return ModelCard(**content | {key: tuple(content[key]) for key in ("classes", "mean", "std")})
+
+
+def write_weights(path: Path, backbone: Backbone) -> None:
+    """Writes the body's weights atomically; the file loads in the body's own library."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in backbone.body.state_dict().items()}
+    with files.atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt", "model": backbone.name})
+
+
+def load_student(run: RunDirectory, *, last: bool = False) -> tuple[Backbone, ModelCard]:
+    """The trained student of a run, in eval mode on the CPU, and its card.
+
+    Args:
+        run: a run that has finished at least one epoch.
+        last: the weights of the last epoch instead of those best by validation.
+
+    Raises:
+        BadInput: no weights yet. KdError: the file does not fit the architecture that the card names.
+    """
+    card = read_card(run)
+    path = run.last_student_file if last else run.student_file
+    if not path.is_file():
+        raise BadInput(Problem("run", f"the run {run.id} has no weights yet ({path.name} is missing)"))
+    backbone = build_model(card.model, len(card.classes), card.image_size, **card.options)
+    read_weights(path, backbone)
+    return backbone.eval(), card
+
+
+def read_weights(path: Path, backbone: Backbone) -> None:
+    """Loads the body's weights; raises KdError naming missing and unexpected keys."""
+    tensors: dict[str, torch.Tensor] = load_file(path)
+    try:
+        missing, unexpected = backbone.body.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:
+        raise KdError(f"{path.name} does not fit {backbone.name}: {error}") from error
+    if missing or unexpected:
+        raise KdError(
+            f"{path.name} does not fit {backbone.name}: missing {', '.join(missing[:5]) or 'nothing'}; "
+            f"unexpected {', '.join(unexpected[:5]) or 'nothing'}"
+        )

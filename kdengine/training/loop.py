@@ -1,0 +1,372 @@
+"""The training loop. It takes a student, a method and batches, and knows none of them by name.
+
+Exact resume: order and augmentation are functions of (seed, epoch, sample), the learning rate of the step; weights,
+optimiser, EMA, method, running sums and random states are in the checkpoint. N epochs in one go therefore equal k
+epochs, a kill, a resume and N-k epochs, bit for bit on one machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from kdengine.errors import NonFiniteLoss
+from kdengine.evaluation.accuracy import Evaluation, evaluate
+from kdengine.methods.base import BatchLike, Method, Network, Term
+from kdengine.models.backbone import Backbone
+from kdengine.models.stored import write_weights
+from kdengine.rundir import RunDirectory
+from kdengine.spec import ExperimentSpec
+from kdengine.training import checkpoint
+from kdengine.training.optimisation import build_optimizer, learning_rate, make_ema
+
+
+class Batches(Protocol):
+    """What the loop needs of the data path."""
+
+    steps_per_epoch: int
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[BatchLike]:
+        """The batches of an epoch from a step on, the same for the same arguments."""
+        ...
+
+
+class TrainingModule(nn.Module):
+    """Student and method together: the one module that is compiled, wrapped and saved."""
+
+    def __init__(self, student: Backbone, method: Method) -> None:
+        super().__init__()
+        self.student = student
+        self.method = method
+
+    def forward(self, batch: BatchLike, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
+        """The method's loss terms for one batch."""
+        return self.method(batch, self.student, teacher, clock)
+
+
+@dataclass
+class Best:
+    """The best epoch by validation so far: highest accuracy, among equals lowest loss. Epochs count from 1, 0 = none yet.
+
+    Equal accuracies are common: a validation part of 143 pictures has steps of 0.7 points.
+    """
+
+    accuracy: float = -1.0
+    loss: float = 0.0
+    epoch: int = 0
+
+    def beaten_by(self, other: Evaluation) -> bool:
+        """Whether another evaluation is better."""
+        return (other.accuracy, -other.loss) > (self.accuracy, -self.loss)
+
+
+class Trainer:
+    """Trains to the end of the recipe, or until it is asked to stop.
+
+    Args:
+        spec: the experiment; recipe and runtime are read.
+        student, method, teacher: what is trained, how, and by whom (None for no teacher).
+        train: augmented training batches.
+        validation: function that gives fresh batches of the validation part.
+        run: the run's folder; events, progress, checkpoints and weights go there.
+        device: where everything lies already.
+        bf16: whether forward passes run under bfloat16 autocast.
+        stop: asked after each step; a true answer ends the run with a checkpoint.
+        on_stop: called after that checkpoint; must raise.
+        on_checkpoint: called after each epoch's checkpoint.
+    """
+
+    def __init__(
+        self,
+        *,
+        spec: ExperimentSpec,
+        student: Backbone,
+        method: Method,
+        teacher: Network | None,
+        train: Batches,
+        validation: Callable[[], Iterator[BatchLike]],
+        run: RunDirectory,
+        device: torch.device,
+        bf16: bool = False,
+        stop: Callable[[], bool] = lambda: False,
+        on_stop: Callable[[], None] = lambda: None,
+        on_checkpoint: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.spec = spec
+        self.recipe = spec.recipe
+        self.run = run
+        self.device = device
+        self.module = TrainingModule(student, method)
+        self.teacher = teacher
+        self.train_batches = train
+        self.validation_batches = validation
+        self.bf16 = bf16
+        self.stop = stop
+        self.on_stop = on_stop
+        self.on_checkpoint = on_checkpoint
+        groups = [{"params": list(student.parameters())}, *method.param_groups()]
+        self.optimizer = build_optimizer(self.recipe, groups, fused=device.type == "cuda")
+        self.ema = make_ema(student, self.recipe.ema)
+        self.compiled = torch.compile(self.module) if spec.runtime.compile else self.module
+        self.clock = torch.zeros((), device=device)
+        self.epoch = 0
+        self.step = 0
+        self.best = Best()
+        self.sums = RunningSums()
+        self.attempt = int(run.status().get("attempt", 1))
+        self.pace = Pace()
+
+    # the whole run -------------------------------------------------------------------------------------------------
+
+    def resume(self) -> bool:
+        """Continues from the last checkpoint if there is one; returns whether there was."""
+        if not self.run.last_checkpoint.is_file():
+            return False
+        state = checkpoint.load(self.run.last_checkpoint, self.device)
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.best = Best(*state["best"])
+        self.sums.load_state_dict(state["sums"])
+        checkpoint.restore_random_states(state["random"])
+        return True
+
+    def fit(self) -> None:
+        """Trains what is left of the recipe; raises NonFiniteLoss, or whatever ``on_stop`` raises."""
+        while self.epoch < self.recipe.epochs:
+            self._train_epoch()
+            self._end_epoch()
+
+    @property
+    def student(self) -> Backbone:
+        """The network as it is evaluated: the EMA where the recipe has one, the raw weights else."""
+        return self.ema.module if self.ema is not None else self.module.student  # type: ignore[return-value]
+
+    # one epoch -----------------------------------------------------------------------------------------------------
+
+    def _train_epoch(self) -> None:
+        self.module.train()
+        self.pace.start()
+        steps = self.train_batches.steps_per_epoch
+        for batch in self.train_batches.epoch(self.epoch, self.step):
+            rate = self._train_step(self.module.method.prepare(batch))
+            self.step += 1
+            self.pace.count(len(batch.target))
+            if self.step % self.spec.runtime.log_every == 0 or self.step == steps:
+                self._report_step(rate)
+            if self.stop() and self.step < steps:
+                self._save()
+                self.on_stop()
+
+    def _train_step(self, batch: BatchLike) -> float:
+        steps = self.train_batches.steps_per_epoch
+        position = self.epoch * steps + self.step
+        rate = learning_rate(self.recipe, position, steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_factor", 1.0)
+        self.clock.fill_(position / steps)
+        with self._autocast():
+            terms = self.compiled(batch, self.teacher, self.clock)
+        loss = torch.stack([term.weighted.float() for term in terms.values()]).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.recipe.clip_norm > 0:
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.clip_norm)
+        self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update_parameters(self.module.student)
+        self.sums.add(terms)
+        return rate
+
+    def _end_epoch(self) -> None:
+        self.run.update_status(phase="validating")
+        validation = self.validate()
+        self.module.method.on_epoch_end(self.epoch)
+        means = self.sums.means()
+        event = {
+            "kind": "epoch",
+            "attempt": self.attempt,
+            "epoch": self.epoch + 1,
+            "loss": sum(weighted for _, weighted in means.values()),
+            "terms": _readable(means),
+            "validation": validation.summary(),
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "images_per_s": round(self.pace.images_per_second(), 1),
+        }
+        self.epoch, self.step = self.epoch + 1, 0
+        self.sums = RunningSums()
+        # Weights before the event before the checkpoint: killed in between, the epoch is repeated and writes the same.
+        improved = self.best.beaten_by(validation)
+        if improved:
+            self.best = Best(validation.accuracy, validation.loss, self.epoch)
+            write_weights(self.run.student_file, self.student)
+        if self.epoch in self.spec.runtime.keep_epochs:
+            write_weights(self.run.checkpoints / f"epoch-{self.epoch:04d}.safetensors", self.student)
+        write_weights(self.run.last_student_file, self.student)
+        self.run.append_event(event | {"best": improved})
+        self._save()
+        self.run.update_status(
+            phase="training",
+            best={"accuracy": self.best.accuracy, "epoch": self.best.epoch},
+            validation=validation.summary(),
+            progress=self._progress(),
+            progress_at=time.time(),
+        )
+        self.on_checkpoint()
+        if self.stop() and self.epoch < self.recipe.epochs:
+            self.on_stop()
+
+    def validate(self) -> Evaluation:
+        """Accuracy of the student, as it would be kept, on the validation part."""
+        student = self.student.eval()
+        with self._autocast():
+            result = evaluate(lambda x: student(x).logits, self.validation_batches())
+        self.module.train()
+        return result
+
+    # what others see -----------------------------------------------------------------------------------------------
+
+    def _report_step(self, rate: float) -> None:
+        window = self.sums.window()
+        broken = [name for name, (raw, _) in window.items() if not _is_finite(raw)]
+        if broken:
+            raise NonFiniteLoss(
+                f"the loss term {' and '.join(map(repr, broken))} became NaN or infinite at epoch {self.epoch + 1}, "
+                f"step {self.step} (learning rate {rate:.3g}); the last good checkpoint is kept"
+            )
+        speed = self.pace.images_per_second()
+        self.run.append_event(
+            {
+                "kind": "step",
+                "attempt": self.attempt,
+                "step": self.epoch * self.train_batches.steps_per_epoch + self.step,
+                "epoch": self.epoch + 1,
+                "loss": sum(weighted for _, weighted in window.values()),
+                "terms": _readable(window),
+                "lr": rate,
+                "images_per_s": round(speed, 1),
+            }
+        )
+        now = time.time()
+        self.run.update_status(
+            phase="training", progress=self._progress(), progress_at=now, images_per_s=speed, eta_s=self._seconds_left()
+        )
+
+    def _progress(self) -> dict[str, int]:
+        return {
+            "epoch": self.epoch,
+            "epochs": self.recipe.epochs,
+            "step": self.step,
+            "steps": self.train_batches.steps_per_epoch,
+        }
+
+    def _seconds_left(self) -> float:
+        steps = self.train_batches.steps_per_epoch
+        left = (self.recipe.epochs - self.epoch) * steps - self.step
+        return left * self.pace.seconds_per_step()
+
+    def _save(self) -> None:
+        state = {
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.state_dict() if self.ema is not None else {},
+            "epoch": self.epoch,
+            "step": self.step,
+            "best": [self.best.accuracy, self.best.loss, self.best.epoch],
+            "sums": self.sums.state_dict(),
+            "random": checkpoint.random_states(),
+        }
+        if not checkpoint.save(self.run.last_checkpoint, state):
+            raise NonFiniteLoss(
+                f"weights or optimiser became NaN or infinite in epoch {self.epoch + 1}; the last good checkpoint is kept"
+            )
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if not self.bf16:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+class RunningSums:
+    """Sums of every loss term over an epoch, kept on the device; reading them is the only synchronisation."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.totals: Tensor | None = None
+        self.reported: Tensor | None = None
+        self.steps = 0
+        self.steps_reported = 0
+
+    @torch.no_grad()
+    def add(self, terms: dict[str, Term]) -> None:
+        """Adds raw and weighted value of each term of one step."""
+        now = torch.stack([value.detach().double() for term in terms.values() for value in (term.raw, term.weighted)])
+        self.names = list(terms)
+        self.totals = now if self.totals is None else self.totals + now
+        self.steps += 1
+
+    def means(self) -> dict[str, tuple[float, float]]:
+        """name -> (mean raw, mean weighted) over the epoch so far."""
+        return self._mean(None, self.steps)
+
+    def window(self) -> dict[str, tuple[float, float]]:
+        """The same over the steps since this was last called."""
+        means = self._mean(self.reported, self.steps - self.steps_reported)
+        self.reported, self.steps_reported = self.totals, self.steps
+        return means
+
+    def _mean(self, since: Tensor | None, steps: int) -> dict[str, tuple[float, float]]:
+        if self.totals is None:
+            return {}
+        values = ((self.totals if since is None else self.totals - since) / max(1, steps)).tolist()
+        return {name: (values[2 * i], values[2 * i + 1]) for i, name in enumerate(self.names)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, for the checkpoint."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Sets what `state_dict` gave."""
+        vars(self).update(state)
+
+
+class Pace:
+    """Speed of this attempt: pictures a second over the recent past, seconds a step over all of it."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._pictures = 0
+        self._steps = 0
+
+    def start(self) -> None:
+        """Begins an epoch."""
+        self._began, self._pictures, self._steps = time.perf_counter(), 0, 0
+
+    def count(self, pictures: int) -> None:
+        """Notes one step."""
+        self._pictures += pictures
+        self._steps += 1
+
+    def images_per_second(self) -> float:
+        """Pictures a second in the current epoch."""
+        return self._pictures / max(1e-9, time.perf_counter() - self._began)
+
+    def seconds_per_step(self) -> float:
+        """Seconds a step in the current epoch."""
+        return (time.perf_counter() - self._began) / max(1, self._steps)
+
+
+def _readable(means: dict[str, tuple[float, float]]) -> dict[str, dict[str, float]]:
+    return {name: {"raw": raw, "weighted": weighted} for name, (raw, weighted) in means.items()}
+
+
+def _is_finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")

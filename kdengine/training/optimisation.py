@@ -1,0 +1,47 @@
+"""Optimiser and learning-rate schedule. The schedule is a pure function of the step, so that a resume needs no state."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from kdengine.spec import RecipeSpec
+
+
+def build_optimizer(recipe: RecipeSpec, groups: list[dict[str, Any]], fused: bool) -> torch.optim.Optimizer:
+    """SGD or AdamW over the parameter groups; weight decay applies to all parameters, as in the field's recipes."""
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+    nesterov = recipe.nesterov and recipe.momentum > 0
+    return torch.optim.SGD(
+        groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, weight_decay=recipe.weight_decay, fused=fused
+    )
+
+
+def learning_rate(recipe: RecipeSpec, step: int, steps_per_epoch: int) -> float:
+    """Learning rate of optimiser step ``step`` (from 0).
+
+    Warm-up rises linearly and reaches the full rate at its end; a cosine falls to zero over what is left after it; a
+    step schedule multiplies by ``gamma`` once each milestone, counted in whole epochs from the start, has passed.
+    """
+    warm = recipe.warmup_epochs * steps_per_epoch
+    if step < warm:
+        return recipe.lr * (step + 1) / (math.floor(warm) + 1)
+    if recipe.schedule == "step":
+        passed = sum(step >= milestone * steps_per_epoch for milestone in recipe.milestones)
+        return recipe.lr * recipe.gamma**passed
+    if recipe.schedule == "cosine":
+        total = recipe.epochs * steps_per_epoch
+        return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1.0, total - warm)))
+    return recipe.lr
+
+
+def make_ema(student: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel | None:
+    """Moving average of the student's weights (buffers are copied), or None for decay 0."""
+    if decay == 0:
+        return None
+    average = torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
+    return torch.optim.swa_utils.AveragedModel(student, multi_avg_fn=average)
