@@ -1,0 +1,70 @@
+"""From a spec to jobs in the queue: the student's, and before it the teacher's where one must be trained first."""
+
+from __future__ import annotations
+
+from kdengine import assembly
+from kdengine.jobs import Job, JobLabels, JobStore
+from kdengine.rundir import new_run_id
+from kdengine.spec import ExperimentSpec
+from kdengine.states import State
+from kdengine.workspace import Workspace
+
+
+def launch(
+    spec: ExperimentSpec, workspace: Workspace, *, run_id: str | None = None, token: str | None = None
+) -> list[Job]:
+    """Checks an experiment and queues it.
+
+    Args:
+        spec: the experiment; an equal teacher that is finished, running or queued is used instead of a new one.
+        workspace: where the queue is.
+        run_id: id of the student's run; a fresh one by default.
+        token: of a form: the same token twice gives the same job, not a second one.
+
+    Returns:
+        The new jobs in the order they will run; the student's is the last.
+
+    Raises:
+        BadInput: every problem at once; nothing was queued.
+    """
+    store = JobStore(workspace)
+    if token is not None:
+        already = [job for job in store.jobs() if job.token == token]
+        if already:
+            return already
+    assembly.preflight(spec, workspace)
+    jobs: list[Job] = []
+    teacher_id: str | None = spec.teacher.run if spec.teacher else None
+    waits_for: str | None = None
+    if spec.teacher is not None and spec.teacher.spec is not None:
+        teacher = spec.teacher.spec
+        finished = assembly.find_finished(workspace, teacher.fingerprint())
+        under_way = _under_way(store, teacher.fingerprint())
+        if finished is None and under_way is None:
+            under_way = _submit(teacher, store, new_run_id(f"teacher-{teacher.student.name}"), None, None)
+            jobs.append(under_way)
+        teacher_id = finished.id if finished is not None else under_way.id  # type: ignore[union-attr]
+        waits_for = None if finished is not None else teacher_id
+    job = _submit(spec, store, run_id or new_run_id(spec.method.name), waits_for, token)
+    if teacher_id is not None:
+        workspace.run(job.id).update_status(teacher_run=teacher_id)
+    return [*jobs, job]
+
+
+def _under_way(store: JobStore, fingerprint: str) -> Job | None:
+    waiting = (State.QUEUED, State.STARTING, State.RUNNING)
+    return next((job for job in store.jobs(waiting) if job.fingerprint == fingerprint), None)
+
+
+def _submit(spec: ExperimentSpec, store: JobStore, run_id: str, after: str | None, token: str | None) -> Job:
+    labels = JobLabels(
+        name=spec.title or spec.label(),
+        dataset=spec.data.name,
+        method=spec.method.name,
+        student=spec.student.name,
+        teacher=spec.teacher_label(),
+        fingerprint=spec.fingerprint(),
+    )
+    job = store.submit(spec.to_yaml(), run_id=run_id, command=spec.command(), labels=labels, after=after, token=token)
+    store.workspace.run(job.id).update_status(fingerprint=spec.fingerprint())
+    return job
