@@ -41,6 +41,7 @@ class DatasetDefinition(ABC):
     Attributes:
         name, title, summary, citation: texts for lists and pages.
         class_count: number of classes, None when only the data knows.
+        counts: published numbers of training and of test pictures, None when only the data knows.
         default_image_size: pixels.
         flip, crop: whether mirrored and shifted pictures still show the same class.
         normalisation: published (mean, std) in 0..1 units, None = computed from the training pictures.
@@ -52,6 +53,7 @@ class DatasetDefinition(ABC):
     summary: ClassVar[str]
     citation: ClassVar[str]
     class_count: ClassVar[int | None] = None
+    counts: ClassVar[tuple[int, int] | None] = None
     default_image_size: ClassVar[int] = 32
     flip: ClassVar[bool] = True
     crop: ClassVar[bool] = True
@@ -68,6 +70,15 @@ class DatasetDefinition(ABC):
     @abstractmethod
     def open(self, params: Any, root: Path) -> Source:
         """Finds the pictures, downloading to ``root`` where needed. Raises DataError naming every problem found."""
+
+    def present(self, params: Any, root: Path, image_size: int | None = None) -> bool:
+        """Whether the pictures are here, so that nothing need be downloaded; looks only, reads and writes nothing.
+
+        Args:
+            root: folder for downloads; stores are looked for in ``cache`` beside it.
+            image_size: a store of that size counts too, without the archive; default ``default_image_size``.
+        """
+        return True
 
     def augmentation(self, image_size: int) -> Augmentation:
         """The field's usual changes at that size, as far as they suit this data set: crop by 1/8 of the size, flip."""

@@ -34,11 +34,13 @@ class RemoteFile:
         url: where it is published; its last part is the file's name.
         md5: published checksum, hex.
         folder: folder below the data root where it is kept ("" = the root itself).
+        size: published length in bytes, None when it is not known.
     """
 
     url: str
     md5: str
     folder: str = ""
+    size: int | None = None
 
     @property
     def filename(self) -> str:
@@ -48,6 +50,11 @@ class RemoteFile:
     def path(self, root: Path) -> Path:
         """Where it lies under the data root."""
         return root / self.folder / self.filename
+
+    def is_here(self, root: Path) -> bool:
+        """Whether a file of the right size lies there; its checksum is for ``fetch`` to read."""
+        path = self.path(root)
+        return path.is_file() and self.size in (None, path.stat().st_size)
 
     def current_url(self) -> str:
         """The published address, or ``<KD_DATA_URL>/<filename>`` when that variable names a mirror."""

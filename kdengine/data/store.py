@@ -63,6 +63,11 @@ def store_key(name: str, identity: str, image_size: int) -> str:
     return hashlib.sha256(described.encode()).hexdigest()[:32]
 
 
+def is_stored(root: Path, name: str, identity: str, image_size: int) -> bool:
+    """Whether the store lies whole in ``cache`` beside the folder ``root`` for downloads."""
+    return (root.parent / "cache" / "stores" / store_key(name, identity, image_size) / "meta.json").is_file()
+
+
 def open_store(cache: Path, key: str, name: str, image_size: int, open_source: Callable[[], Source]) -> Store:
     """The store of that key, built from the source first when it does not exist.
 

@@ -12,6 +12,7 @@ from kdengine.data.definition import DatasetDefinition, Source
 from kdengine.data.download import RemoteFile, fetch
 from kdengine.data.pickles import load_plain
 from kdengine.data.pictures import blocks_of
+from kdengine.data.store import is_stored
 from kdengine.errors import DataError
 from kdengine.fields import NoSettings
 from kdengine.registry import DATASETS
@@ -35,6 +36,7 @@ class Cifar(DatasetDefinition):
     label_key: str
     names_key: str
     citation = _CITATION
+    counts = (50_000, 10_000)
 
     def identity(self, params: NoSettings, root: Path) -> str:
         return f"md5:{self.archive.md5}"
@@ -48,6 +50,10 @@ class Cifar(DatasetDefinition):
         labels = np.concatenate([batch[1] for batch in train + test])
 
         return Source(tuple(map(str, names)), labels, sum(len(batch[1]) for batch in train), blocks_of(pictures))
+
+    def present(self, params: NoSettings, root: Path, image_size: int | None = None) -> bool:
+        size = image_size or self.default_image_size
+        return self.archive.is_here(root) or is_stored(root, self.name, self.identity(params, root), size)
 
     def _members(self, path: Path) -> dict[str, Any]:
         container = TarContainer(path)
@@ -86,7 +92,9 @@ class Cifar10(Cifar):
     summary = "50,000 + 10,000 colour pictures, 32x32, of 10 kinds of animals and vehicles; 163 MB download."
     class_count = 10
     normalisation = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
-    archive = RemoteFile("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a")
+    archive = RemoteFile(
+        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", size=170_498_071
+    )
     train_files = tuple(f"data_batch_{number}" for number in range(1, 6))
     test_files = ("test_batch",)
     names_file = "batches.meta"
@@ -102,7 +110,9 @@ class Cifar100(Cifar):
     summary = "50,000 + 10,000 colour pictures, 32x32, of 100 classes: the field's usual benchmark; 161 MB download."
     class_count = 100
     normalisation = ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
-    archive = RemoteFile("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85")
+    archive = RemoteFile(
+        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85", size=169_001_437
+    )
     train_files = ("train",)
     test_files = ("test",)
     names_file = "meta"

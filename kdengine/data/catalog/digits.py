@@ -24,6 +24,7 @@ class Digits(DatasetDefinition):
     summary = "1,797 handwritten digits, 8x8 grey, 10 classes; embedded, no download. A fixed fifth is for test."
     citation = "Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI 1998; scikit-learn load_digits"
     class_count = 10
+    counts = (1438, 359)
     default_image_size = 16
     flip = False
 

@@ -13,6 +13,7 @@ import numpy as np
 from kdengine.data.definition import DatasetDefinition, Source
 from kdengine.data.download import RemoteFile, fetch
 from kdengine.data.pictures import blocks_of
+from kdengine.data.store import is_stored
 from kdengine.errors import DataError
 from kdengine.fields import NoSettings
 from kdengine.registry import DATASETS
@@ -34,6 +35,7 @@ class FashionMnist(DatasetDefinition):
     summary = "60,000 + 10,000 grey pictures of clothing, 28x28 (shown at 32), 10 classes; 30 MB download."
     citation = "Xiao, Rasul & Vollgraf, Fashion-MNIST, 2017, arXiv 1708.07747"
     class_count = 10
+    counts = (60_000, 10_000)
     default_image_size = 32
     classes = (
         "T-shirt/top",
@@ -48,14 +50,19 @@ class FashionMnist(DatasetDefinition):
         "Ankle boot",
     )
     files: tuple[RemoteFile, ...] = (
-        RemoteFile(_ADDRESS + "train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", _FOLDER),
-        RemoteFile(_ADDRESS + "train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe", _FOLDER),
-        RemoteFile(_ADDRESS + "t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79", _FOLDER),
-        RemoteFile(_ADDRESS + "t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310", _FOLDER),
+        RemoteFile(_ADDRESS + "train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", _FOLDER, 26_421_880),
+        RemoteFile(_ADDRESS + "train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe", _FOLDER, 29_515),
+        RemoteFile(_ADDRESS + "t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79", _FOLDER, 4_422_102),
+        RemoteFile(_ADDRESS + "t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310", _FOLDER, 5_148),
     )
 
     def identity(self, params: NoSettings, root: Path) -> str:
         return "md5:" + ",".join(file.md5 for file in self.files)
+
+    def present(self, params: NoSettings, root: Path, image_size: int | None = None) -> bool:
+        size = image_size or self.default_image_size
+        here = all(file.is_here(root) for file in self.files)
+        return here or is_stored(root, self.name, self.identity(params, root), size)
 
     def open(self, params: NoSettings, root: Path) -> Source:
         paths = [fetch(file, root) for file in self.files]
