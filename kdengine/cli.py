@@ -30,7 +30,9 @@ class Command(NamedTuple):
 
 
 BUILT_IN = (
-    Command("train", "train a student: by names, from a YAML file, in this shell or as a job", "kdengine.commands.train"),
+    Command(
+        "train", "train a student: by names, from a YAML file, in this shell or as a job", "kdengine.commands.train"
+    ),
     Command("resume", "continue a run from its last checkpoint", "kdengine.commands.resume"),
     Command("eval", "accuracy and calibration of a trained student", "kdengine.commands.evaluate"),
     Command("predict", "what a trained student sees in pictures", "kdengine.commands.predict"),
@@ -83,7 +85,9 @@ def _parser(commands: dict[str, Command], arguments: list[str]) -> argparse.Argu
     wanted = next((word for word in arguments if word in commands), None)
     for command in commands.values():
         # argparse shows every sub-command that has a help text, and only those.
-        place = places.add_parser(command.name, description=command.help, **({"help": command.help} if command.help else {}))
+        place = places.add_parser(
+            command.name, description=command.help, **({"help": command.help} if command.help else {})
+        )
         if command.name == wanted:
             module = import_module(command.module)
             module.add_arguments(place)

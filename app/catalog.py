@@ -1,0 +1,86 @@
+"""What can be picked on the Launch page: names and labels from the registries, own pictures and finished runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kdengine.registry import DATASETS, METHODS, MODELS
+from kdengine.states import State
+from kdengine.workspace import Workspace
+
+OWN = "own:"
+"""A choice of the data card that stands for the ``folder`` data set with one of the person's own sources."""
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
+
+Choices = list[tuple[str, str]]
+
+
+def datasets(workspace: Workspace) -> Choices:
+    """Built-in data sets, then one's own pictures: folders and archives in ``<workspace>/datasets/own``."""
+    built_in = [(DATASETS.get(name).title, name) for name in DATASETS.names() if name != "folder"]
+    return built_in + [(f"own pictures: {path.name}", OWN + path.name) for path in own_sources(workspace)]
+
+
+def own_sources(workspace: Workspace) -> list[Any]:
+    """Folders and archives that a person put into ``<workspace>/datasets/own``."""
+    place = workspace.datasets / "own"
+    if not place.is_dir():
+        return []
+    return sorted(path for path in place.iterdir() if path.is_dir() or path.name.endswith(ARCHIVES))
+
+
+def data_mapping(workspace: Workspace, choice: str) -> dict[str, Any]:
+    """A choice of the data card as the spec's ``data``."""
+    if choice.startswith(OWN):
+        # Only what the scan found: a name made up by a client reaches no other file.
+        path = next((path for path in own_sources(workspace) if path.name == choice.removeprefix(OWN)), None)
+        return {"name": "folder", "path": str(path or choice)}
+    return {"name": choice}
+
+
+def data_choice(workspace: Workspace, data: dict[str, Any]) -> str:
+    """The choice of the data card that shows a spec's ``data``."""
+    if data["name"] != "folder":
+        return str(data["name"])
+    path = next((path for path in own_sources(workspace) if str(path) == data.get("path")), None)
+    return OWN + path.name if path else "digits"
+
+
+def teachers(workspace: Workspace, data: dict[str, Any]) -> Choices:
+    """Finished runs on the same data, best first, then every model as a teacher to be trained first."""
+    found = []
+    for run in workspace.list_runs():
+        status = run.status()
+        if status.get("state") != State.FINISHED or not run.student_file.is_file():
+            continue
+        spec = _plain_spec(run)
+        same = all(spec["data"].get(key) == data.get(key) for key in ("name", "path", "image_size") if key in data)
+        if same:
+            accuracy = status.get("best", {}).get("accuracy", 0.0)
+            label = f"run {run.id[-4:]}: {spec['student']['name']}, {spec['method']['name']}, {100 * accuracy:.1f} %"
+            found.append((accuracy, label, f"run:{run.id}"))
+    runs = [(label, value) for _, label, value in sorted(found, reverse=True)]
+    return runs + [(f"train first: {name}", name) for name in MODELS.names()]
+
+
+def students() -> Choices:
+    """Every model of the catalog."""
+    return [(name, name) for name in MODELS.names()]
+
+
+def methods() -> Choices:
+    """Every method by its title."""
+    return [(METHODS.get(name).title, name) for name in METHODS.names()]
+
+
+def needs_teacher(method: str) -> bool:
+    """Whether a method with its default parameters uses a teacher."""
+    entry = METHODS.get(method)
+    return bool(entry.requires(entry.Params()).teacher)
+
+
+def _plain_spec(run: Any) -> dict[str, Any]:
+    import yaml
+
+    return yaml.safe_load(run.spec_file.read_text())

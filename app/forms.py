@@ -1,0 +1,106 @@
+"""Controls drawn from settings: one for each field of a `Settings` class, and back from their values to a mapping."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+import gradio as gr
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from kdengine.fields import about
+
+
+@dataclass(frozen=True, eq=False)
+class Control:
+    """One field on the page: its dotted path in the spec, its component, and how to go from one to the other."""
+
+    path: str
+    component: Any
+    is_list: bool
+    description: str
+
+    def to_value(self, shown: Any) -> Any:
+        """What the spec takes, from what the component holds."""
+        if not self.is_list:
+            return shown
+        words = str(shown or "").replace(",", " ").split()
+        return [int(word) if word.lstrip("-").isdigit() else word for word in words]
+
+    def to_shown(self, value: Any) -> Any:
+        """What the component shows, from a value of the spec."""
+        return ", ".join(map(str, value)) if self.is_list else value
+
+
+def controls_of(
+    model: type[BaseModel], prefix: str, leave_out: tuple[str, ...] = ()
+) -> Iterator[tuple[str, FieldInfo]]:
+    """Path and field of every setting of a class."""
+    for name, info in model.model_fields.items():
+        if name not in leave_out:
+            yield f"{prefix}.{name}" if prefix else name, info
+
+
+def is_advanced(info: FieldInfo) -> bool:
+    """Whether a field hides behind "More"."""
+    return bool(about(info).get("advanced"))
+
+
+def draw(path: str, info: FieldInfo, value: Any = None, **look: Any) -> Control:
+    """Draws the control of a field, inside the current Gradio context.
+
+    Args:
+        path: dotted path of the field in the spec; its element id on the page is ``field-<path with dashes>``.
+        info: the field, as declared by `kdengine.fields.setting`.
+        value: what it shows first; by default the field's own default.
+        look: passed on to the component.
+    """
+    if value is None and info.default is not PydanticUndefined:
+        value = info.default
+    unit = about(info).get("unit")
+    label = f"{info.title} ({unit})" if unit else info.title
+    options = {
+        "label": label,
+        "info": info.description,
+        "elem_id": "field-" + path.replace(".", "-"),
+        "min_width": 140,
+    } | look
+    kind, choices = _kind(info.annotation)
+    component: Any
+    if choices:
+        component = gr.Dropdown(choices=list(choices), value=value, **options)
+    elif kind is bool:
+        component = gr.Checkbox(value=bool(value), **options)
+    elif kind is tuple:
+        component = gr.Textbox(value=", ".join(map(str, value or ())), **options)
+    elif kind in (int, float):
+        component = gr.Number(value=value, precision=0 if kind is int else None, **options)
+    else:
+        component = gr.Textbox(value=value or "", **options)
+    return Control(path, component, kind is tuple, info.description or "")
+
+
+def gather(controls: list[Control], values: Mapping[Any, Any]) -> dict[str, Any]:
+    """A nested mapping from what the components hold."""
+    tree: dict[str, Any] = {}
+    for control in controls:
+        node = tree
+        *parents, leaf = control.path.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = control.to_value(values[control.component])
+    return tree
+
+
+def _kind(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The plain type behind an annotation, and its choices where it is a Literal."""
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return _kind(next(option for option in get_args(annotation) if option is not type(None)))
+    if origin is Literal:
+        return str, get_args(annotation)
+    return (origin or annotation), ()

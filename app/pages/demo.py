@@ -1,0 +1,111 @@
+"""Demo: how does it do on my picture?"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import gradio as gr
+
+from app import text
+from app.board import Board
+from app.worker import Worker
+from kdengine.errors import KdError
+from kdengine.states import State
+
+
+def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
+    """Draws the page into the current Gradio context."""
+    gr.HTML('<h1 class="kd">Demo</h1><p class="kd-lead">How does it do on my picture?</p>')
+    truth = gr.State("")
+    with gr.Row(equal_height=False):
+        with gr.Column(elem_classes="card", scale=4, min_width=300):
+            run = gr.Dropdown(
+                _choices(board), label="Student", info="Runs that have a trained network.", elem_id="demo-run"
+            )
+            picture = gr.Image(
+                type="pil", image_mode=None, sources=["upload", "clipboard", "webcam"], label="Picture", height=300,
+                elem_id="demo-picture", buttons=[],
+            )  # fmt: skip
+            sample = gr.Button("A picture from the test set", size="sm", elem_id="demo-sample")
+        with gr.Column(scale=7, min_width=320):
+            answers = gr.HTML(_empty(), elem_id="demo-answers")
+    quiet: dict[str, Any] = {"api_visibility": "private"}
+
+    def arrive(request: gr.Request) -> Any:
+        choices = _choices(board)
+        wanted = (request.query_params or {}).get("run")
+        values = [value for _, value in choices]
+        return gr.update(choices=choices, value=wanted if wanted in values else (values[0] if values else None))
+
+    def classify(run_id: str | None, image: Any, label: str) -> str:
+        if not run_id or image is None:
+            return _empty(bool(run_id))
+        from kdengine.evaluation.classifier import flatten
+
+        try:
+            return _answers(worker.call("classify", run_id, flatten(image)), label)
+        except KdError as error:
+            return f'<div class="kd-problems" role="alert">{text.escape(error)}</div>'
+
+    def draw_sample(run_id: str | None) -> Any:
+        if not run_id:
+            return gr.skip(), gr.skip()
+        try:
+            image, label = worker.call("test_picture", run_id, random.randrange(1_000_000))
+        except KdError as error:
+            gr.Warning(str(error))
+            return gr.skip(), gr.skip()
+        return image, label
+
+    page.load(arrive, None, run, show_progress="hidden", **quiet)
+    look = {"fn": classify, "inputs": [run, picture, truth], "outputs": answers, "show_progress": "minimal", **quiet}
+    sample.click(draw_sample, run, [picture, truth], show_progress="hidden", **quiet).then(**look)
+    picture.input(lambda: "", None, truth, show_progress="hidden", **quiet).then(**look)
+    run.change(**look)
+
+
+def _choices(board: Board) -> list[tuple[str, str]]:
+    """Runs with a trained network, newest first; finished ones and those that can be tried while they train."""
+    found = []
+    for row in board.rows():
+        if row.best is None or row.state == State.QUEUED:
+            continue
+        accuracy = (
+            f"{text.percent(row.test)} on test"
+            if row.test is not None
+            else f"{text.percent(row.best)} on validation so far"
+        )
+        found.append((f"{row.student}, {row.method}, {row.dataset}: {accuracy} [{row.id[-4:]}]", row.id))
+    return found
+
+
+def _empty(has_run: bool = True) -> str:
+    if not has_run:
+        return '<div class="kd-empty">No trained network yet: <a href="/">launch a run</a> first.</div>'
+    return '<div class="kd-empty">Drop a picture, paste one, take one with the camera,<br>or take one from the test set.</div>'
+
+
+def _answers(answers: list[dict[str, Any]], label: str) -> str:
+    truth = f'<p class="kd-lead">From the test set; its class is <b>{text.escape(label)}</b>.</p>' if label else ""
+    cards = "".join(_card(answer, label) for answer in answers)
+    return f'{truth}<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(280px,1fr));gap:12px">{cards}</div>'
+
+
+def _card(answer: dict[str, Any], label: str) -> str:
+    e = text.escape
+    bars = "".join(
+        f'<div class="row"><span title="{e(name)}">{e(name)}</span><span class="track"><i style="width:{100 * value:.1f}%"></i></span>'
+        f'<span class="p">{text.percent(value)}</span></div>'
+        for name, value in answer["top"]
+    )
+    verdict = ""
+    if label:
+        right = answer["top"][0][0] == label
+        verdict = f' <span class="kd-{"right" if right else "wrong"}">{"right" if right else "wrong"}</span>'
+    return (
+        f'<div class="card kd-answer {answer["role"]}" data-role="{answer["role"]}"><span class="kd-head">{answer["role"]}</span>'
+        f"<h3>{e(answer['model'])}{verdict}</h3>"
+        f'<p class="kd-facts">{answer["milliseconds"]:.1f} ms · {text.size(answer["bytes"])} · {text.count(answer["parameters"])} parameters</p>'
+        f"{bars}</div>"
+    )

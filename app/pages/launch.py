@@ -1,0 +1,607 @@
+"""Launch: what shall I distil, will it work, and what will it cost?"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from app import catalog, text
+from app.forms import Control, controls_of, draw, gather, is_advanced
+from app.worker import Worker
+from kdengine.errors import BadInput, KdError, Problem
+from kdengine.recipes import RECIPES
+from kdengine.registry import DATASETS, METHODS, MODELS
+from kdengine.spec import DataSpec, ExperimentSpec, RecipeSpec, RuntimeSpec, merge
+from kdengine.workspace import Workspace
+
+DEFAULTS = {"data": "digits", "teacher": "resnet8x4", "student": "mobilenetv3_small", "method": "kd"}
+GO_TO_RUN = "(id) => { if (id) window.location.href = '/runs?run=' + encodeURIComponent(id); }"
+
+
+@dataclass(eq=False)
+class _Form:
+    """Every control of the page, and the groups that show only for one choice of a card."""
+
+    data: Any = None
+    teacher: Any = None
+    student: Any = None
+    method: Any = None
+    recipe: Any = None
+    seeds: Any = None
+    token: Any = None
+    shared: list[Control] = field(default_factory=list)
+    own: dict[tuple[str, str], list[Control]] = field(default_factory=dict)
+    groups: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    def controls(self) -> list[Control]:
+        return [*self.shared, *(control for controls in self.own.values() for control in controls)]
+
+    def inputs(self) -> set[Any]:
+        cards = {self.data, self.teacher, self.student, self.method, self.recipe, self.seeds, self.token}
+        return cards | {control.component for control in self.controls()}
+
+
+def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
+    """Draws the page into the current Gradio context."""
+    form = _Form()
+    gr.HTML(
+        '<h1 class="kd">Launch</h1><p class="kd-lead">Pick data, teacher, student and method; see the cost; launch.</p>'
+    )
+    with gr.Row(equal_height=True):
+        data_facts, upload = _data_card(form, workspace)
+        teacher_facts = _teacher_card(form, workspace)
+        student_facts = _student_card(form)
+        method_facts = _method_card(form)
+    _parameters(form)
+    _recipe(form)
+    _more(form)
+    with gr.Row(equal_height=True):
+        with gr.Column(elem_classes="card", scale=5, min_width=320):
+            gr.HTML('<span class="kd-head">Cost</span>')
+            cost = gr.HTML(_waiting(), elem_id="forecast")
+        with gr.Column(elem_classes="card", scale=6, min_width=320):
+            with gr.Row():
+                launch = gr.Button("Launch", variant="primary", elem_id="launch", scale=3)
+                form.seeds = gr.Number(
+                    1, label="Seeds", info="Runs with consecutive seeds.", precision=0, minimum=1, maximum=20, scale=1,
+                    min_width=90, elem_id="seeds",
+                )  # fmt: skip
+            problems = gr.HTML("", elem_id="problems")
+            with gr.Tabs():
+                with gr.Tab("Command"):
+                    command = gr.Code(
+                        language="shell",
+                        show_label=False,
+                        interactive=False,
+                        wrap_lines=True,
+                        show_line_numbers=False,
+                        elem_id="command",
+                    )
+                with gr.Tab("YAML"):
+                    yaml = gr.Code(
+                        language="yaml",
+                        show_label=False,
+                        interactive=False,
+                        max_lines=18,
+                        show_line_numbers=False,
+                        elem_id="yaml",
+                    )
+    form.token = gr.State("")
+    launched = gr.Textbox(visible="hidden")
+    _wire(form, workspace, worker, page, _Outputs(
+        data_facts, teacher_facts, student_facts, method_facts, upload, cost, launch, problems, command, yaml, launched
+    ))  # fmt: skip
+
+
+@dataclass(eq=False)
+class _Outputs:
+    """The components that handlers write to."""
+
+    data_facts: Any
+    teacher_facts: Any
+    student_facts: Any
+    method_facts: Any
+    upload: Any
+    cost: Any
+    launch: Any
+    problems: Any
+    command: Any
+    yaml: Any
+    launched: Any
+
+
+# drawing ---------------------------------------------------------------------------------------------------------------
+
+
+def _data_card(form: _Form, workspace: Workspace) -> tuple[Any, Any]:
+    with gr.Column(elem_classes="card", min_width=240):
+        gr.HTML('<span class="kd-head">Data</span>')
+        form.data = gr.Dropdown(
+            catalog.datasets(workspace), value=DEFAULTS["data"], show_label=False, elem_id="field-data"
+        )
+        facts = gr.HTML("", elem_id="data-facts")
+        with gr.Accordion("Own pictures", open=False):
+            upload = gr.File(
+                label="zip or tar: one folder a class, or train/ and test/ with one folder a class each",
+                file_types=list(catalog.ARCHIVES), height=90, elem_id="upload-data",
+            )  # fmt: skip
+    return facts, upload
+
+
+def _teacher_card(form: _Form, workspace: Workspace) -> Any:
+    with gr.Column(elem_classes="card", min_width=240, elem_id="teacher-card"):
+        gr.HTML('<span class="kd-head">Teacher</span>')
+        choices = catalog.teachers(workspace, {"name": DEFAULTS["data"]})
+        form.teacher = gr.Dropdown(choices, value=DEFAULTS["teacher"], show_label=False, elem_id="field-teacher")
+        return gr.HTML("", elem_id="teacher-facts")
+
+
+def _student_card(form: _Form) -> Any:
+    with gr.Column(elem_classes="card", min_width=240):
+        gr.HTML('<span class="kd-head">Student</span>')
+        form.student = gr.Dropdown(
+            catalog.students(), value=DEFAULTS["student"], show_label=False, allow_custom_value=True,
+            elem_id="field-student-name",
+        )  # fmt: skip
+        return gr.HTML("", elem_id="student-facts")
+
+
+def _method_card(form: _Form) -> Any:
+    with gr.Column(elem_classes="card", min_width=240):
+        gr.HTML('<span class="kd-head">Method</span>')
+        form.method = gr.Dropdown(
+            catalog.methods(), value=DEFAULTS["method"], show_label=False, elem_id="field-method-name"
+        )
+        return gr.HTML("", elem_id="method-facts")
+
+
+def _parameters(form: _Form) -> None:
+    """The chosen method's own parameters; one group a method, one of them visible."""
+    with gr.Column(elem_classes="card"):
+        for name in METHODS.names():
+            _group(
+                form,
+                "method",
+                name,
+                METHODS.get(name).Params,
+                name == DEFAULTS["method"],
+                f"Method: {METHODS.get(name).title}",
+            )
+
+
+def _recipe(form: _Form) -> None:
+    with gr.Column(elem_classes="card"):
+        gr.HTML('<span class="kd-head">Recipe</span>')
+        settings = RECIPES["quick"].settings
+        with gr.Row():
+            form.recipe = gr.Dropdown(
+                list(RECIPES), value="quick", label="Recipe", info=RECIPES["quick"].summary, elem_id="field-recipe-name",
+                min_width=220, scale=2,
+            )  # fmt: skip
+            for path, info in controls_of(RecipeSpec, "recipe", ("name",)):
+                if not is_advanced(info):
+                    form.shared.append(draw(path, info, settings[path.split(".")[1]]))
+            for path, info in controls_of(DataSpec, "data", ("name", "params")):
+                if not is_advanced(info):
+                    form.shared.append(draw(path, info, DATASETS.get(DEFAULTS["data"]).default_image_size))
+            for path, info in controls_of(
+                ExperimentSpec, "", ("data", "teacher", "student", "method", "recipe", "runtime", "title")
+            ):
+                form.shared.append(draw(path, info))
+
+
+def _more(form: _Form) -> None:
+    with gr.Accordion("More", open=False, elem_classes="card", elem_id="more"):
+        title = ExperimentSpec.model_fields["title"]
+        settings = RECIPES["quick"].settings
+        first = {"augmentation": "crop"}
+        for heading, model, prefix in (
+            ("Training", RecipeSpec, "recipe"),
+            ("Data", DataSpec, "data"),
+            ("Computing", RuntimeSpec, "runtime"),
+        ):
+            gr.HTML(f'<span class="kd-head">{heading}</span>')
+            with gr.Row():
+                for path, info in controls_of(model, prefix, ("name", "params")):
+                    if is_advanced(info):
+                        value = (
+                            settings.get(path.split(".")[1]) if prefix == "recipe" else first.get(path.split(".")[1])
+                        )
+                        form.shared.append(draw(path, info, value))
+                if prefix == "data":
+                    form.shared.append(draw("title", title))
+        for kind, registry, chosen in (("student", MODELS, DEFAULTS["student"]), ("data", DATASETS, DEFAULTS["data"])):
+            for name in registry.names():
+                _group(
+                    form,
+                    kind,
+                    name,
+                    registry.get(name).Params,
+                    name == chosen,
+                    f"Options of {name}",
+                    leave_out=("path",),
+                )
+
+
+def _group(
+    form: _Form, kind: str, name: str, params: Any, visible: bool, heading: str, leave_out: tuple[str, ...] = ()
+) -> None:
+    fields = list(controls_of(params, kind, leave_out))
+    if not fields and kind != "method":
+        return
+    with gr.Column(visible=visible) as group:
+        gr.HTML(f'<span class="kd-head">{text.escape(heading)}</span>')
+        if not fields:
+            gr.HTML('<p class="kd-facts">Nothing to set: the labels are all it needs.</p>')
+        with gr.Row():
+            form.own[kind, name] = [
+                draw(path, info, elem_id=f"field-{name}-{path.split('.')[-1]}") for path, info in fields
+            ]
+    form.groups[kind, name] = group
+
+
+# from the page to a spec -----------------------------------------------------------------------------------------------
+
+
+def _mapping(form: _Form, workspace: Workspace, values: dict[Any, Any]) -> dict[str, Any]:
+    data = catalog.data_mapping(workspace, values[form.data])
+    names = {"data": data, "student": {"name": values[form.student]}, "method": {"name": values[form.method]}}
+    controls = list(form.shared)
+    for kind in ("method", "student", "data"):
+        controls += form.own.get((kind, names[kind]["name"]), [])
+    mapping = merge(names | {"recipe": {"name": values[form.recipe]}}, gather(controls, values))
+    if catalog.needs_teacher(values[form.method]):
+        mapping["teacher"] = values[form.teacher]
+    return mapping
+
+
+def _spec(form: _Form, workspace: Workspace, values: dict[Any, Any]) -> ExperimentSpec:
+    return ExperimentSpec.from_mapping(_mapping(form, workspace, values))
+
+
+# handlers --------------------------------------------------------------------------------------------------------------
+
+
+def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, out: _Outputs) -> None:
+    inputs, controls = form.inputs(), form.controls()
+    components = [control.component for control in controls]
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+    def preview(values: dict[Any, Any]) -> list[Any]:
+        """Command, YAML, and every problem at its field, at each change; no computation."""
+        try:
+            spec = _spec(form, workspace, values)
+        except BadInput as error:
+            return _show_problems(error.problems, controls)
+        return [
+            spec.command(),
+            spec.to_yaml(),
+            "",
+            gr.update(interactive=True, value=_button(values[form.seeds])),
+            *_all_well(controls),
+        ]
+
+    def measure(values: dict[Any, Any]) -> list[Any]:
+        """Cost, and the problems that only show when networks and data are at hand."""
+        try:
+            text_of_spec = _spec(form, workspace, values).to_yaml()
+        except BadInput:
+            return [gr.skip()] * (3 + len(controls))
+        try:
+            worker.call("check", text_of_spec)
+        except BadInput as error:
+            shown = _show_problems(error.problems, controls)
+            return ["", shown[2], shown[3], *shown[4:]]
+        except KdError as error:
+            return [_note(str(error)), *[gr.skip()] * (2 + len(controls))]
+        try:
+            return [_cost(worker.call("forecast", text_of_spec)), "", *[gr.skip()] * (1 + len(controls))]
+        except KdError as error:
+            return [_note(f"No forecast: {error}"), "", *[gr.skip()] * (1 + len(controls))]
+
+    def show_data(choice: str, image_size: float | None) -> str:
+        data = catalog.data_mapping(workspace, choice) | ({"image_size": int(image_size)} if image_size else {})
+        try:
+            return _data_facts(worker.call("samples", data))
+        except KdError as error:
+            return _problem_box([str(error)])
+
+    def choose_data(choice: str) -> list[Any]:
+        entry = DATASETS.get(catalog.data_mapping(workspace, choice)["name"])
+        shown = {
+            "data.image_size": entry.default_image_size,
+            "data.augmentation": "crop_flip" if entry.flip else "crop",
+        }
+        changes = [shown.get(control.path, gr.skip()) for control in form.shared]
+        return [*changes, *_group_updates(form, "data", entry.name)]
+
+    def choose_method(method: str, teacher: str) -> list[Any]:
+        needs = catalog.needs_teacher(method)
+        return [
+            _method_facts(method),
+            gr.update(interactive=needs),
+            _teacher_facts(workspace, teacher, needs),
+            *_group_updates(form, "method", method),
+        ]
+
+    def choose_recipe(recipe: str, student: str) -> list[Any]:
+        settings = RECIPES[recipe].for_student(student)
+        changes = [
+            control.to_shown(settings[control.path.split(".")[1]]) if control.path.startswith("recipe.") else gr.skip()
+            for control in form.shared
+        ]
+        return [gr.update(info=RECIPES[recipe].summary), *changes]
+
+    def offer_teachers(choice: str, image_size: float | None, teacher: str) -> Any:
+        data = catalog.data_mapping(workspace, choice) | ({"image_size": int(image_size)} if image_size else {})
+        choices = catalog.teachers(workspace, data)
+        kept = teacher if teacher in [value for _, value in choices] else DEFAULTS["teacher"]
+        return gr.update(choices=choices, value=kept)
+
+    def launch(values: dict[Any, Any]) -> list[Any]:
+        try:
+            spec = _spec(form, workspace, values)
+            count = max(1, min(20, int(values[form.seeds] or 1)))
+            specs = [spec.model_copy(update={"seed": spec.seed + number}).to_yaml() for number in range(count)]
+            ids = worker.call("launch", specs, values[form.token])
+        except BadInput as error:
+            shown = _show_problems(error.problems, controls)
+            return ["", *shown[2:]]
+        except KdError as error:
+            return ["", _problem_box([str(error)]), gr.skip(), *[gr.skip()] * len(controls)]
+        return [ids[0], "", gr.skip(), *[gr.skip()] * len(controls)]
+
+    def take_upload(path: str | None) -> Any:
+        if path is None:
+            return gr.skip()
+        return gr.update(choices=catalog.datasets(workspace), value=_keep_upload(workspace, path))
+
+    def arrive(request: gr.Request) -> list[Any]:
+        """A fresh token; and with ``?clone=<run>`` the form filled with that run."""
+        clone = (request.query_params or {}).get("clone")
+        return [secrets.token_hex(8), *_filled(form, workspace, clone)]
+
+    groups = {
+        kind: [form.groups[key] for key in form.groups if key[0] == kind] for kind in ("method", "student", "data")
+    }
+    shared = [control.component for control in form.shared]
+    size = next(control.component for control in form.shared if control.path == "data.image_size")
+
+    form.data.change(choose_data, form.data, [*shared, *groups["data"]], **quiet)
+    gr.on(
+        [form.data.change, size.change],
+        show_data,
+        [form.data, size],
+        out.data_facts,
+        trigger_mode="always_last",
+        **quiet,
+    )
+    gr.on(
+        [form.data.change, size.change],
+        offer_teachers,
+        [form.data, size, form.teacher],
+        form.teacher,
+        trigger_mode="always_last",
+        **quiet,
+    )
+    form.method.change(
+        choose_method,
+        [form.method, form.teacher],
+        [out.method_facts, form.teacher, out.teacher_facts, *groups["method"]],
+        **quiet,
+    )
+    form.teacher.change(
+        lambda teacher, method: _teacher_facts(workspace, teacher, catalog.needs_teacher(method)),
+        [form.teacher, form.method], out.teacher_facts, **quiet,
+    )  # fmt: skip
+    form.student.change(
+        lambda student: [_student_facts(student), *_group_updates(form, "student", student)],
+        form.student, [out.student_facts, *groups["student"]], **quiet,
+    )  # fmt: skip
+    form.recipe.input(choose_recipe, [form.recipe, form.student], [form.recipe, *shared], **quiet)
+    out.upload.upload(take_upload, out.upload, form.data, **quiet)
+
+    watched = [
+        component.change
+        for component in (form.data, form.teacher, form.student, form.method, form.recipe, form.seeds, *components)
+    ]
+    shown = [out.command, out.yaml, out.problems, out.launch, *components]
+    gr.on(watched, preview, inputs, shown, trigger_mode="always_last", **quiet)
+    gr.on(
+        watched,
+        measure,
+        inputs,
+        [out.cost, out.problems, out.launch, *components],
+        trigger_mode="always_last",
+        concurrency_limit=2,
+        **quiet,
+    )
+
+    out.launch.click(
+        launch,
+        inputs,
+        [out.launched, out.problems, out.launch, *components],
+        trigger_mode="once",
+        api_visibility="private",
+    ).then(None, out.launched, None, js=GO_TO_RUN, api_visibility="private")
+
+    cards = [form.data, form.teacher, form.student, form.method, form.recipe]
+    page.load(arrive, None, [form.token, *cards, *components], **quiet).then(
+        show_data, [form.data, size], out.data_facts, **quiet
+    ).then(choose_method, [form.method, form.teacher], [out.method_facts, form.teacher, out.teacher_facts, *groups["method"]], **quiet).then(
+        lambda student: [_student_facts(student), *_group_updates(form, "student", student)],
+        form.student, [out.student_facts, *groups["student"]], **quiet,
+    ).then(preview, inputs, shown, **quiet).then(measure, inputs, [out.cost, out.problems, out.launch, *components], **quiet)  # fmt: skip
+
+
+def _group_updates(form: _Form, kind: str, chosen: str) -> list[Any]:
+    return [gr.update(visible=name == chosen) for group_kind, name in form.groups if group_kind == kind]
+
+
+def _filled(form: _Form, workspace: Workspace, clone: str | None) -> list[Any]:
+    """Values for the cards and every control from a run's spec; nothing changes without one."""
+    blank = [gr.skip()] * (5 + len(form.controls()))
+    if not clone:
+        return [gr.update(choices=catalog.datasets(workspace)), *blank[1:]]
+    try:
+        spec = ExperimentSpec.from_yaml(workspace.existing_run(clone).spec_file.read_text())
+    except BadInput as error:
+        gr.Warning(str(error))
+        return blank
+    content = spec.model_dump(mode="json")
+    data = catalog.data_choice(workspace, content["data"])
+    teacher = (
+        gr.skip() if spec.teacher is None else (f"run:{spec.teacher.run}" if spec.teacher.run else spec.teacher_label())
+    )
+    cards = [
+        gr.update(choices=catalog.datasets(workspace), value=data),
+        teacher,
+        spec.student.name,
+        spec.method.name,
+        spec.recipe.name,
+    ]
+    flat = spec.flat()
+    chosen = {("method", spec.method.name), ("student", spec.student.name), ("data", spec.data.name)}
+    values = [control.to_shown(flat[control.path]) if control.path in flat else gr.skip() for control in form.shared]
+    for key, controls in form.own.items():
+        values += [control.to_shown(flat[control.path]) if key in chosen else gr.skip() for control in controls]
+    return [*cards, *values]
+
+
+def _keep_upload(workspace: Workspace, path: str) -> str:
+    """Moves an uploaded archive to one's own sources; returns its choice on the data card."""
+    import re
+    import shutil
+    from pathlib import Path
+
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(path).name).lstrip(".-") or "pictures.zip"
+    place = workspace.datasets / "own"
+    place.mkdir(parents=True, exist_ok=True)
+    target = place / name
+    number = 1
+    while target.exists():
+        number += 1
+        target = place / f"{number}-{name}"
+    shutil.copyfile(path, target)
+    return catalog.OWN + target.name
+
+
+# problems at their fields ----------------------------------------------------------------------------------------------
+
+
+def _show_problems(problems: list[Problem], controls: list[Control]) -> list[Any]:
+    """Updates for command, YAML, problem box, button and every control."""
+    at = {control.path: control for control in controls}
+    elsewhere = [str(problem) for problem in problems if problem.field not in at]
+    messages: dict[str, str] = {}
+    for problem in problems:
+        messages.setdefault(problem.field, problem.message)
+    fields = [
+        gr.update(info=f"⚠ {messages[control.path]}", elem_classes=["problem"])
+        if control.path in messages
+        else _well(control)
+        for control in controls
+    ]
+    count = len(problems)
+    button = gr.update(interactive=False, value=f"{count} problem{'s' if count > 1 else ''} to mend")
+    named = [f"{at[problem.field].component.label}: {problem.message}" for problem in problems if problem.field in at]
+    return [gr.skip(), gr.skip(), _problem_box(elsewhere + named), button, *fields]
+
+
+def _all_well(controls: list[Control]) -> list[Any]:
+    return [_well(control) for control in controls]
+
+
+def _well(control: Control) -> Any:
+    return gr.update(info=control.description, elem_classes=[])
+
+
+def _button(seeds: Any) -> str:
+    return f"Launch {int(seeds)} runs" if seeds and int(seeds) > 1 else "Launch"
+
+
+# what the cards say ----------------------------------------------------------------------------------------------------
+
+
+def _problem_box(lines: list[str]) -> str:
+    items = "".join(f"<li>{text.escape(line)}</li>" for line in lines)
+    return f'<div class="kd-problems" role="alert">To mend:<ul>{items}</ul></div>' if lines else ""
+
+
+def _waiting() -> str:
+    return '<p class="kd-facts">Measuring…</p>'
+
+
+def _note(line: str) -> str:
+    return f'<p class="kd-facts">{text.escape(line)}</p>'
+
+
+def _data_facts(facts: dict[str, Any]) -> str:
+    if not facts["present"]:
+        classes = f"{facts['classes']} classes. " if facts["classes"] else ""
+        return f'<p class="kd-facts">{text.escape(facts["summary"])}<br>{classes}Downloaded and checked by the first run.</p>'
+    pictures = "".join(
+        f'<figure><img src="{url}" alt="{text.escape(label)}"><figcaption>{text.escape(label)}</figcaption></figure>'
+        for url, label in facts["pictures"]
+    )
+    return (
+        f'<p class="kd-facts"><b>{facts["classes"]} classes</b> · {facts["train"]:,} to train on · {facts["validation"]:,} for '
+        f'validation · {facts["test"]:,} to test</p><div class="kd-samples">{pictures}</div>'
+    )
+
+
+def _teacher_facts(workspace: Workspace, teacher: str, needed: bool) -> str:
+    if not needed:
+        return '<p class="kd-facts kd-off">The chosen method teaches without a teacher.</p>'
+    if not teacher.startswith("run:"):
+        summary = MODELS.get(teacher).summary if teacher in MODELS else ""
+        return f'<p class="kd-facts">{text.escape(summary)}<br>Trained first, as a run of its own, under the same recipe; an equal one is used again.</p>'
+    run = workspace.run(teacher.removeprefix("run:"))
+    status = run.status()
+    accuracy = text.percent(status.get("test", {}).get("best", {}).get("accuracy"))
+    link = f'<a href="/runs?run={text.escape(run.id)}">run {text.escape(run.id[-4:])}</a>'
+    return f'<p class="kd-facts"><b>{accuracy}</b> on test, trained by {link}.</p>'
+
+
+def _student_facts(student: str) -> str:
+    if student not in MODELS:
+        return '<p class="kd-facts">A name of the catalog, or <b>timm/</b>… or <b>torchvision/</b>…</p>'
+    return f'<p class="kd-facts">{text.escape(MODELS.get(student).summary)}</p>'
+
+
+def _method_facts(method: str) -> str:
+    entry = METHODS.get(method)
+    paper = f"<br><i>{text.escape(entry.paper)}</i>" if entry.paper else ""
+    return f'<p class="kd-facts">{text.escape(entry.description)}{paper}</p>'
+
+
+def _cost(forecast: dict[str, Any]) -> str:
+    student, teacher = forecast["student"], forecast["teacher"]
+    total = forecast["seconds"] + forecast["teacher_seconds"]
+    first = f" (teacher first: {text.duration(forecast['teacher_seconds'])})" if forecast["teacher_seconds"] else ""
+    lines = [
+        f'<span class="big">about {text.duration(total)}</span>{first} on {text.escape(forecast["device"])}, '
+        f"{text.size(forecast['memory_bytes'])} of memory, {forecast['images_per_s']:.0f} pictures/s",
+        f"student: <b>{text.count(student['parameters'])}</b> parameters, <b>{text.count(student['macs'])}</b> MACs, "
+        f"{text.size(student['bytes'])}, {student['milliseconds']:.1f} ms a picture",
+    ]
+    if teacher:
+        lines.append(
+            f"teacher: {text.count(teacher['parameters'])} parameters, {text.count(teacher['macs'])} MACs, "
+            f"{teacher['milliseconds']:.1f} ms: {_compare(student, teacher)}"
+        )
+    if forecast["method_parameters"]:
+        lines.append(f"{text.count(forecast['method_parameters'])} parameters more while training only")
+    lines.append('<span class="soft">Measured just now with a few steps; alone on the machine.</span>')
+    return f'<div class="kd-forecast kd-num">{"<br>".join(lines)}</div>'
+
+
+def _compare(student: dict[str, Any], teacher: dict[str, Any]) -> str:
+    def ratio(key: str, more: str, less: str) -> str:
+        quotient = teacher[key] / max(student[key], 1e-9)
+        return f"{text.times(quotient)} {more}" if quotient >= 1 else f"{text.times(1 / quotient)} {less}"
+
+    return f"the student is {ratio('parameters', 'smaller', 'larger')} and {ratio('milliseconds', 'faster', 'slower')}"

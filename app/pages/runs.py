@@ -1,0 +1,389 @@
+"""Runs: what is happening, and what came of it?"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+
+import gradio as gr
+
+from app import text
+from app.board import Board, Detail, Row
+from kdengine.errors import BadInput
+from kdengine.figures import curves
+from kdengine.jobs import ensure_supervisor
+from kdengine.states import State
+
+POLL_S = 2.0
+
+TABLE_JS = """
+const apply = () => {
+  const filters = JSON.parse(element.dataset.filters || '{}');
+  element.querySelectorAll('tr[data-run]').forEach(row => {
+    row.hidden = !Object.entries(filters).every(([key, value]) => row.dataset[key] === value);
+  });
+  const chips = element.querySelector('.kd-chips');
+  if (!chips) return;
+  chips.replaceChildren(...Object.entries(filters).map(([key, value]) => {
+    const chip = document.createElement('button');
+    chip.textContent = key + ': ' + value + '  ×';
+    chip.title = 'Show all again';
+    chip.onclick = (event) => { event.stopPropagation(); delete filters[key]; element.dataset.filters = JSON.stringify(filters); apply(); };
+    return chip;
+  }));
+};
+const choose = (event) => {
+  const filter = event.target.closest('[data-filter]');
+  if (filter && event.type === 'click') {
+    const [key, value] = filter.dataset.filter.split('=');
+    const filters = JSON.parse(element.dataset.filters || '{}');
+    if (filters[key] === value) delete filters[key]; else filters[key] = value;
+    element.dataset.filters = JSON.stringify(filters);
+    apply();
+    return;
+  }
+  const row = event.target.closest('tr[data-run]');
+  if (row) {
+    history.replaceState(null, '', '/runs?run=' + encodeURIComponent(row.dataset.run));
+    element.querySelectorAll('tr.chosen').forEach(other => other.classList.remove('chosen'));
+    row.classList.add('chosen');
+    trigger('select', {run: row.dataset.run});
+  }
+};
+element.addEventListener('click', choose);
+element.addEventListener('keydown', (event) => { if (event.key === 'Enter') choose(event); });
+watch('value', apply);
+"""
+
+
+def build(board: Board, page: gr.Blocks, mlflow_url: str | None) -> None:
+    """Draws the page into the current Gradio context."""
+    gr.HTML('<h1 class="kd">Runs</h1><p class="kd-lead">What is happening, and what came of it.</p>')
+    chosen = gr.State("")
+    seen = gr.State({})
+    timer = gr.Timer(POLL_S)
+    with gr.Row(equal_height=False):
+        with gr.Column(elem_classes="card", scale=7, min_width=380):
+            table = gr.HTML("", js_on_load=TABLE_JS, elem_id="runs-table", apply_default_css=False)
+        with gr.Column(elem_classes="card", scale=8, min_width=400):
+            state = gr.HTML(_nothing_chosen(), elem_id="run-state")
+            with gr.Row(elem_id="run-buttons"):
+                stop = gr.Button("Stop", visible=False, size="sm", elem_id="stop", min_width=70)
+                kill = gr.Button("Kill", visible=False, size="sm", variant="stop", elem_id="kill", min_width=70)
+                resume = gr.Button(
+                    "Resume", visible=False, size="sm", variant="primary", elem_id="resume", min_width=70
+                )
+                up = gr.Button("Move up", visible=False, size="sm", elem_id="up", min_width=70)
+                down = gr.Button("Move down", visible=False, size="sm", elem_id="down", min_width=70)
+                clone = gr.Button("Clone", visible=False, size="sm", elem_id="clone", min_width=70)
+                demo = gr.Button("Demo", visible=False, size="sm", elem_id="to-demo", min_width=70)
+                delete = gr.Button("Delete", visible=False, size="sm", elem_id="delete", min_width=70)
+            with gr.Row(visible=False) as really:
+                sure = gr.Button("Yes, delete it for good", size="sm", variant="stop", elem_id="delete-sure")
+                keep = gr.Button("Keep it", size="sm", elem_id="delete-keep")
+            with gr.Column(visible=False) as body:
+                accuracy = gr.Plot(show_label=False, container=False, elem_id="accuracy-plot")
+                which = gr.Radio(
+                    ["weighted", "raw"], value="weighted", show_label=False, container=False, elem_id="loss-kind"
+                )
+                loss = gr.Plot(show_label=False, container=False, elem_id="loss-plot")
+                with gr.Accordion("Throughput", open=False):
+                    speed = gr.Plot(show_label=False, container=False, elem_id="speed-plot")
+                with gr.Accordion("Log", open=True):
+                    log = gr.HTML("", elem_id="log")
+                    download = gr.DownloadButton("Whole log", size="sm", elem_id="log-download")
+                with gr.Accordion("Command and settings", open=False):
+                    command = gr.Code(
+                        language="shell",
+                        show_label=False,
+                        interactive=False,
+                        wrap_lines=True,
+                        show_line_numbers=False,
+                        elem_id="run-command",
+                    )
+                    spec = gr.Code(
+                        language="yaml", show_label=False, interactive=False, max_lines=20, elem_id="run-spec"
+                    )
+
+    buttons = [stop, kill, resume, up, down, clone, demo, delete]
+    plots = [accuracy, loss, speed]
+    outputs = [seen, table, state, *buttons, body, *plots, log, command, spec]
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+    def refresh(run_id: str, kind: str, known: dict[str, str]) -> list[Any]:
+        """Whatever has changed since this page last looked; nothing at all when nothing has."""
+        known = dict(known)
+        rows = board.rows()
+        parts: dict[str, Any] = {"table": _table(rows, run_id)}
+        detail = board.detail(run_id) if run_id else None
+        parts["state"] = _state(detail, mlflow_url) if detail else _nothing_chosen(bool(rows), run_id)
+        parts["buttons"] = _visible_buttons(detail)
+        parts["log"] = _log(detail)
+        parts["command"] = (detail.command, detail.spec) if detail else ("", {})
+        parts["plots"] = (run_id, kind, detail.signature[1:3]) if detail else None
+        changed = {key: _mark(value) for key, value in parts.items()}
+        new = {key for key in changed if changed[key] != known.get(key)}
+        if not new:
+            return [gr.skip()] * len(outputs)
+        answer: list[Any] = [known | changed]
+        answer.append(parts["table"] if "table" in new else gr.skip())
+        answer.append(parts["state"] if "state" in new else gr.skip())
+        answer += [gr.update(visible=shown) if "buttons" in new else gr.skip() for shown in parts["buttons"]]
+        answer.append(gr.update(visible=detail is not None) if "buttons" in new or "plots" in new else gr.skip())
+        answer += _plots(detail, kind) if "plots" in new and detail else [gr.skip()] * 3
+        answer.append(parts["log"] if "log" in new else gr.skip())
+        answer += list(_settings(detail)) if "command" in new else [gr.skip()] * 2
+        return answer
+
+    def select(event: gr.EventData) -> str:
+        return str(event._data.get("run", ""))  # the payload of trigger() above
+
+    def arrive(request: gr.Request) -> str:
+        return str((request.query_params or {}).get("run", ""))
+
+    look = {"fn": refresh, "inputs": [chosen, which, seen], "outputs": outputs, **quiet}
+    page.load(arrive, None, chosen, **quiet).then(lambda: {}, None, seen, **quiet).then(**look)
+    table.select(select, None, chosen, **quiet).then(**look)
+    timer.tick(**look, concurrency_limit=None, trigger_mode="once")
+    which.change(**look)
+
+    def request(action: str) -> Any:
+        def act(run_id: str) -> None:
+            try:
+                if action == "resume":
+                    ensure_supervisor(board.workspace)
+                getattr(board.store, action)(run_id)
+            except BadInput as error:
+                gr.Warning(str(error))
+
+        return act
+
+    for button, action in ((stop, "request_stop"), (kill, "request_kill"), (resume, "resume")):
+        button.click(request(action), chosen, None, **quiet).then(**look)
+    for button, direction in ((up, "up"), (down, "down")):
+        button.click(
+            lambda run_id, direction=direction: board.store.move(run_id, direction), chosen, None, **quiet
+        ).then(**look)
+    clone.click(
+        None, chosen, None, js="(id) => { window.location.href = '/?clone=' + encodeURIComponent(id); }", **quiet
+    )
+    demo.click(
+        None, chosen, None, js="(id) => { window.location.href = '/demo?run=' + encodeURIComponent(id); }", **quiet
+    )
+    delete.click(lambda: gr.update(visible=True), None, really, **quiet)
+    keep.click(lambda: gr.update(visible=False), None, really, **quiet)
+
+    def remove(run_id: str) -> tuple[str, Any]:
+        from kdengine import tracking
+
+        run = board.workspace.run(run_id)
+        try:
+            tracking.forget(board.workspace, run)
+            board.store.delete(run_id)
+        except BadInput as error:
+            gr.Warning(str(error))
+            return run_id, gr.update(visible=False)
+        return "", gr.update(visible=False)
+
+    sure.click(remove, chosen, [chosen, really], **quiet).then(**look)
+    download.click(lambda run_id: _log_copy(board, run_id), chosen, download, **quiet)
+
+
+def _mark(value: Any) -> str:
+    return hashlib.sha1(repr(value).encode(), usedforsecurity=False).hexdigest()
+
+
+# the table -------------------------------------------------------------------------------------------------------------
+
+
+def _table(rows: list[Row], chosen: str) -> str:
+    if not rows:
+        return '<div class="kd-empty">No runs yet.<br>Start one on the <a href="/">Launch</a> page, or with <code>kd train</code>.</div>'
+    head = "".join(f"<th>{title}</th>" for title in ("", "Run", "Data", "Method")) + "".join(
+        f'<th class="r">{title}</th>' for title in ("Best val.", "Test", "Time")
+    )
+    body = "".join(_table_row(row, row.id == chosen) for row in rows)
+    return (
+        '<div class="kd-chips"></div><div class="kd-tablebox"><table class="kd-table">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _table_row(row: Row, chosen: bool) -> str:
+    e = text.escape
+    badge = ' <span class="kd-badge stalled">stalled</span>' if row.stalled else ""
+    networks = _networks(row.teacher, row.student)
+    when = (
+        f"queue: {row.position}"
+        if row.position
+        else (f"{text.duration(row.eta)} left" if row.eta else text.duration(row.seconds))
+    )
+    epochs = f"epoch {row.progress}" if row.progress else ""
+    return (
+        f'<tr data-run="{e(row.id)}" data-state="{row.state}" data-data="{e(row.dataset)}" data-method="{e(row.method)}" '
+        f'data-owner="{e(row.owner)}" tabindex="0" class="{"chosen" if chosen else ""}">'
+        f'<td><span class="dot {row.state}" title="{row.state}"></span></td>'
+        f'<td>{networks}{badge}<br><span class="id"><span data-filter="state={row.state}">{row.state}</span> · {_when(row.submitted)} · {e(row.id[-4:])}</span></td>'
+        f'<td><span data-filter="data={e(row.dataset)}">{e(row.dataset)}</span></td>'
+        f'<td><span data-filter="method={e(row.method)}">{e(row.method)}</span></td>'
+        f'<td class="r">{text.percent(row.best)}</td><td class="r">{text.percent(row.test)}</td>'
+        f'<td class="r">{e(when)}<br><span class="sub">{e(epochs)}</span></td></tr>'
+    )
+
+
+def _networks(teacher: str, student: str) -> str:
+    return f"{text.escape(_short(teacher))} → {text.escape(student)}" if teacher else text.escape(student)
+
+
+def _when(moment: float) -> str:
+    return time.strftime("%d %b %H:%M", time.localtime(moment))
+
+
+def _short(teacher: str) -> str:
+    return f"run {teacher[-4:]}" if len(teacher) > 24 else teacher
+
+
+# one run ---------------------------------------------------------------------------------------------------------------
+
+
+def _nothing_chosen(any_runs: bool = False, missing: str = "") -> str:
+    if missing:
+        return f'<div class="kd-empty">There is no run {text.escape(missing)} (deleted, perhaps).</div>'
+    return f'<div class="kd-empty">{"Choose a run on the left." if any_runs else "Its curves, log and buttons will stand here."}</div>'
+
+
+def _state(detail: Detail, mlflow_url: str | None) -> str:
+    job, status, e = detail.job, detail.status, text.escape
+    name = _networks(job.teacher, job.student) if job.name == job.id else e(job.name)
+    lines = [f'<h2>{name}</h2><span class="dot {job.state}"></span><b>{job.state}</b>']
+    if job.state in (State.RUNNING, State.STARTING, State.STOPPING):
+        lines.append(_under_way(detail))
+    elif job.state == State.QUEUED:
+        lines.append(f" · {e(job.message or 'waits for a free place')}")
+    else:
+        took = [text.duration(job.ended - job.started)] if job.ended and job.started else []
+        facts = (*took, f"attempt {job.attempt}", f"{text.size(detail.size)} on disk")
+        lines.append("".join(f" · {fact}" for fact in facts))
+    lines.append(_accuracies(detail))
+    if job.state in (State.FAILED, State.LOST):
+        lines.append(
+            f'<div class="kd-failure" role="alert"><b>{e(job.reason or "unknown")}</b>: {e(job.message or "")}'
+            f"<br>{e(job.advice or '')}</div>"
+        )
+    links = [f'<span class="id">{e(job.id)} · {e(job.dataset)} · by {e(job.owner)}</span>']
+    if status.get("teacher_run"):
+        links.append(f'<a href="/runs?run={e(status["teacher_run"])}">its teacher</a>')
+    if mlflow_url:
+        links.append(f'<a href="{e(mlflow_url)}" target="_blank" rel="noopener">MLflow</a>')
+    lines.append(f'<div class="kd-facts">{" · ".join(links)}</div>')
+    return f'<div class="kd-state kd-num">{"".join(lines)}</div>'
+
+
+def _under_way(detail: Detail) -> str:
+    job, status = detail.job, detail.status
+    at = status.get("progress") or {"epoch": 0, "epochs": 1, "step": 0, "steps": 1}
+    share = (at["epoch"] + at["step"] / max(1, at["steps"])) / max(1, at["epochs"])
+    stop = ""
+    if job.state == State.STOPPING and job.stopping_since:
+        stop = f" · stopping for {text.duration(time.time() - job.stopping_since)}; killed after 30 s"
+    late = ' <span class="kd-badge stalled">stalled: no step for a minute</span>' if _is_stalled(detail) else ""
+    parts = [
+        text.escape(status.get("phase") or ""),
+        f"epoch {min(at['epoch'] + 1, at['epochs'])} of {at['epochs']}, step {at['step']} of {at['steps']}",
+        f"{status.get('images_per_s', 0):.0f} pictures/s",
+        f"{text.duration(status.get('eta_s'))} left",
+    ]
+    beat = (
+        f"last sign of life {text.ago(detail.last_beat)}"
+        if detail.last_beat and time.time() - detail.last_beat > 25
+        else ""
+    )
+    return (
+        f' · {" · ".join(parts)}{stop}{late} {beat}<div class="kd-bar"><i style="width:{100 * share:.1f}%"></i></div>'
+    )
+
+
+def _is_stalled(detail: Detail) -> bool:
+    from kdengine.jobs import stalled
+
+    return detail.job.state == State.RUNNING and stalled(detail.status)
+
+
+def _accuracies(detail: Detail) -> str:
+    status = detail.status
+    best, test = status.get("best") or {}, status.get("test") or {}
+    if not best:
+        return ""
+    parts = [f"best validation <b>{text.percent(best.get('accuracy'))}</b> (epoch {best.get('epoch')})"]
+    if test:
+        parts.append(
+            f"test <b>{text.percent(test['best']['accuracy'])}</b> (best), {text.percent(test['last']['accuracy'])} (last)"
+        )
+        exits = [
+            f"{text.escape(name)} {text.percent(numbers['accuracy'])}"
+            for name, numbers in test.items()
+            if name not in ("best", "last")
+        ]
+        parts += ["exits on test: " + ", ".join(exits)] if exits else []
+    if detail.teacher_test is not None:
+        parts.append(f"teacher {text.percent(detail.teacher_test)} on test")
+    return f"<div>{' · '.join(parts)}</div>"
+
+
+def _visible_buttons(detail: Detail | None) -> list[bool]:
+    """Visibility of stop, kill, resume, up, down, clone, demo, delete."""
+    if detail is None:
+        return [False] * 8
+    state = detail.job.state
+    active = state in (State.STARTING, State.RUNNING)
+    has_student = bool(detail.status.get("best"))
+    queued = state == State.QUEUED
+    return [
+        active or queued,
+        state == State.STOPPING,
+        state.resumable,
+        queued,
+        queued,
+        bool(detail.spec),
+        has_student,
+        state.ended,
+    ]
+
+
+def _plots(detail: Detail, kind: str) -> list[Any]:
+    label = detail.job.id
+    # Steps tell more while there are few epochs; both are thinned to what a screen can show.
+    events = detail.steps if len(detail.epochs) < 3 else detail.epochs
+    return [
+        curves.accuracy(detail.epochs, label=label, teacher=detail.teacher_validation),
+        curves.loss_terms(events, weighted=kind == "weighted", label=label),
+        curves.throughput(detail.steps, label=label),
+    ]
+
+
+def _log(detail: Detail | None) -> str:
+    lines = detail.log if detail else []
+    return f'<div class="kd-log"><pre>{text.escape(chr(10).join(lines)) or "Nothing yet."}</pre></div>'
+
+
+def _settings(detail: Detail | None) -> tuple[str, str]:
+    if detail is None:
+        return "", ""
+    import yaml
+
+    return detail.command, yaml.safe_dump(detail.spec, sort_keys=False)
+
+
+def _log_copy(board: Board, run_id: str) -> str | None:
+    """A copy of the log in Gradio's own folder: the workspace itself is never served."""
+    import shutil
+    import tempfile
+    from pathlib import Path
+
+    log = board.workspace.run(run_id).log_file if run_id else None
+    if log is None or not log.is_file():
+        return None
+    target = Path(tempfile.mkdtemp(prefix="kd-log-")) / f"{run_id}.log.txt"
+    shutil.copyfile(log, target)
+    return str(target)

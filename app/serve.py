@@ -1,0 +1,167 @@
+"""``kd ui``: the page server. It can die and come back at any time; queue and runs live in processes of their own."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from kdengine.errors import BadInput, Problem
+from kdengine.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+DEFAULT_PORT = 7860
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``kd ui``."""
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; other than loopback only with KD_PASSWORD set"
+    )
+    parser.add_argument("--port", type=int, default=None, help=f"port (default {DEFAULT_PORT}, or the next free one)")
+    parser.add_argument("--mlflow", action="store_true", help="also start MLflow's own page, on loopback")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Serves until Ctrl-C."""
+    from app import security
+    from kdengine.jobs import ensure_supervisor
+
+    password = security.password_for(options.host)
+    port = _free_port(options.host, options.port)
+    workspace = Workspace()
+    workspace.check_writable()
+    ensure_supervisor(workspace)
+    threading.Thread(target=_prepare_tracking, args=(workspace,), daemon=True).start()
+    mlflow, mlflow_url = _start_mlflow(workspace) if options.mlflow else (None, None)
+    try:
+        _serve(workspace, options.host, port, password, mlflow_url, options.open)
+    finally:
+        if mlflow is not None:
+            mlflow.terminate()
+    return 0
+
+
+def make_app(workspace: Workspace, host: str, password: str | None, mlflow_url: str | None = None) -> tuple[Any, Any]:
+    """The web application and its workers (to be closed at the end)."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    for variable in ("GRADIO_SHARE", "GRADIO_VIBE_MODE", "GRADIO_MCP_SERVER", "GRADIO_ALLOWED_PATHS"):
+        os.environ.pop(variable, None)
+    _stand_in_an_empty_folder()
+
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from app import security
+    from app.site import build
+    from app.theme import css, theme
+    from app.worker import Worker
+
+    workers = (Worker(str(workspace.root)), Worker(str(workspace.root)))
+    web = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    security.protect(web, host)
+    web = gr.mount_gradio_app(
+        web,
+        build(workspace, workers, mlflow_url),
+        path="/",
+        server_name=host,
+        footer_links=[],
+        run_history=False,
+        auth=security.checker(password) if password else None,
+        auth_message=f"User name: {security.USER}" if password else None,
+        allowed_paths=[],
+        blocked_paths=[str(workspace.root)],
+        show_error=False,
+        max_file_size="2gb",
+        ssr_mode=False,
+        enable_monitoring=False,
+        theme=theme(),
+        css=css(),
+    )
+    return web, workers
+
+
+def _serve(
+    workspace: Workspace, host: str, port: int, password: str | None, mlflow_url: str | None, show: bool
+) -> None:
+    import uvicorn
+
+    web, workers = make_app(workspace, host, password, mlflow_url)
+    server = uvicorn.Server(uvicorn.Config(web, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2))
+    address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
+    sys.stderr.write(f"kd: the dashboard is at {address} (workspace {workspace.root}); Ctrl-C ends it, runs go on\n")
+    sys.stderr.flush()
+    if show:
+        import webbrowser
+
+        threading.Timer(1.0, webbrowser.open, (address,)).start()
+    try:
+        server.run()
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def _prepare_tracking(workspace: Workspace) -> None:
+    from kdengine import tracking
+
+    try:
+        tracking.prepare(workspace)
+    except Exception as error:
+        log.warning("MLflow's database could not be prepared: %s", error)
+
+
+def _start_mlflow(workspace: Workspace) -> tuple[subprocess.Popen[bytes], str]:
+    """MLflow's own server on a free loopback port, as a child."""
+    from kdengine import tracking
+
+    tracking.prepare(workspace)
+    port = _free_port("127.0.0.1", None, first=5000)
+    address = f"127.0.0.1:{port}"
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", tracking.tracking_uri(workspace),
+        "--artifacts-destination", workspace.mlflow_artifacts.as_uri(),
+        "--allowed-hosts", f"{address},localhost:{port}", "--cors-allowed-origins", f"http://{address}",
+    ]  # fmt: skip
+    environment = os.environ | {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    }
+    with (workspace.root / "mlflow.log").open("ab") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
+    return process, f"http://{address}"
+
+
+def _free_port(host: str, wanted: int | None, first: int = DEFAULT_PORT) -> int:
+    """``wanted`` if it is free, else BadInput; without a wish the next free port from ``first`` on."""
+    for port in [wanted] if wanted else range(first, first + 50):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if wanted:
+                    raise BadInput(Problem("--port", f"cannot listen on {host}:{port}: {error.strerror}")) from error
+                continue
+            return port
+    raise BadInput(Problem("--port", f"no free port from {first} on"))
+
+
+def _stand_in_an_empty_folder() -> None:
+    """Gradio may hand out any file below the working folder or its own temporary one: stand where there is nothing."""
+    private = Path(tempfile.mkdtemp(prefix="kd-ui-"))
+    private.chmod(0o700)
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(private / "gradio"))
+    empty = private / "empty"
+    empty.mkdir()
+    os.chdir(empty)

@@ -1,0 +1,165 @@
+"""The computations behind the pages. They run in a worker process; only there is torch at work.
+
+Every task takes the workspace and plain values and returns plain values (numbers, strings, bytes, PIL pictures).
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import signal
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any
+
+from PIL import Image
+
+from kdengine.errors import BadInput, KdError
+from kdengine.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+SAMPLES = 12
+
+
+def start() -> None:
+    """Runs once in the worker: Ctrl-C in the terminal is the server's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def run(task: str, home: str, arguments: tuple[Any, ...]) -> dict[str, Any]:
+    """Runs a task; errors come back as plain values, so that nothing of them is lost between processes."""
+    try:
+        return {"result": TASKS[task](Workspace(home), *arguments)}
+    except BadInput as error:
+        return {"problems": [(problem.field, problem.message) for problem in error.problems]}
+    except KdError as error:
+        return {"error": str(error)}
+    except Exception as error:
+        log.exception("the task %s failed", task)
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def samples(workspace: Workspace, data: dict[str, Any]) -> dict[str, Any]:
+    """Facts and a few pictures of a data set (a mapping as in a spec); nothing is downloaded for it."""
+    from kdengine.assembly import load_data
+    from kdengine.data import sample_pictures
+    from kdengine.spec import ExperimentSpec
+
+    spec = ExperimentSpec.from_mapping({"data": data, "method": "none", "student": "resnet20"})
+    from kdengine.registry import DATASETS
+
+    definition = DATASETS.get(spec.data.name)
+    if not definition.present(spec.data.params, workspace.datasets):
+        return {"present": False, "summary": definition.summary, "classes": definition.class_count}
+    bundle = load_data(spec, workspace)
+    pictures, labels = sample_pictures(bundle, SAMPLES)
+    return {
+        "present": True,
+        "summary": definition.summary,
+        "classes": len(bundle.classes),
+        "train": len(bundle.train),
+        "validation": len(bundle.validation),
+        "test": len(bundle.test),
+        "pictures": [
+            (data_url(Image.fromarray(p)), bundle.classes[label]) for p, label in zip(pictures, labels, strict=True)
+        ],
+    }
+
+
+def check(workspace: Workspace, spec_yaml: str) -> None:
+    """Everything that can be wrong with a spec short of downloading its data; BadInput names it all."""
+    from kdengine.assembly import preflight
+    from kdengine.registry import DATASETS
+    from kdengine.spec import ExperimentSpec
+
+    spec = ExperimentSpec.from_yaml(spec_yaml)
+    if DATASETS.get(spec.data.name).present(spec.data.params, workspace.datasets):
+        preflight(spec, workspace)
+
+
+def forecast(workspace: Workspace, spec_yaml: str) -> dict[str, Any]:
+    """What the run will cost, from a short measurement."""
+    from kdengine.forecast import forecast as measure
+    from kdengine.spec import ExperimentSpec
+
+    return asdict(measure(ExperimentSpec.from_yaml(spec_yaml), workspace))
+
+
+def launch(workspace: Workspace, spec_yamls: list[str], token: str) -> list[str]:
+    """Queues the experiments; returns the ids of their students' jobs. The same token twice queues once."""
+    from kdengine.jobs import ensure_supervisor
+    from kdengine.launch import launch as queue
+    from kdengine.spec import ExperimentSpec
+
+    ensure_supervisor(workspace)
+    specs = [ExperimentSpec.from_yaml(text) for text in spec_yamls]
+    return [queue(spec, workspace, token=f"{token}-{number}")[-1].id for number, spec in enumerate(specs)]
+
+
+def classify(workspace: Workspace, run_id: str, picture: Image.Image) -> list[dict[str, Any]]:
+    """The student's answer and, where there is one, the teacher's: role, model, size, top five, milliseconds."""
+    run = workspace.existing_run(run_id)
+    answers = [_answer(workspace, "student", run.id, picture)]
+    teacher = run.status().get("teacher_run")
+    if teacher and workspace.run(teacher).student_file.is_file():
+        answers.append(_answer(workspace, "teacher", teacher, picture))
+    return answers
+
+
+def test_picture(workspace: Workspace, run_id: str, number: int) -> tuple[Image.Image, str]:
+    """The ``number``-th test picture (wrapping around) of a run's data set, and its class."""
+    bundle = _bundle(str(workspace.root), workspace.existing_run(run_id).id)
+    index = number % len(bundle.test)
+    return Image.fromarray(bundle.test.pictures([index])[0]), bundle.classes[int(bundle.test.labels[index])]
+
+
+def data_url(picture: Image.Image) -> str:
+    """A picture as a PNG inside a URL."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _answer(workspace: Workspace, role: str, run_id: str, picture: Image.Image) -> dict[str, Any]:
+    classifier, parameters, stored = _classifier(
+        str(workspace.root), run_id, workspace.run(run_id).student_file.stat().st_mtime
+    )
+    answer = classifier(picture)
+    return {
+        "role": role,
+        "run": run_id,
+        "model": classifier.card.model,
+        "parameters": parameters,
+        "bytes": stored,
+        "top": answer.top,
+        "milliseconds": answer.milliseconds,
+    }
+
+
+@lru_cache(maxsize=6)
+def _classifier(home: str, run_id: str, written: float) -> tuple[Any, int, int]:
+    """Kept ready; ``written`` makes a run that has trained on a new entry."""
+    from kdengine.evaluation.classifier import Classifier
+    from kdengine.evaluation.cost import count_parameters
+
+    run = Workspace(home).run(run_id)
+    classifier = Classifier(run)
+    classifier(Image.new("RGB", (8, 8)))  # the first call pays for set-up that is not the network's
+    return classifier, count_parameters(classifier.backbone), run.student_file.stat().st_size
+
+
+@lru_cache(maxsize=2)
+def _bundle(home: str, run_id: str) -> Any:
+    from kdengine.assembly import load_data
+    from kdengine.spec import ExperimentSpec
+
+    workspace = Workspace(home)
+    return load_data(ExperimentSpec.from_yaml(workspace.run(run_id).spec_file.read_text()), workspace)
+
+
+TASKS: dict[str, Callable[..., Any]] = {
+    function.__name__: function for function in (samples, check, forecast, launch, classify, test_picture)
+}

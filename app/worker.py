@@ -1,0 +1,81 @@
+"""What computes for a page runs in a process of its own: a crash or lack of memory there never takes the page down."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import TimeoutError as Late
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from app import tasks
+from kdengine.errors import BadInput, KdError, Problem
+
+PATIENCE_S = 600.0
+
+
+class Worker:
+    """One long-lived child process that runs the functions of `app.tasks` one after the other.
+
+    Args:
+        home: the workspace folder.
+    """
+
+    def __init__(self, home: str) -> None:
+        self._home = home
+        self._lock = threading.Lock()
+        self._pool: ProcessPoolExecutor | None = None
+
+    def call(self, task: str, *arguments: Any, patience_s: float = PATIENCE_S) -> Any:
+        """Runs a task and returns its answer.
+
+        Raises:
+            BadInput: what the task refused, problem by problem.
+            KdError: what went wrong in it, or that the process died; the next call gets a fresh one.
+        """
+        pool = self._ready()
+        try:
+            answer = pool.submit(tasks.run, task, self._home, arguments).result(timeout=patience_s)
+        except BrokenProcessPool as error:
+            self._discard(pool)
+            raise KdError(
+                "the computation died (out of memory, perhaps); try a smaller network or picture size"
+            ) from error
+        except Late as error:
+            self._discard(pool)
+            raise KdError(f"no answer within {patience_s:.0f} s; the computation was ended") from error
+        if "problems" in answer:
+            raise BadInput([Problem(field, message) for field, message in answer["problems"]])
+        if "error" in answer:
+            raise KdError(answer["error"])
+        return answer["result"]
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._pool is not None:
+            self._discard(self._pool)
+
+    def _ready(self) -> ProcessPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                context = multiprocessing.get_context("spawn")
+                self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=tasks.start)
+            return self._pool
+
+    def _discard(self, pool: ProcessPoolExecutor) -> None:
+        with self._lock:
+            if self._pool is pool:
+                self._pool = None
+        for process in list(getattr(pool, "_processes", None) or {}):
+            _end(process)
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end(pid: int) -> None:
+    import psutil
+
+    try:
+        psutil.Process(pid).kill()
+    except psutil.NoSuchProcess:
+        return
