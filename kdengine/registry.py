@@ -62,6 +62,8 @@ class Registry(Generic[T]):
     def get(self, name: str) -> T:
         """The entry of that name; raises UnknownName with near matches."""
         self._load()
+        if not isinstance(name, str):
+            raise UnknownName(f"the name of a {self.kind} is a word, found {name!r}")
         if name in self._entries:
             return self._entries[name]
         for prefix, make in self._families.items():

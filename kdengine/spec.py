@@ -51,14 +51,17 @@ class Component(Settings):
         value = {"name": cls.model_fields["name"].default, **value}
         try:
             entry = cls.registry.get(value["name"])
-        except (UnknownName, TypeError) as error:
+        except UnknownName as error:
             raise _field_error(cls.__name__, "name", str(error), value.get("name")) from error
         shared = {key: value[key] for key in value if key in cls.model_fields and key != "params"}
         own = {key: value[key] for key in value if key not in cls.model_fields}
         unknown = [key for key in own if key not in entry.Params.model_fields]
         if unknown:
             known = [*entry.Params.model_fields, *(key for key in cls.model_fields if key != "params")]
-            messages = {key: f"{cls.registry.kind} {value['name']!r} has no such setting; {_near(key, known)}" for key in unknown}
+            messages = {
+                key: f"{cls.registry.kind} {value['name']!r} has no such setting; {_near(key, known)}"
+                for key in unknown
+            }
             raise _field_errors(cls.__name__, messages, own)
         return cls.complete(shared, entry) | {"params": entry.Params.model_validate(own)}
 
@@ -80,7 +83,12 @@ class DataSpec(Component):
 
     name: str = setting("digits", title="Data set", description="Pictures to train and test on.")
     image_size: int = setting(
-        ..., title="Image size", unit="px", ge=8, le=512, description="Side of the square that the pictures are resized to."
+        ...,
+        title="Image size",
+        unit="px",
+        ge=8,
+        le=512,
+        description="Side of the square that the pictures are resized to.",
     )
     validation: float = setting(
         0.1,
@@ -92,13 +100,26 @@ class DataSpec(Component):
         description="Share of the training pictures held out, stratified; checkpoints and tuning look at it only.",
     )
     split_seed: int = setting(
-        0, title="Split seed", ge=0, advanced=True, description="Decides the validation split; seeds of a comparison do not."
+        0,
+        title="Split seed",
+        ge=0,
+        advanced=True,
+        description="Decides the validation split; seeds of a comparison do not.",
     )
     per_class: int | None = setting(
-        None, title="Pictures per class", ge=1, advanced=True, description="Train on only so many pictures of each class."
+        None,
+        title="Pictures per class",
+        ge=1,
+        advanced=True,
+        description="Train on only so many pictures of each class.",
     )
     fraction: float = setting(
-        1.0, title="Fraction", gt=0, le=1, advanced=True, description="Train on only this share of the training pictures."
+        1.0,
+        title="Fraction",
+        gt=0,
+        le=1,
+        advanced=True,
+        description="Train on only this share of the training pictures.",
     )
     augmentation: Literal["none", "crop", "crop_flip"] = setting(
         ...,
@@ -179,7 +200,7 @@ class RecipeSpec(Settings):
         if not isinstance(value, Mapping):
             return value
         name = value.get("name", "quick")
-        if name not in RECIPES:
+        if not isinstance(name, str) or name not in RECIPES:
             message = f"there is no recipe {name!r}; {_near(str(name), list(RECIPES))}"
             raise _field_error("RecipeSpec", "name", message, name)
         return RECIPES[name].settings | dict(value) | {"name": name}
@@ -200,7 +221,10 @@ class RuntimeSpec(Settings):
     """Where and how it computes; only ``precision`` is part of what decides the result."""
 
     device: str = setting(
-        "auto", title="Device", advanced=True, description="auto, cpu, cuda or cuda:<n>; auto takes a GPU when there is one."
+        "auto",
+        title="Device",
+        advanced=True,
+        description="auto, cpu, cuda or cuda:<n>; auto takes a GPU when there is one.",
     )
     precision: Literal["auto", "fp32", "bf16"] = setting(
         "auto", title="Precision", advanced=True, description="auto: bf16 on GPUs that have it, fp32 elsewhere."
@@ -212,12 +236,17 @@ class RuntimeSpec(Settings):
         True, title="Channels last", advanced=True, description="Memory layout; faster on CPU and GPU alike."
     )
     compile: bool = setting(
-        False, title="Compile", advanced=True, description="torch.compile: repaid in long runs only, a minute at the start."
+        False,
+        title="Compile",
+        advanced=True,
+        description="torch.compile: repaid in long runs only, a minute at the start.",
     )
     deterministic: bool = setting(
         False, title="Deterministic", advanced=True, description="Bit-exact resume on a GPU too, at some speed."
     )
-    log_every: int = setting(10, title="Log every", unit="steps", ge=1, advanced=True, description="Steps between log points.")
+    log_every: int = setting(
+        10, title="Log every", unit="steps", ge=1, advanced=True, description="Steps between log points."
+    )
     keep_epochs: tuple[int, ...] = setting(
         (), title="Keep epochs", advanced=True, description="Epochs whose weights are kept beside last and best."
     )
@@ -227,7 +256,9 @@ class RuntimeSpec(Settings):
     def _check_device(cls, value: str) -> str:
         kind, _, index = value.partition(":")
         if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
-            raise PydanticCustomError("device", "found {value}, expected auto, cpu, cuda or cuda:<n>", {"value": repr(value)})
+            raise PydanticCustomError(
+                "device", "found {value}, expected auto, cpu, cuda or cuda:<n>", {"value": repr(value)}
+            )
         return value
 
 
@@ -235,14 +266,18 @@ class TeacherSpec(Settings):
     """The teacher: a finished run (``run: ID``), or a run of its own that is trained first (``spec: {...}``)."""
 
     run: str | None = setting(None, title="Teacher run", description="Id of a finished run whose network teaches.")
-    spec: ExperimentSpec | None = setting(None, title="Teacher spec", description="The run that trains the teacher first.")
+    spec: ExperimentSpec | None = setting(
+        None, title="Teacher spec", description="The run that trains the teacher first."
+    )
 
     @model_validator(mode="after")
     def _check_one(self) -> Self:
         if (self.run is None) == (self.spec is None):
             raise PydanticCustomError("teacher", "give either run: ID or spec: {{...}}", {})
         if self.spec is not None and self.spec.teacher is not None and self.spec.teacher.spec is not None:
-            raise PydanticCustomError("teacher", "a teacher to be trained may itself only be taught by a finished run", {})
+            raise PydanticCustomError(
+                "teacher", "a teacher to be trained may itself only be taught by a finished run", {}
+            )
         return self
 
     @model_serializer(mode="plain")
@@ -258,7 +293,9 @@ class ExperimentSpec(Settings):
     finished run. Raises BadInput through `from_mapping`, pydantic's ValidationError when built directly.
     """
 
-    title: str = setting("", title="Name", advanced=True, description="A name of your own for the run; not part of its identity.")
+    title: str = setting(
+        "", title="Name", advanced=True, description="A name of your own for the run; not part of its identity."
+    )
     data: DataSpec
     teacher: TeacherSpec | None = None
     student: ModelSpec
@@ -266,7 +303,11 @@ class ExperimentSpec(Settings):
     recipe: RecipeSpec
     runtime: RuntimeSpec
     seed: int = setting(
-        0, title="Seed", ge=0, lt=2**31, description="Decides initial weights, order and augmentation; the split has its own."
+        0,
+        title="Seed",
+        ge=0,
+        lt=2**31,
+        description="Decides initial weights, order and augmentation; the split has its own.",
     )
 
     @model_validator(mode="before")
@@ -285,11 +326,15 @@ class ExperimentSpec(Settings):
         needs = METHODS.get(self.method.name).requires(self.method.params).teacher
         if needs and self.teacher is None:
             raise PydanticCustomError(
-                "teacher", "the method {method} needs a teacher: name a model, or run:ID of a finished run", {"method": self.method.name}
+                "teacher",
+                "the method {method} needs a teacher: name a model, or run:ID of a finished run",
+                {"method": self.method.name},
             )
         if self.teacher is not None and not needs:
             raise PydanticCustomError(
-                "teacher", "the method {method} uses no teacher; leave it out or choose another method", {"method": self.method.name}
+                "teacher",
+                "the method {method} uses no teacher; leave it out or choose another method",
+                {"method": self.method.name},
             )
         return self
 
@@ -375,10 +420,17 @@ def nested(assignments: Iterable[str]) -> dict[str, Any]:
         *parents, leaf = path.split(".")
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                break
+        if not isinstance(node, dict) or isinstance(node.get(leaf), dict):
+            problems.append(
+                Problem("--set", f"found {text!r} beside another value for a part or the whole of {path}; give one")
+            )
+            continue
         try:
             node[leaf] = _read_value(value)
         except yaml.YAMLError:
-            problems.append(Problem(path, f"cannot read the value {value!r}"))
+            problems.append(Problem(path, f"cannot read the value {value!r}; put text with special signs in quotes"))
     if problems:
         raise BadInput(problems)
     return tree
@@ -412,8 +464,8 @@ def with_settings(mapping: Mapping[str, Any], assignments: Iterable[str]) -> dic
 
 def _read_value(text: str) -> Any:
     value = yaml.safe_load(text)
-    if isinstance(value, str):
-        # YAML 1.1 reads 1e-3 as a word.
+    if isinstance(value, str) and value == text.strip():
+        # YAML 1.1 reads 1e-3 as a word; what stands in quotes is meant as one.
         try:
             return float(value)
         except ValueError:
@@ -424,10 +476,13 @@ def _read_value(text: str) -> Any:
 def _recipe_for(recipe: Any, student: Any) -> Any:
     if isinstance(recipe, str):
         recipe = {"name": recipe}
-    if not isinstance(recipe, Mapping) or recipe.get("name", "quick") not in RECIPES:
+    if not isinstance(recipe, Mapping):
+        return recipe
+    named = recipe.get("name", "quick")
+    if not isinstance(named, str) or named not in RECIPES:
         return recipe
     name = student if isinstance(student, str) else student.get("name", "") if isinstance(student, Mapping) else ""
-    return RECIPES[recipe.get("name", "quick")].for_student(str(name)) | dict(recipe)
+    return RECIPES[named].for_student(str(name)) | dict(recipe)
 
 
 def _teacher_from_text(text: str, experiment: Mapping[str, Any]) -> Any:
@@ -441,7 +496,9 @@ def _teacher_from_text(text: str, experiment: Mapping[str, Any]) -> Any:
         "student": {"name": text},
         "method": {"name": "none"},
         # The same numbers, but for those that a recipe sets by the kind of network.
-        "recipe": {key: value for key, value in recipe.items() if key != "lr"} if isinstance(recipe, Mapping) else recipe,
+        "recipe": {key: value for key, value in recipe.items() if key != "lr"}
+        if isinstance(recipe, Mapping)
+        else recipe,
         "runtime": experiment["runtime"],
         "seed": 0,
     }
@@ -472,7 +529,16 @@ def _as_words(changes: Mapping[str, str]) -> list[str]:
 
 
 def _write_value(value: Any) -> str:
-    return json.dumps(value) if not isinstance(value, str) or value == "" else value
+    if isinstance(value, str) and _reads_as_itself(value):
+        return value
+    return json.dumps(value)
+
+
+def _reads_as_itself(text: str) -> bool:
+    try:
+        return bool(_read_value(text) == text)
+    except yaml.YAMLError:
+        return False
 
 
 def _drop_what_does_not_decide(content: dict[str, Any]) -> None:
@@ -503,7 +569,9 @@ def _field_error(model: str, field: str, message: str, found: Any) -> Validation
 
 def _field_errors(model: str, messages: Mapping[str, str], found: Mapping[str, Any]) -> ValidationError:
     errors = [
-        InitErrorDetails(type=PydanticCustomError("spec", "{text}", {"text": text}), loc=(field,), input=found.get(field))
+        InitErrorDetails(
+            type=PydanticCustomError("spec", "{text}", {"text": text}), loc=(field,), input=found.get(field)
+        )
         for field, text in messages.items()
     ]
     return ValidationError.from_exception_data(model, errors)
@@ -525,5 +593,7 @@ def _known_at(location: tuple[int | str, ...]) -> list[str]:
     for part in location[:-1]:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
         options = [annotation, *getattr(annotation, "__args__", ())]
-        model = next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), ExperimentSpec)
+        model = next(
+            (option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), ExperimentSpec
+        )
     return list(model.model_fields)

@@ -1,0 +1,204 @@
+"""Small nets, batches and experiments that tests of several rooms share."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdengine import ExperimentSpec
+from kdengine.data import Augmentation
+from kdengine.data.bundle import Part
+from kdengine.data.loader import BatchLoader
+from kdengine.methods import Context, Method, get_method
+from kdengine.models import Backbone, Outputs
+from kdengine.rundir import RunDirectory
+from kdengine.training.teacher import FrozenTeacher
+from kdengine.workspace import Workspace
+
+NORM = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+class TinyNet(Backbone):
+    """Three 3x3 convolutions with batch normalisation, the later two with stride 2; three stages."""
+
+    def __init__(self, classes: int = 5, image_size: int = 16, channels: tuple[int, int, int] = (6, 8, 10)) -> None:
+        layers = []
+        for index, (before, after) in enumerate(zip((3, *channels), channels, strict=False)):
+            stride = 1 if index == 0 else 2
+            layers.append(
+                nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+            )
+        body = nn.ModuleDict({"layers": nn.ModuleList(layers), "fc": nn.Linear(channels[-1], classes)})
+        super().__init__(body, "tiny", image_size)
+
+    @property
+    def classifier(self) -> nn.Linear:
+        return self.body["fc"]  # type: ignore[index, return-value]
+
+    def forward(self, x: Tensor) -> Outputs:
+        stages = []
+        for layer in self.body["layers"]:  # type: ignore[index, union-attr]
+            x = layer(x)
+            stages.append(x)
+        embedding = F.adaptive_avg_pool2d(x, 1).flatten(1)
+        return Outputs(self.classifier(embedding), embedding, tuple(stages))
+
+
+@dataclass(frozen=True)
+class FakeBatch:
+    """What a method may read of a batch."""
+
+    views: tuple[Tensor, ...]
+    target: Tensor
+    index: Tensor
+
+    @property
+    def image(self) -> Tensor:
+        return self.views[0]
+
+
+@dataclass
+class Bench:
+    """A method with student, frozen teacher (where it needs one) and a batch to try it on."""
+
+    method: Method
+    student: Backbone
+    teacher_net: Backbone | None
+    teacher: FrozenTeacher | None
+    batch: FakeBatch
+    clock: Tensor
+
+    def terms(self, student: Any = None, teacher: Any = None) -> dict[str, Any]:
+        batch = self.method.prepare(self.batch)
+        return self.method(batch, student or self.student, teacher or self.teacher, self.clock)
+
+    def parameters(self) -> list[nn.Parameter]:
+        own = [parameter for group in self.method.param_groups() for parameter in group["params"]]
+        return [*self.student.parameters(), *own]
+
+
+def total(terms: dict[str, Any]) -> Tensor:
+    return torch.stack([term.weighted.float() for term in terms.values()]).sum()
+
+
+def bench(
+    name: str,
+    *,
+    classes: int = 5,
+    image_size: int = 16,
+    batch_size: int = 10,
+    student: Backbone | None = None,
+    teacher: Backbone | None = None,
+    epochs: int = 10,
+    label_smoothing: float = 0.0,
+    **params: Any,
+) -> Bench:
+    """The method of that name on small nets; the same nets and pictures every time."""
+    torch.manual_seed(0)
+    cls = get_method(name)
+    settings = cls.Params(**params)
+    needs = cls.requires(settings)
+    student = student or TinyNet(classes, image_size)
+    if needs.teacher:
+        teacher = teacher or TinyNet(classes, image_size, (7, 9, 12))
+        mean, std = NORM
+        frozen = FrozenTeacher(
+            teacher, mean=mean, std=std, batch_mean=mean, batch_std=std, device=torch.device("cpu"), channels_last=False
+        )
+    else:
+        teacher, frozen = None, None
+    shapes = teacher.shapes() if teacher is not None else None
+    context = Context(classes, 100, student.shapes(), shapes, label_smoothing, epochs)
+    method = cls.build(settings, context)
+    target = torch.arange(batch_size) % classes
+    views = tuple(
+        torch.randn(batch_size, 3, image_size, image_size) + target.view(-1, 1, 1, 1) for _ in range(needs.views)
+    )
+    batch = FakeBatch(views, target, torch.arange(batch_size))
+    student.train()
+    method.train()
+    return Bench(method, student, teacher, frozen, batch, torch.tensor(3.0))
+
+
+def random_loader(
+    count: int = 24, batch_size: int = 8, size: int = 16, classes: int = 4, **options: Any
+) -> BatchLoader:
+    """A real loader over random pictures whose brightness tells the class."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % classes
+    images = (
+        rng.integers(0, 120, (count, size, size, 3), dtype=np.uint8)
+        + (labels * 30).astype(np.uint8)[:, None, None, None]
+    )
+    settings: dict[str, Any] = {"augmentation": Augmentation(2, True), "shuffle": True, "drop_last": True} | options
+    return BatchLoader(
+        Part(images, np.arange(count), labels), batch_size=batch_size, mean=NORM[0], std=NORM[1], device="cpu", seed=0,
+        **settings,
+    )  # fmt: skip
+
+
+def tiny_spec(**changes: Any) -> ExperimentSpec:
+    """Digits at 16 px, 20 pictures a class, resnet20 alone, two epochs of 6 steps; about a second."""
+    mapping: dict[str, Any] = {
+        "data": {"name": "digits", "per_class": 20},
+        "student": "resnet20",
+        "method": "none",
+        "recipe": {"epochs": 2, "batch_size": 32, "warmup_epochs": 0},
+        "runtime": {"threads": 1, "device": "cpu", "log_every": 1},
+    }
+    for key, value in changes.items():
+        known = mapping.get(key)
+        mapping[key] = known | value if isinstance(known, dict) and isinstance(value, dict) else value
+    return ExperimentSpec.from_mapping(mapping)
+
+
+def start_kd(workspace: Workspace, *words: str, **environment: str) -> subprocess.Popen[bytes]:
+    """A real ``kd`` process on that workspace."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "kdengine", "--home", str(workspace.root), *words],
+        env=dict(os.environ) | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def wait_for(condition: Callable[[], Any], process: subprocess.Popen[bytes], timeout_s: float = 120.0) -> None:
+    """Waits until the condition holds; fails with the process's own words when it ends before."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            out, err = process.communicate()
+            raise AssertionError(f"waited in vain; exit code {process.returncode}\n{out.decode()}\n{err.decode()}")
+        time.sleep(0.003)
+
+
+def last_step(run: RunDirectory) -> int:
+    """The highest step told so far."""
+    return max((event["step"] for event in run.events("step")), default=0)
+
+
+def signal_at_step(run: RunDirectory, process: subprocess.Popen[bytes], step: int, number: signal.Signals) -> int:
+    """Sends the signal as soon as that step is told; returns the exit code as the shell would show it."""
+    wait_for(lambda: last_step(run) >= step, process)
+    process.send_signal(number)
+    process.communicate(timeout=120)
+    return process.returncode
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
