@@ -76,6 +76,7 @@ def expected_calibration_error(logits: Tensor, target: Tensor, bins: int = BINS)
     Guo, Pleiss, Sun, Weinberger: On Calibration of Modern Neural Networks. ICML 2017, equation 3.
     """
     confidence, predicted = logits.softmax(dim=1).max(dim=1)
-    index = (confidence * bins).long().clamp(max=bins - 1)
+    # Not a number counts as bin 0: an index out of range would take a GPU down for the whole process.
+    index = (confidence * bins).nan_to_num(0).long().clamp(max=bins - 1)
     gap = (predicted == target).float() - confidence
     return torch.zeros(bins, device=logits.device).index_add_(0, index, gap).abs().sum().item() / len(target)

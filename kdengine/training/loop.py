@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,9 @@ from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.training import checkpoint
 from kdengine.training.optimisation import build_optimizer, learning_rate, make_ema
+
+
+NEVER = 1 << 62
 
 
 class Batches(Protocol):
@@ -157,7 +160,7 @@ class Trainer:
         self.pace.start()
         steps = self.train_batches.steps_per_epoch
         for batch in self.train_batches.epoch(self.epoch, self.step):
-            rate = self._train_step(self.module.method.prepare(batch))
+            rate = self.train_step(self.module.method.prepare(batch))
             self.step += 1
             self.pace.count(len(batch.target))
             if self.step % self.spec.runtime.log_every == 0 or self.step == steps:
@@ -166,7 +169,8 @@ class Trainer:
                 self._save()
                 self.on_stop()
 
-    def _train_step(self, batch: BatchLike) -> float:
+    def train_step(self, batch: BatchLike) -> float:
+        """One optimiser step on a prepared batch; returns its learning rate. Logs and writes nothing."""
         steps = self.train_batches.steps_per_epoch
         position = self.epoch * steps + self.step
         rate = learning_rate(self.recipe, position, steps)
@@ -188,7 +192,7 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         self.run.update_status(phase="validating")
-        validation = self.validate()
+        validation = self._validate_what_is_finite()
         self.module.method.on_epoch_end(self.epoch)
         means = self.sums.means()
         event = {
@@ -224,6 +228,15 @@ class Trainer:
         if self.stop() and self.epoch < self.recipe.epochs:
             self.on_stop()
 
+    def _validate_what_is_finite(self) -> Evaluation:
+        # Looked at before any file is written: the last step may have broken the weights after its loss was fine.
+        if not checkpoint.all_finite([self.module.state_dict(), self.optimizer.state_dict()]):
+            self._raise_broken("weights or optimiser")
+        validation = self.validate()
+        if not _is_finite(validation.loss):
+            self._raise_broken("the loss on the validation part")
+        return validation
+
     def validate(self) -> Evaluation:
         """Accuracy of the student, as it would be kept, on the validation part."""
         student = self.student.eval()
@@ -235,8 +248,8 @@ class Trainer:
     # what others see -----------------------------------------------------------------------------------------------
 
     def _report_step(self, rate: float) -> None:
+        broken = self.sums.broken_first()
         window = self.sums.window()
-        broken = [name for name, (raw, _) in window.items() if not _is_finite(raw)]
         if broken:
             raise NonFiniteLoss(
                 f"the loss term {' and '.join(map(repr, broken))} became NaN or infinite at epoch {self.epoch + 1}, "
@@ -285,9 +298,12 @@ class Trainer:
             "random": checkpoint.random_states(),
         }
         if not checkpoint.save(self.run.last_checkpoint, state):
-            raise NonFiniteLoss(
-                f"weights or optimiser became NaN or infinite in epoch {self.epoch + 1}; the last good checkpoint is kept"
-            )
+            self._raise_broken("weights or optimiser")
+
+    def _raise_broken(self, what: str) -> NoReturn:
+        raise NonFiniteLoss(
+            f"{what} became NaN or infinite in epoch {self.epoch + 1}; the last good checkpoint is kept"
+        )
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if not self.bf16:
@@ -302,6 +318,7 @@ class RunningSums:
         self.names: list[str] = []
         self.totals: Tensor | None = None
         self.reported: Tensor | None = None
+        self.broken_at: Tensor | None = None
         self.steps = 0
         self.steps_reported = 0
 
@@ -311,7 +328,17 @@ class RunningSums:
         now = torch.stack([value.detach().double() for term in terms.values() for value in (term.raw, term.weighted)])
         self.names = list(terms)
         self.totals = now if self.totals is None else self.totals + now
+        before = torch.full_like(now, NEVER, dtype=torch.int64) if self.broken_at is None else self.broken_at
+        self.broken_at = torch.where(torch.isfinite(now), before, before.clamp(max=self.steps))
         self.steps += 1
+
+    def broken_first(self) -> list[str]:
+        """Names of the terms that were the first not to be finite; a step later all of them are."""
+        if self.broken_at is None:
+            return []
+        steps = self.broken_at.view(-1, 2).amin(dim=1).tolist()
+        first = min(steps)
+        return [name for name, step in zip(self.names, steps, strict=True) if step == first != NEVER]
 
     def means(self) -> dict[str, tuple[float, float]]:
         """name -> (mean raw, mean weighted) over the epoch so far."""
