@@ -59,7 +59,8 @@ def write_weights(path: Path, backbone: Backbone) -> None:
     """Writes the body's weights atomically; the file loads in the body's own library."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in backbone.body.state_dict().items()}
     with files.atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt", "model": backbone.name})
+        # One entry only: the library writes several in random order, and equal weights should be equal files.
+        save_file(tensors, temporary, metadata={"format": "pt"})
 
 
 def load_student(run: RunDirectory, *, last: bool = False) -> tuple[Backbone, ModelCard]:
