@@ -1,0 +1,441 @@
+"""What a run will cost, from a few real training steps on made-up pictures. Nothing is written and nothing downloaded.
+
+The steps are those of the loop itself, with the spec's networks, method, precision and batches. Big networks are
+measured with a smaller batch, and time and memory are scaled up linearly.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kdengine import assembly
+from kdengine.data import DatasetBundle, DatasetDefinition, Part, splits
+from kdengine.data.loader import RESIDENT_BYTES, BatchLoader
+from kdengine.data.store import is_stored
+from kdengine.errors import BadInput, Problem
+from kdengine.evaluation.cost import count, count_parameters, latency, size_in_bytes
+from kdengine.methods.base import BatchLike, Method
+from kdengine.models.backbone import Backbone
+from kdengine.models.stored import load_student
+from kdengine.registry import DATASETS
+from kdengine.rundir import RunDirectory
+from kdengine.spec import ExperimentSpec
+from kdengine.training import checkpoint
+from kdengine.training.hardware import configure, pick_device, use_bf16
+from kdengine.training.loop import Trainer
+from kdengine.training.teacher import FrozenTeacher
+from kdengine.workspace import Workspace
+
+# Seen on two CPU cores: a new process that imports torch and MLflow and opens both; and, after each epoch, the
+# checkpoint, two files of weights and MLflow's rows.
+STARTUP_S = 6.0
+COMPILE_S = 60.0
+EPOCH_OVERHEAD_S = 0.3
+
+# Fewer pictures than these would tell more of the optimiser than of the pictures.
+LEAST_BATCH = 4
+PROBE_BATCH = 2
+MOST_STEPS = 8
+STEP_S = 0.6
+LATENCY_S = 0.2
+PICTURE_POOL = 64
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """A network as it would be deployed.
+
+    Attributes:
+        name: catalog name.
+        parameters: number of weights.
+        macs: multiply-accumulates for one picture.
+        bytes: size of weights and buffers as stored.
+        milliseconds: of one picture alone, on the device of the forecast.
+    """
+
+    name: str
+    parameters: int
+    macs: int
+    bytes: int
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will cost; ``dataclasses.asdict`` gives JSON.
+
+    Attributes:
+        student, teacher: the networks; teacher None for methods without one.
+        method_parameters: weights that the method adds for training only.
+        device: where it would run, as torch names it.
+        steps_per_epoch: optimiser steps of one epoch.
+        images_per_s: pictures that training gets through in a second.
+        epoch_seconds: one epoch with its validation and checkpoint.
+        seconds: the student's whole run: start, epochs, test.
+        teacher_seconds: the same for its teacher; 0 without one, or when it is, or an equal one is, trained already.
+        memory_bytes: peak of training: weights, gradients, optimiser, EMA, what one step keeps for its backward pass,
+            teacher, pictures held on the device. On CUDA from the allocator's peak. The libraries themselves (half a
+            GB or so in any process) come on top.
+    """
+
+    student: NetworkCost
+    teacher: NetworkCost | None
+    method_parameters: int
+    device: str
+    steps_per_epoch: int
+    images_per_s: float
+    epoch_seconds: float
+    seconds: float
+    teacher_seconds: float
+    memory_bytes: int
+
+
+class _Counts(NamedTuple):
+    """Sizes of the data: classes, and pictures of each part."""
+
+    classes: int
+    train: int
+    validation: int
+    test: int
+
+
+class _Steps(NamedTuple):
+    """What was measured: batch size, seconds of one step with it, bytes that one picture keeps until the backward pass.
+
+    ``peak`` is the allocator's, None on a CPU.
+    """
+
+    batch_size: int
+    seconds: float
+    bytes_per_picture: float
+    peak: int | None
+
+
+def forecast(spec: ExperimentSpec, workspace: Workspace) -> Forecast:
+    """Measures for a second or two what the experiment will cost. Random states, settings and files stay as they were.
+
+    Args:
+        spec: the experiment. Its data need not be here: then their published numbers are used.
+        workspace: where teachers and decoded data are looked for.
+
+    Raises:
+        BadInput: networks, method, batch or device do not fit; DataError: one's own pictures cannot be found.
+    """
+    with _no_trace():
+        student = _measure(spec, workspace)
+    inner = spec.teacher.spec if spec.teacher else None
+    if inner is None or assembly.find_finished(workspace, inner.fingerprint()):
+        return student
+    with _no_trace():
+        teacher = _measure(inner, workspace)
+    return _with_teacher_seconds(student, teacher.seconds)
+
+
+def _with_teacher_seconds(student: Forecast, seconds: float) -> Forecast:
+    return Forecast(**vars(student) | {"teacher_seconds": seconds})
+
+
+def _measure(spec: ExperimentSpec, workspace: Workspace) -> Forecast:
+    device = pick_device(spec.runtime.device)
+    configure(spec.runtime, device)
+    counts = _data_counts(spec, workspace)
+    steps_per_epoch = assembly.training_batches(spec, _bundle(spec, counts), torch.device("cpu")).steps_per_epoch
+    allocated = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+    trainer = _trainer(spec, workspace, counts, device)
+    steps = _time_steps(trainer, spec, counts)
+    forward = _forward_seconds(trainer, spec, device)
+    step_seconds = steps.seconds * spec.recipe.batch_size / steps.batch_size
+    epoch_seconds = steps_per_epoch * step_seconds + counts.validation * forward + EPOCH_OVERHEAD_S
+    # The test part is read with the last and with the best weights.
+    seconds = (
+        STARTUP_S + COMPILE_S * spec.runtime.compile + spec.recipe.epochs * epoch_seconds + 2 * counts.test * forward
+    )
+    teacher = next(iter(_teacher_modules(trainer)), None)
+    return Forecast(
+        student=_network_cost(trainer.module.student),
+        teacher=_network_cost(teacher) if teacher is not None else None,
+        method_parameters=count_parameters(trainer.module.method),
+        device=str(device),
+        steps_per_epoch=steps_per_epoch,
+        images_per_s=spec.recipe.batch_size / step_seconds,
+        epoch_seconds=epoch_seconds,
+        seconds=seconds,
+        teacher_seconds=0.0,
+        memory_bytes=_memory(trainer, spec, counts, steps, allocated),
+    )
+
+
+# the data -------------------------------------------------------------------------------------------------------------
+
+
+def _data_counts(spec: ExperimentSpec, workspace: Workspace) -> _Counts:
+    """Exact where the pictures are decoded already, else from the published numbers or the names of one's own files."""
+    data = spec.data
+    definition: DatasetDefinition = DATASETS.get(data.name)
+    identity = definition.identity(data.params, workspace.datasets)
+    if is_stored(workspace.datasets, data.name, identity, data.image_size):
+        bundle = assembly.load_data(spec, workspace)
+        return _Counts(len(bundle.classes), len(bundle.train), len(bundle.validation), len(bundle.test))
+    if definition.counts is not None and definition.class_count is not None:
+        classes, (train, test) = definition.class_count, definition.counts
+    else:
+        source = definition.open(data.params, workspace.datasets)
+        classes, train, test = len(source.classes), source.train_count, len(source.labels) - source.train_count
+    each = train // classes
+    held_out = splits.carved_count(each, data.validation) * classes
+    left = round((train - held_out) * data.fraction)
+    if data.per_class is not None:
+        left = min(left, data.per_class * classes)
+    meta = assembly.needs(spec).meta
+    return _Counts(classes, left - round(left * meta), held_out, test)
+
+
+def _bundle(spec: ExperimentSpec, counts: _Counts) -> DatasetBundle:
+    """Data of those sizes without pictures of their own: a few made-up ones stand for all."""
+    size = spec.data.image_size
+    pool = np.random.default_rng(0).integers(0, 256, (PICTURE_POOL, size, size, 3), dtype=np.uint8)
+
+    def part(length: int) -> Part:
+        numbers = np.arange(length)
+        return Part(pool, numbers % PICTURE_POOL, numbers % counts.classes)
+
+    return DatasetBundle(
+        name=spec.data.name,
+        classes=tuple(map(str, range(counts.classes))),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        image_size=size,
+        train=part(counts.train),
+        validation=part(counts.validation),
+        test=part(counts.test),
+        digest="",
+    )
+
+
+def _loader(spec: ExperimentSpec, counts: _Counts, batch_size: int, device: torch.device) -> BatchLoader:
+    """A few batches as training will see them."""
+    few = min(counts.train, max(3 * batch_size, 4 * counts.classes))
+    smaller = spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"batch_size": batch_size})})
+    return assembly.training_batches(smaller, _bundle(spec, counts._replace(train=few)), device)
+
+
+# the networks ---------------------------------------------------------------------------------------------------------
+
+
+def _trainer(spec: ExperimentSpec, workspace: Workspace, counts: _Counts, device: torch.device) -> Trainer:
+    layout = torch.channels_last if spec.runtime.channels_last else torch.contiguous_format
+    student = assembly.seeded_student(spec, counts.classes).to(device, memory_format=layout)  # type: ignore[call-overload]
+    teacher = _teacher(spec, workspace, counts.classes, device)
+    taught_by = teacher.backbone if teacher is not None else None
+    method: Method = assembly.build_method(spec, counts.classes, counts.train, student, taught_by)
+    method.to(device)
+    eager = spec.model_copy(update={"runtime": spec.runtime.model_copy(update={"compile": False})})
+    return Trainer(
+        spec=eager,
+        student=student,
+        method=method,
+        teacher=teacher,
+        train=_loader(spec, counts, PROBE_BATCH, device),
+        validation=lambda: iter(()),
+        run=RunDirectory(workspace.runs / "forecast"),  # single steps write nothing there
+        device=device,
+        bf16=use_bf16(spec.runtime.precision, device),
+    )
+
+
+def _teacher(spec: ExperimentSpec, workspace: Workspace, classes: int, device: torch.device) -> FrozenTeacher | None:
+    if spec.teacher is None:
+        return None
+    if spec.teacher.run:
+        backbone = load_student(assembly.check_teacher_run(workspace, spec.teacher.run))[0]
+        known = backbone.shapes().classes
+        if known != classes:
+            message = f"the teacher {spec.teacher.run} knows {known} classes, {spec.data.name} has {classes}"
+            raise BadInput(Problem("teacher.run", message + "; they must be the same"))
+    else:
+        assert spec.teacher.spec is not None
+        backbone = assembly.build_backbone(spec.teacher.spec.student, classes, spec.data.image_size)
+    same = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    return FrozenTeacher(
+        backbone,
+        mean=same[0],
+        std=same[1],
+        batch_mean=same[0],
+        batch_std=same[1],
+        device=device,
+        channels_last=spec.runtime.channels_last,
+    )
+
+
+def _teacher_modules(trainer: Trainer) -> list[Backbone]:
+    return [trainer.teacher.backbone] if isinstance(trainer.teacher, FrozenTeacher) else []
+
+
+def _network_cost(backbone: Backbone) -> NetworkCost:
+    cost = count(backbone)
+    once = latency(backbone, repeats=1)
+    repeats = min(10, int(LATENCY_S / max(once, 1e-6)))
+    seconds = latency(backbone, repeats=repeats) if repeats > 1 else once
+    return NetworkCost(backbone.name, cost.parameters, cost.macs, cost.bytes, 1000 * seconds)
+
+
+# time -----------------------------------------------------------------------------------------------------------------
+
+
+def _time_steps(trainer: Trainer, spec: ExperimentSpec, counts: _Counts) -> _Steps:
+    """Two steps with two pictures tell how many the timed steps can afford; the whole batch where they are quick."""
+    full = spec.recipe.batch_size
+    probe = _take_steps(trainer, spec, counts, min(PROBE_BATCH, full), most=2)
+    affordable = max(LEAST_BATCH, int(probe.batch_size * STEP_S / probe.seconds))
+    # Even, because some samplers pair the two halves of a batch.
+    batch_size = full if affordable >= full else affordable // 2 * 2
+    while batch_size > probe.batch_size:
+        try:
+            return _take_steps(trainer, spec, counts, batch_size, most=MOST_STEPS)
+        except torch.OutOfMemoryError:
+            trainer.optimizer.zero_grad(set_to_none=True)
+            batch_size = batch_size // 4 * 2
+    return probe
+
+
+def _take_steps(trainer: Trainer, spec: ExperimentSpec, counts: _Counts, batch_size: int, most: int) -> _Steps:
+    """Two steps, up to ``most`` timed ones when they are quick. The first sets things up; what it keeps is counted."""
+    trainer.train_batches = _loader(spec, counts, batch_size, trainer.device)
+    trainer.module.train()
+    cuda = trainer.device.type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(trainer.device)
+    stream = _steps(trainer)
+    with _counting_saved(trainer) as saved:
+        next(stream)
+    seconds: list[float] = []
+    while len(seconds) < most and sum(seconds) < STEP_S:
+        seconds.append(next(stream))
+    peak = torch.cuda.max_memory_allocated(trainer.device) if cuda else None
+    return _Steps(batch_size, statistics.median(seconds), saved.bytes / batch_size, peak)
+
+
+def _steps(trainer: Trainer) -> Iterator[float]:
+    """Trains on and on; yields the seconds of each step, its batch included."""
+    began = time.perf_counter()
+    for epoch in itertools.count():  # a few pictures make a short epoch
+        for batch in trainer.train_batches.epoch(epoch):
+            trainer.train_step(trainer.module.method.prepare(batch))
+            _wait(trainer.device)
+            yield time.perf_counter() - began
+            began = time.perf_counter()
+
+
+@torch.no_grad()
+def _forward_seconds(trainer: Trainer, spec: ExperimentSpec, device: torch.device) -> float:
+    """Seconds a picture takes in evaluation, in batches."""
+    batch: BatchLike = next(iter(trainer.train_batches.epoch(0)))
+    student = trainer.student.eval()
+    seconds = []
+    for _ in range(2):
+        began = time.perf_counter()
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=trainer.bf16):
+            student(batch.image)
+        _wait(device)
+        seconds.append(time.perf_counter() - began)
+    return min(seconds) / len(batch.image)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+# memory ---------------------------------------------------------------------------------------------------------------
+
+
+class _Saved:
+    """Bytes that autograd keeps between forward and backward pass, each memory once; weights are not counted."""
+
+    def __init__(self, known: set[int]) -> None:
+        self.bytes = 0
+        self._known = known
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        memory = tensor.untyped_storage()
+        if memory.data_ptr() not in self._known:
+            self._known.add(memory.data_ptr())
+            self.bytes += memory.nbytes()
+        # Detached: an output saved by the node that made it would otherwise keep itself alive.
+        return tensor.detach()
+
+
+@contextmanager
+def _counting_saved(trainer: Trainer) -> Iterator[_Saved]:
+    modules: list[nn.Module] = [trainer.module, *_teacher_modules(trainer)]
+    weights = itertools.chain.from_iterable(itertools.chain(m.parameters(), m.buffers()) for m in modules)
+    saved = _Saved({weight.untyped_storage().data_ptr() for weight in weights})
+    with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
+        yield saved
+
+
+def _memory(trainer: Trainer, spec: ExperimentSpec, counts: _Counts, steps: _Steps, allocated: int) -> int:
+    """Bytes at the peak of a full step."""
+    fixed = _fixed_bytes(trainer)
+    pictures = _resident_bytes(spec, counts)
+    batch = spec.recipe.batch_size
+    if steps.peak is None:
+        views = assembly.needs(spec).views * 3 * spec.data.image_size**2 * 4
+        return round(fixed + pictures + batch * (steps.bytes_per_picture + views))
+    few = len(trainer.train_batches.part)  # type: ignore[attr-defined]
+    moving = steps.peak - allocated - fixed - _resident_bytes(spec, counts._replace(train=few, validation=0))
+    return round(fixed + pictures + max(0, moving) * batch / steps.batch_size)
+
+
+def _fixed_bytes(trainer: Trainer) -> int:
+    """Weights, gradients, optimiser, EMA and teacher, whatever the batch."""
+    optimizer = [value for state in trainer.optimizer.state.values() for value in state.values()]
+    tensors = [value for value in optimizer if isinstance(value, Tensor)]
+    tensors += [parameter for parameter in trainer.module.parameters() if parameter.requires_grad]  # its gradient
+    networks = [trainer.module, *_teacher_modules(trainer), *([] if trainer.ema is None else [trainer.ema])]
+    stored = sum(map(size_in_bytes, networks))
+    return stored + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _resident_bytes(spec: ExperimentSpec, counts: _Counts) -> int:
+    """Pictures of train and validation as the loaders hold them, four bytes a pixel; none of a part that is too big."""
+    size = spec.data.image_size
+    augmentation = assembly.augmentation(spec.data)
+    padded = size + 2 * augmentation.crop_padding if augmentation else size
+    parts = (counts.train * padded**2 * 4, counts.validation * size**2 * 4)
+    return sum(needed for needed in parts if needed <= RESIDENT_BYTES)
+
+
+# no trace -------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _no_trace() -> Iterator[None]:
+    """Sets everything back that building, seeding and measuring change in this process."""
+    random = checkpoint.random_states()
+    threads = torch.get_num_threads()
+    switches = torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    workspace_config = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    try:
+        yield
+    finally:
+        checkpoint.restore_random_states(random)
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = (
+            switches
+        )
+        torch.use_deterministic_algorithms(deterministic)
+        if workspace_config is None:
+            os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
