@@ -8,12 +8,15 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from kdengine.errors import DiskFull, KdError
+
+LOCK_LOOK_S = 0.05
 
 
 @contextmanager
@@ -71,22 +74,31 @@ def read_json(path: Path, default: Any = None) -> Any:
 
 
 @contextmanager
-def lock(path: Path, *, blocking: bool = True) -> Iterator[bool]:
+def lock(path: Path, *, blocking: bool = True, wait_s: float = 0.0) -> Iterator[bool]:
     """Holds an exclusive lock between processes; it dies with the process that holds it.
 
-    Yields True when held; with ``blocking=False`` yields False when another process has it.
+    Yields True when held; with ``blocking=False`` yields False when another process has it for ``wait_s`` seconds on.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
+        deadline = time.monotonic() + wait_s
+        while not _take(file, blocking):
+            if time.monotonic() >= deadline:
+                yield False
+                return
+            time.sleep(LOCK_LOOK_S)
         try:
             yield True
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _take(file: IO[str], blocking: bool) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:

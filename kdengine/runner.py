@@ -19,6 +19,7 @@ from kdengine import assembly, files, tracking
 from kdengine.data import DatasetBundle
 from kdengine.errors import BadInput, KdError, Problem, Stopped
 from kdengine.evaluation.accuracy import Evaluation, evaluate
+from kdengine.jobs.executor import RUNNING_LOCK
 from kdengine.jobs.failures import classify_exception
 from kdengine.models.backbone import Backbone
 from kdengine.models.stored import ModelCard, load_student, write_card
@@ -32,6 +33,8 @@ from kdengine.workspace import Workspace
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 10.0
+# A run that has just ended in a shell still writes to MLflow while it holds its lock.
+LOCK_WAIT_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,13 @@ def create(spec: ExperimentSpec, workspace: Workspace, run_id: str | None = None
 def execute(folder: RunDirectory, workspace: Workspace) -> RunResult:
     """Trains a run that was created, from its checkpoint if it has one, and writes its outcome.
 
-    Safe to call again after any crash; a second process on the same run is refused.
+    Safe to call again after any crash; a second process on the same run is refused after three seconds.
 
     Raises:
         BadInput: another process is training this run, or it is finished.
         KdError: what failed, after it was written to the run's status.
     """
-    with files.lock(folder.path / ".running.lock", blocking=False) as mine:
+    with files.lock(folder.path / RUNNING_LOCK, blocking=False, wait_s=LOCK_WAIT_S) as mine:
         if not mine:
             raise BadInput(Problem("run", f"the run {folder.id} is being trained by another process"))
         if folder.state() == State.FINISHED:
