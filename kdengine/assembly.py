@@ -56,7 +56,9 @@ def build_backbone(model: ModelSpec, classes: int, image_size: int) -> Backbone:
     return build_model(model.name, classes, image_size, **model.params.model_dump())
 
 
-def build_method(spec: ExperimentSpec, classes: int, samples: int, student: Backbone, teacher: Backbone | None) -> Method:
+def build_method(
+    spec: ExperimentSpec, classes: int, samples: int, student: Backbone, teacher: Backbone | None
+) -> Method:
     """The spec's method for these networks."""
     context = Context(
         classes=classes,
@@ -111,7 +113,9 @@ def evaluation_batches(spec: ExperimentSpec, bundle: DatasetBundle, part: str, d
     )
 
 
-def freeze_teacher(run: RunDirectory, bundle: DatasetBundle, device: torch.device, channels_last: bool) -> FrozenTeacher:
+def freeze_teacher(
+    run: RunDirectory, bundle: DatasetBundle, device: torch.device, channels_last: bool
+) -> FrozenTeacher:
     """The network of a finished run as a teacher for these data."""
     backbone, card = load_student(run)
     return FrozenTeacher(
@@ -129,7 +133,11 @@ def find_finished(workspace: Workspace, fingerprint: str) -> RunDirectory | None
     """The newest finished run of that fingerprint, if there is one."""
     for run in reversed(workspace.list_runs()):
         status = run.status()
-        if status.get("fingerprint") == fingerprint and status.get("state") == State.FINISHED and run.student_file.is_file():
+        if (
+            status.get("fingerprint") == fingerprint
+            and status.get("state") == State.FINISHED
+            and run.student_file.is_file()
+        ):
             return run
     return None
 
@@ -144,11 +152,15 @@ class _Problems:
     found: list[Problem]
 
     def attempt(self, action: Callable[[], T], field: str = "") -> T | None:
-        """The action's result; None when it is refused, with its problems noted (under ``field`` where they name none)."""
+        """The action's result; None when it is refused, with its problems noted (under ``field`` where they name no path)."""
         try:
             return action()
         except BadInput as error:
-            self.found += [Problem(problem.field or field, problem.message) for problem in error.problems]
+            # A room below names its own argument ("batch_size"); the field is the dotted path a person knows.
+            self.found += [
+                Problem(problem.field if "." in problem.field else field or problem.field, problem.message)
+                for problem in error.problems
+            ]
         except KdError as error:
             self.found += [Problem(field, line) for line in str(error).splitlines() or [type(error).__name__]]
         return None
@@ -194,7 +206,9 @@ def check_teacher_run(workspace: Workspace, run_id: str) -> RunDirectory:
     run = workspace.existing_run(run_id, "teacher.run")
     state = run.state()
     if state != State.FINISHED:
-        raise BadInput(Problem("teacher.run", f"the run {run.id} is {state}, a teacher must be finished; resume it first"))
+        raise BadInput(
+            Problem("teacher.run", f"the run {run.id} is {state}, a teacher must be finished; resume it first")
+        )
     return run
 
 
@@ -215,7 +229,7 @@ def check_teacher_fits(run: RunDirectory, spec: ExperimentSpec, bundle: DatasetB
 
 def _check_networks(spec: ExperimentSpec, workspace: Workspace, bundle: DatasetBundle, problems: _Problems) -> None:
     classes = len(bundle.classes)
-    problems.attempt(lambda: training_batches(spec, bundle, torch.device("cpu")), "recipe.batch_size")
+    problems.attempt(lambda: _check_batches(spec, bundle))
     student = problems.attempt(lambda: build_backbone(spec.student, classes, spec.data.image_size), "student")
     teacher: Backbone | None = None
     if spec.teacher is not None:
@@ -224,6 +238,16 @@ def _check_networks(spec: ExperimentSpec, workspace: Workspace, bundle: DatasetB
             return
     if student is not None:
         problems.attempt(lambda: build_method(spec, classes, len(bundle.train), student, teacher), "method")
+
+
+def _check_batches(spec: ExperimentSpec, bundle: DatasetBundle) -> None:
+    try:
+        training_batches(spec, bundle, torch.device("cpu"))
+    except BadInput as error:
+        # The loader knows its own arguments; the person knows the settings they come from.
+        fields = {"batch_size": "recipe.batch_size"}
+        problems = [Problem(fields.get(problem.field, "method"), problem.message) for problem in error.problems]
+        raise BadInput(problems) from error
 
 
 def _teacher_backbone(spec: ExperimentSpec, workspace: Workspace, bundle: DatasetBundle) -> Backbone:
@@ -243,13 +267,18 @@ def _teacher_backbone(spec: ExperimentSpec, workspace: Workspace, bundle: Datase
             )
         )
     try:
-        return build_backbone(inner.student, len(bundle.classes), inner.data.image_size)
+        # The whole of it: a batch too large for the teacher must not be found when the student's run exists already.
+        own = preflight(inner, workspace)
     except BadInput as error:
-        raise BadInput([Problem(f"teacher.spec.{problem.field}", problem.message) for problem in error.problems]) from error
+        raise BadInput(
+            [Problem(f"teacher.spec.{problem.field}", problem.message) for problem in error.problems]
+        ) from error
+    if own.classes != bundle.classes:
+        raise BadInput(Problem("teacher.spec.data", "the teacher's pictures have other classes than the student's"))
+    return build_backbone(inner.student, len(bundle.classes), inner.data.image_size)
 
 
 def seeded_student(spec: ExperimentSpec, classes: int) -> Backbone:
     """The student with the initial weights of the spec's seed: the same for every method."""
     seed_everything(spec.seed)
     return build_backbone(spec.student, classes, spec.data.image_size)
-

@@ -24,7 +24,7 @@ from kdengine import files
 from kdengine.errors import BadInput, Problem
 from kdengine.states import State
 
-RUN_ID = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")
+RUN_ID = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 
 
 def new_run_id(label: str) -> str:
@@ -73,7 +73,9 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         if not RUN_ID.match(path.name):
-            raise BadInput(Problem("run", f"{path.name!r} is not a run id (letters, digits, '.', '_', '-', 64 at most)"))
+            raise BadInput(
+                Problem("run", f"{path.name!r} is not a run id (letters, digits, '.', '_', '-', 64 at most)")
+            )
         self.path = path
         self.id = path.name
         self.spec_file = path / "spec.yaml"

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from kdengine.errors import BadInput, Problem
-from kdengine.rundir import RunDirectory
+from kdengine.rundir import RUN_ID, RunDirectory
 
 
 class Workspace:
@@ -26,13 +26,15 @@ class Workspace:
         self.mlflow_artifacts = self.root / "artifacts"
         self.studies_db = self.root / "studies.db"
 
-    def run(self, run_id: str) -> RunDirectory:
-        """The folder of a run, existing or not."""
+    def run(self, run_id: str, field: str = "run") -> RunDirectory:
+        """The folder of a run, existing or not; raises BadInput for what cannot be an id ("../elsewhere" among it)."""
+        if not RUN_ID.match(run_id):
+            raise BadInput(Problem(field, f"{run_id!r} is not a run id (letters, digits, '.', '_', '-', 64 at most)"))
         return RunDirectory(self.runs / run_id)
 
     def existing_run(self, run_id: str, field: str = "run") -> RunDirectory:
         """The folder of a run that must exist. A unique beginning of the id is enough. Raises BadInput otherwise."""
-        run = self.run(run_id)
+        run = self.run(run_id, field)
         if run.exists:
             return run
         near = [found for found in self.list_runs() if found.id.startswith(run_id) or found.id.endswith(run_id)]
@@ -45,7 +47,7 @@ class Workspace:
         """All runs, oldest first."""
         if not self.runs.is_dir():
             return []
-        folders = sorted(path for path in self.runs.iterdir() if path.is_dir() and not path.name.startswith("."))
+        folders = sorted(path for path in self.runs.iterdir() if path.is_dir() and RUN_ID.match(path.name))
         return [run for run in map(RunDirectory, folders) if run.exists]
 
     def check_writable(self) -> None:
