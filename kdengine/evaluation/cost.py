@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdengine.models.backbone import Backbone
+from kdengine.models.backbone import Backbone, evaluating
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,10 @@ class Cost:
 
 def count(backbone: Backbone) -> Cost:
     """Counts parameters, MACs at the backbone's image size, and bytes; weights and random state stay as they are."""
-    training = backbone.training
     parameter = next(backbone.parameters())
     blank = torch.zeros(1, 3, backbone.image_size, backbone.image_size, device=parameter.device)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        backbone.eval()(blank)
-    backbone.train(training)
+    with torch.no_grad(), evaluating(backbone), FlopCounterMode(display=False) as counter:
+        backbone(blank)
     return Cost(count_parameters(backbone), counter.get_total_flops() // 2, size_in_bytes(backbone))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -65,14 +66,24 @@ class Backbone(nn.Module):
     @torch.no_grad()
     def shapes(self) -> Shapes:
         """Sizes of all outputs at the backbone's image size; neither weights nor random state are touched."""
-        training = self.training
-        self.eval()
         parameter = next(self.parameters())
         blank = torch.zeros(1, 3, self.image_size, self.image_size, device=parameter.device, dtype=parameter.dtype)
-        outputs: Outputs = self(blank)
-        self.train(training)
+        with evaluating(self):
+            outputs: Outputs = self(blank)
         stages = tuple((stage.shape[1], stage.shape[2], stage.shape[3]) for stage in outputs.stages)
         return Shapes(outputs.logits.shape[1], outputs.embedding.shape[1], stages)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode for a while; afterwards each module is in the mode it had, frozen parts of a training net too."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from kdengine import files
@@ -83,12 +84,15 @@ def load_student(run: RunDirectory, *, last: bool = False) -> tuple[Backbone, Mo
 
 
 def read_weights(path: Path, backbone: Backbone) -> None:
-    """Loads the body's weights; raises KdError naming missing and unexpected keys."""
-    tensors: dict[str, torch.Tensor] = load_file(path)
+    """Loads the body's weights; raises KdError naming missing and unexpected keys, or a damaged file."""
+    try:
+        tensors: dict[str, torch.Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise KdError(f"{path} cannot be read ({error}); it is damaged or no safetensors file") from error
     try:
         missing, unexpected = backbone.body.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
-        raise KdError(f"{path.name} does not fit {backbone.name}: {error}") from error
+        raise KdError(f"{path.name} does not fit {backbone.name}: {' '.join(str(error).split())}") from error
     if missing or unexpected:
         raise KdError(
             f"{path.name} does not fit {backbone.name}: missing {', '.join(missing[:5]) or 'nothing'}; "

@@ -54,6 +54,9 @@ class TorchvisionBackbone(Backbone):
         last_of: dict[int, str] = {}
 
         def look(path: str, module: nn.Module, inputs: Any, output: Any) -> None:
+            # A bare convolution is no stage: maps are taken after activation, and a transformer's patches are no map.
+            if isinstance(module, nn.Conv2d):
+                return
             is_map = isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] == output.shape[3] > 1
             # Two levels down are blocks ("features.3", "layer1"); deeper ones are the convolutions inside them.
             if is_map and path and path.count(".") <= 1:
@@ -97,7 +100,9 @@ def torchvision_model(name: str) -> ModelDefinition:
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
-        raise UnknownName(f"torchvision has no classifier {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+        raise UnknownName(
+            f"torchvision has no classifier {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+        )
     return ModelDefinition(
         f"torchvision/{name}", "a classifier of torchvision, as published", partial(_make, name), BatchNormParams
     )
