@@ -206,8 +206,8 @@ def test_every_problem_at_once_with_its_field() -> None:
         }
     )
     assert set(found) == {
-        "data.image_size", "student.dropout", "method.temprature", "recipe.epochs", "recipe.learning_rate", "runtime.device",
-        "seed", "sed",
+        "data.image_size", "student.dropout", "method.temprature", "recipe.epochs", "recipe.learning_rate",
+        "runtime.device", "seed", "sed",
     }  # fmt: skip
     assert "greater than or equal to 8" in found["data.image_size"] and "found 4" in found["data.image_size"]
     assert "did you mean 'seed'" in found["sed"]

@@ -26,7 +26,6 @@ from kdengine.spec import ExperimentSpec
 from kdengine.training import checkpoint
 from kdengine.training.optimisation import build_optimizer, learning_rate, make_ema
 
-
 NEVER = 1 << 62
 
 

@@ -1,4 +1,4 @@
-"""Soft targets, decoupled soft targets and attention maps: values by hand, a naive loop, and the promises of the docs."""
+"""Soft targets, decoupled soft targets, attention maps: values by hand, a naive loop, and what the docs promise."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def kl_by_hand(teacher: list[float], student: list[float]) -> float:
 
 
 def test_kd_by_hand() -> None:
-    # Teacher 1/2, 1/2 against student 3/4, 1/4: KL = 0.5 ln(2/3) + 0.5 ln 2 = 0.143841; at T = 2 the logits are doubled.
+    # Teacher 1/2, 1/2, student 3/4, 1/4: KL = 0.5 ln(2/3) + 0.5 ln 2 = 0.143841; at T = 2 the logits are doubled.
     student = torch.tensor([[math.log(3.0), 0.0]])
     teacher = torch.tensor([[0.0, 0.0]])
     assert kd(student, teacher, 1.0).item() == pytest.approx(0.143841, abs=1e-6)
