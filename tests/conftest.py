@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -67,15 +66,11 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workspace.root
 
 
-def make_workspace(root: Path, furnished: Path) -> Workspace:
-    """A workspace like a used one without runs."""
-    shutil.copytree(furnished, root, ignore=shutil.ignore_patterns("*.lock"))
-    return Workspace(root)
-
-
 @pytest.fixture
 def workspace(tmp_path: Path, furnished: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """An empty workspace that ``KD_HOME`` names."""
+    from support import make_workspace
+
     workspace = make_workspace(tmp_path / "home", furnished)
     monkeypatch.setenv("KD_HOME", str(workspace.root))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -85,4 +80,6 @@ def workspace(tmp_path: Path, furnished: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory, furnished: Path) -> Workspace:
     """A workspace for trained runs that several tests read and none changes."""
+    from support import make_workspace
+
     return make_workspace(tmp_path_factory.mktemp("shared") / "home", furnished)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,12 @@ from kdengine.training.teacher import FrozenTeacher
 from kdengine.workspace import Workspace
 
 NORM = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+def make_workspace(root: Path, furnished: Path) -> Workspace:
+    """A workspace like a used one without runs."""
+    shutil.copytree(furnished, root, ignore=shutil.ignore_patterns("*.lock"))
+    return Workspace(root)
 
 
 class TinyNet(Backbone):

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import make_workspace
 from safetensors.torch import load_file
-from support import last_step, signal_at_step, start_kd, tiny_spec
+from support import last_step, make_workspace, signal_at_step, start_kd, tiny_spec
 
 from kdengine import ExperimentSpec, RunResult, files, run, runner
 from kdengine.cli import main
