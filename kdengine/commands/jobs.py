@@ -1,0 +1,288 @@
+"""``kd jobs``: the queue and all runs, and what can be done with one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from kdengine.commands.tables import duration, show, show_json, show_pairs, size
+from kdengine.errors import BadInput, KdError, Problem
+from kdengine.jobs import Job, JobStore, ensure_supervisor, stalled, supervisor_alive
+from kdengine.jobs.job import ACTIVE, UNENDED
+from kdengine.rundir import RunDirectory
+from kdengine.states import State
+from kdengine.workspace import Workspace
+
+LOOK_S = 0.5
+LOG_LINES = 40
+COLUMNS = ("state", "id", "name", "data", "method", "best", "progress", "age")
+# How each form knows itself again, and how processes find theirs: of no use to a reader.
+PRIVATE = ("token", "start_token", "told")
+
+
+class Action(NamedTuple):
+    """What can be asked of a job: its help, and how it is done. ``needs_supervisor``: only it can carry this out."""
+
+    help: str
+    do: Callable[[JobStore, str], object]
+    needs_supervisor: bool = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``kd jobs``."""
+    changes = ", ".join(f"{name} ({action.help})" for name, action in ACTIONS.items())
+    reads = "list (the default), show, log, wait (until it has ended; the exit code tells how)"
+    parser.add_argument("action", nargs="?", default="list", choices=("list", *READS, *ACTIONS), metavar="ACTION",
+                        help=f"{reads}, {changes}")  # fmt: skip
+    parser.add_argument("job", nargs="?", metavar="ID", help="id of the job, or a unique beginning or end of it")
+    parser.add_argument("-f", "--follow", action="store_true", help="log: go on until the job has ended")
+    parser.add_argument("-n", "--lines", type=int, default=LOG_LINES, help=f"log: last lines (default {LOG_LINES})")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Lists, tells of one job, or changes one."""
+    workspace = Workspace()
+    store = JobStore(workspace)
+    if options.action == "list":
+        if options.job:
+            raise BadInput(Problem("", f"list takes no id; `kd jobs show {options.job}` tells of one job"))
+        return _list(store, options.json)
+    if not options.job:
+        raise BadInput(Problem("", f"which job? `kd jobs {options.action} ID`; `kd jobs` lists all"))
+    job = _find(store, options.job)
+    if options.action in READS:
+        return READS[options.action](store, job, options)
+    return _change(store, job, ACTIONS[options.action], options.json)
+
+
+def _find(store: JobStore, words: str) -> Job:
+    """The job of that id or unique part of it; a run started from a shell gets its row now."""
+    exact = store.find(words)
+    if exact is not None:
+        return exact
+    run = store.workspace.existing_run(words)
+    job = store.find(run.id) or store.adopt(run)
+    if job is None:
+        raise BadInput(Problem("job", f"the run {run.id} is only just starting; try again in a moment"))
+    return job
+
+
+def _change(store: JobStore, job: Job, action: Action, as_json: bool) -> int:
+    action.do(store, job.id)
+    now = store.find(job.id)
+    if action.needs_supervisor and now is not None and now.state in UNENDED:
+        ensure_supervisor(store.workspace)
+    if as_json:
+        show_json({"id": job.id, "state": now.state if now else "deleted", "request": now.request if now else None})
+    else:
+        sys.stdout.write(f"{job.id}: {_answer(now)}\n")
+    return 0
+
+
+def _answer(job: Job | None) -> str:
+    if job is None:
+        return "deleted"
+    if job.request and job.state in ACTIVE:
+        return "asked to stop; it writes a checkpoint first" if job.request == "stop" else "is being killed"
+    return str(job.state)
+
+
+def _delete(store: JobStore, job_id: str) -> None:
+    from kdengine import tracking
+
+    job = store.get(job_id)
+    if job.state.ended:  # else the store refuses below, in words
+        tracking.forget(store.workspace, store.workspace.run(job_id))
+    store.delete(job_id)
+
+
+ACTIONS: dict[str, Action] = {
+    "stop": Action("write a checkpoint and end", JobStore.request_stop, needs_supervisor=True),
+    "kill": Action("end at once", JobStore.request_kill, needs_supervisor=True),
+    "resume": Action("continue from the last checkpoint", JobStore.resume, needs_supervisor=True),
+    "cancel": Action("take out of the queue", JobStore.cancel),
+    "delete": Action("remove row and folder for good", _delete),
+    "up": Action("earlier in the queue", lambda store, job_id: store.move(job_id, "up")),
+    "down": Action("later in the queue", lambda store, job_id: store.move(job_id, "down")),
+}
+
+
+# list ----------------------------------------------------------------------------------------------------------------
+
+
+def _list(store: JobStore, as_json: bool) -> int:
+    _adopt_all(store)
+    found = [(job, _status(store, job)) for job in store.jobs()]
+    if as_json:
+        show_json([_described(job, status) for job, status in found])
+        return 0
+    if not found:
+        sys.stdout.write(f"There are no jobs in {store.workspace.root}. `kd train --queue` makes one.\n")
+        return 0
+    show(COLUMNS, [_row(job, status) for job, status in found])
+    if any(job.state in UNENDED for job, _ in found) and not supervisor_alive(store.workspace):
+        sys.stderr.write("No supervisor is at work, so nothing is started or stopped; `kd ui` or a resume starts it.\n")
+    return 0
+
+
+def _adopt_all(store: JobStore) -> None:
+    """Gives runs from a shell their rows, as the supervisor would; a workspace that is read-only is only read."""
+    known = {job.id for job in store.jobs()}
+    for run in store.workspace.list_runs():
+        if run.id not in known:
+            try:
+                store.adopt(run)
+            except KdError as error:
+                sys.stderr.write(f"kd: {run.id} is not in the table: {error}\n")
+
+
+def _row(job: Job, status: dict[str, Any]) -> list[str]:
+    state = "stalled" if job.state is State.RUNNING and stalled(status) else str(job.state)
+    best = (status.get("best") or {}).get("accuracy")
+    return [
+        state,
+        job.id,
+        job.name if job.name != job.id else "",
+        job.dataset,
+        job.method,
+        "" if best is None else f"{100 * best:.1f} %",
+        _progress(job, status),
+        duration(time.time() - job.submitted),
+    ]
+
+
+def _progress(job: Job, status: dict[str, Any]) -> str:
+    """Where it stands in a few words: epoch and time left, what it waits for, or why it ended."""
+    if job.state is State.QUEUED:
+        return job.message or "waits"
+    at = status.get("progress")
+    epochs = f"{at['epoch']}/{at['epochs']} epochs" if at else ""
+    if job.state.ended:
+        why = "" if job.state is State.FINISHED else job.reason or ""
+        return ", ".join(filter(None, (epochs, why if why != job.state else "")))
+    left = status.get("eta_s")
+    parts = (epochs, f"{duration(left)} left" if left and at else status.get("phase", ""))
+    return ", ".join(filter(None, parts))
+
+
+def _status(store: JobStore, job: Job) -> dict[str, Any]:
+    return store.workspace.run(job.id).status()
+
+
+def _described(job: Job, status: dict[str, Any]) -> dict[str, Any]:
+    row = {key: value for key, value in asdict(job).items() if key not in PRIVATE}
+    return row | {"stalled": stalled(status), "status": status}
+
+
+# one job -------------------------------------------------------------------------------------------------------------
+
+
+def _show(store: JobStore, job: Job, options: argparse.Namespace) -> int:
+    status = _status(store, job)
+    run = store.workspace.run(job.id)
+    if options.json:
+        show_json(_described(job, status) | {"path": str(run.path)})
+        return 0
+    test = ((status.get("test") or {}).get("best") or {}).get("accuracy")
+    best = status.get("best") or {}
+    show_pairs(
+        [
+            ("id", job.id),
+            ("name", job.name),
+            ("state", "stalled" if job.state is State.RUNNING and stalled(status) else str(job.state)),
+            ("progress", _progress(job, status)),
+            ("data", job.dataset),
+            ("method", job.method),
+            ("student", job.student),
+            ("teacher", " ".join(filter(None, (job.teacher, status.get("teacher_run"))))),
+            ("best validation", f"{100 * best['accuracy']:.1f} % (epoch {best['epoch']})" if best else ""),
+            ("test", "" if test is None else f"{100 * test:.1f} %"),
+            ("attempts", str(job.attempt)),
+            ("waits for", job.after or ""),
+            ("slot", job.slot or ""),
+            ("message", job.message or ""),
+            ("advice", job.advice or ""),
+            ("note", job.note),
+            ("folder", str(run.path)),
+            ("size", size(run.size()) if run.exists else "gone"),
+            ("command", _command(run)),
+        ]
+    )
+    return 0
+
+
+def _command(run: RunDirectory) -> str:
+    try:
+        return (run.path / "command.txt").read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _log(store: JobStore, job: Job, options: argparse.Namespace) -> int:
+    run = store.workspace.run(job.id)
+    position = run.log_file.stat().st_size if run.log_file.exists() else 0
+    sys.stdout.writelines(f"{line}\n" for line in run.log_tail(options.lines))
+    while options.follow:
+        ended = store.get(job.id).state.ended  # before the last look: what it wrote until then is printed
+        position = _print_from(run, position)
+        if ended:
+            break
+        time.sleep(LOOK_S)
+    return 0
+
+
+def _print_from(run: RunDirectory, position: int) -> int:
+    if not run.log_file.exists():
+        return position
+    with run.log_file.open("rb") as file:
+        file.seek(position)
+        fresh = file.read()
+    sys.stdout.write(fresh.decode(errors="replace"))
+    sys.stdout.flush()
+    return position + len(fresh)
+
+
+def _wait(store: JobStore, job: Job, options: argparse.Namespace) -> int:
+    if not job.state.ended:
+        ensure_supervisor(store.workspace)
+    with _spinner() as tell:
+        while not job.state.ended:
+            tell(f"{job.id}: {job.state}, {_progress(job, _status(store, job))}")
+            time.sleep(LOOK_S)
+            job = store.get(job.id)
+    if options.json:
+        show_json(_described(job, _status(store, job)))
+    else:
+        sys.stdout.write(f"{job.id}: {job.state}" + (f", {job.message}" if job.message else "") + "\n")
+    return exit_code(job)
+
+
+def exit_code(job: Job) -> int:
+    """The exit code of a command for how a job ended: 0 done, 2 bad input, 3 failed or lost, 130/143 stopped."""
+    if job.state in (State.FINISHED, State.PRUNED):
+        return 0
+    if job.state is State.STOPPED:
+        return 130 if job.exit_code == 130 else 143
+    return 2 if job.exit_code == 2 else 3
+
+
+@contextmanager
+def _spinner() -> Iterator[Callable[[str], object]]:
+    """A function that shows what is waited for, on a terminal; one that does nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as status:
+        yield status.update
+
+
+Read = Callable[[JobStore, Job, argparse.Namespace], int]
+READS: dict[str, Read] = {"show": _show, "log": _log, "wait": _wait}
