@@ -18,7 +18,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,16 @@ def open_store(cache: Path, key: str, name: str, image_size: int, open_source: C
     if store is None:
         raise DataError(f"the store {folder} cannot be read back right after it was built; check the disk")
     return store
+
+
+def list_stores(cache: Path) -> Iterator[tuple[Path, Store | None]]:
+    """Every folder of a store, and what opens there; None for one that is damaged (it is built again when needed)."""
+    folders = sorted(path for path in (cache / "stores").glob("[!.]*") if path.is_dir())
+    for folder in folders:
+        try:
+            yield folder, _read(folder)
+        except ValueError:  # meta.json is no JSON
+            yield folder, None
 
 
 def _read(folder: Path) -> Store | None:

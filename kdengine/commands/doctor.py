@@ -1,0 +1,291 @@
+"""``kd doctor``: a line for each thing that can be wrong with an installation or a workspace, and what to do."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kdengine.commands.tables import show, show_json, size
+from kdengine.errors import KdError
+from kdengine.workspace import Workspace
+
+OK, WARNING, PROBLEM = "ok", "warning", "problem"
+LEAST_FREE, LITTLE_FREE = 200 << 20, 2 << 30
+LITTLE_MEMORY = 2 << 30
+BEAT_LIMIT_S = 30.0
+EXIT_PROBLEM = 3
+
+
+class Finding(NamedTuple):
+    """One line: "ok", "warning" or "problem"; what was looked at; what was found; what to do ("" when all is well)."""
+
+    level: str
+    subject: str
+    text: str
+    advice: str = ""
+
+
+Check = Callable[[Workspace], Iterator[Finding]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``kd doctor``."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Prints all findings; 3 when there is a problem among them, else 0."""
+    findings = examine(Workspace())
+    if options.json:
+        show_json([finding._asdict() for finding in findings])
+    else:
+        rows = [(found.level, found.subject, "; ".join(filter(None, (found.text, found.advice)))) for found in findings]
+        show(("", "what", "found"), rows)
+    return EXIT_PROBLEM if any(found.level == PROBLEM for found in findings) else 0
+
+
+def examine(workspace: Workspace) -> list[Finding]:
+    """All checks. One that fails itself is a problem too, and does not keep the others from running."""
+    findings: list[Finding] = []
+    for check in CHECKS:
+        try:
+            findings += check(workspace)
+        except Exception as error:
+            name = check.__name__.lstrip("_")
+            findings.append(Finding(PROBLEM, name, f"could not be looked at ({type(error).__name__}: {error})"))
+    return findings
+
+
+# the installation ----------------------------------------------------------------------------------------------------
+
+
+def _python(workspace: Workspace) -> Iterator[Finding]:
+    yield Finding(OK, "Python", f"{platform.python_version()} in {sys.prefix}")
+
+
+def _packages(workspace: Workspace) -> Iterator[Finding]:
+    from packaging.requirements import Requirement
+
+    wanted = [Requirement(line) for line in requires("kdengine") or [] if "extra ==" not in line]
+    there, wrong = [], []
+    for requirement in wanted:
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            wrong.append(f"{requirement} is missing")
+            continue
+        there.append(f"{requirement.name} {found}")
+        if not requirement.specifier.contains(found, prereleases=True):
+            wrong.append(f"{requirement.name} {found} is here, {requirement} is wanted")
+    if wrong:
+        yield Finding(PROBLEM, "packages", ", ".join(wrong), "install them into this environment: pip install -e .")
+    else:
+        yield Finding(OK, "packages", ", ".join(there))
+
+
+def _torch(workspace: Workspace) -> Iterator[Finding]:
+    import torch
+    import torchvision
+
+    found = f"torch {torch.__version__}, torchvision {torchvision.__version__}, CUDA {torch.version.cuda or 'no'}"
+    try:
+        torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+    except (RuntimeError, NotImplementedError):
+        advice = "they were built for each other only when both come from one source: reinstall the two together"
+        yield Finding(PROBLEM, "torch build", f"{found}; torchvision's operators do not load", advice)
+        return
+    yield Finding(OK, "torch build", found)
+
+
+def _devices(workspace: Workspace) -> Iterator[Finding]:
+    import torch
+
+    from kdengine.errors import BadInput
+    from kdengine.jobs.placement import query_gpus
+    from kdengine.training.hardware import available_cores, describe, use_bf16
+
+    cpu = describe(torch.device("cpu"), 1, False)["device_name"]
+    devices = [(torch.device("cpu"), f"{cpu}, {available_cores()} of {os.cpu_count()} cores")]
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for index in range(count):
+        free, total = torch.cuda.mem_get_info(index)
+        name = torch.cuda.get_device_name(index)
+        devices.append((torch.device("cuda", index), f"{name}, {size(free)} of {size(total)} free"))
+    for device, text in devices:
+        try:
+            bf16 = use_bf16("bf16", device)
+        except BadInput:
+            bf16 = False
+        yield Finding(OK, str(device), f"{text}, {'fast bfloat16' if bf16 else 'no fast bfloat16 (fp32 is used)'}")
+    if query_gpus() and not count:
+        advice = "install a torch build for this driver's CUDA, or update the driver"
+        yield Finding(WARNING, "cuda", "nvidia-smi sees a GPU, torch does not", advice)
+
+
+def _load(workspace: Workspace) -> Iterator[Finding]:
+    import psutil
+
+    from kdengine.training.hardware import available_cores
+
+    cores, busy = available_cores(), psutil.getloadavg()[0]
+    text = f"{busy:.1f} of {cores} cores busy in the last minute"
+    if busy > 0.75 * cores:
+        yield Finding(WARNING, "load", text, "runs share the cores and are slower; runtime.threads=1 disturbs least")
+    else:
+        yield Finding(OK, "load", text)
+    free = psutil.virtual_memory().available
+    if free < LITTLE_MEMORY:
+        yield Finding(WARNING, "memory", f"{size(free)} available", "end other programs or use small batches")
+    else:
+        yield Finding(OK, "memory", f"{size(free)} available")
+
+
+# the workspace -------------------------------------------------------------------------------------------------------
+
+
+def _workspace(workspace: Workspace) -> Iterator[Finding]:
+    place = workspace.root
+    while not place.exists():
+        place = place.parent
+    trouble = _write_trouble(workspace, place)
+    if trouble:
+        yield Finding(PROBLEM, "workspace", trouble, "set KD_HOME to a folder that can be written to")
+        return
+    made = "" if place == workspace.root else ", made at the first run"
+    yield Finding(OK, "workspace", f"{workspace.root}{made}")
+    free = shutil.disk_usage(place).free
+    text = f"{size(free)} free"
+    if free < LITTLE_FREE:
+        level = PROBLEM if free < LEAST_FREE else WARNING
+        yield Finding(level, "disk", text, "delete old runs (kd jobs delete ID) or set KD_HOME to another disk")
+    else:
+        yield Finding(OK, "disk", text)
+
+
+def _write_trouble(workspace: Workspace, place: Path) -> str:
+    """Why the workspace cannot be written to; "" when it can. ``place`` is the part of its path that exists."""
+    if place == workspace.root:
+        try:
+            workspace.check_writable()
+        except KdError as error:
+            return str(error)
+        return ""
+    can_make = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    return "" if can_make else f"{workspace.root} does not exist and cannot be made in {place}"
+
+
+def _databases(workspace: Workspace) -> Iterator[Finding]:
+    for path in (workspace.jobs_db, workspace.mlflow_db, workspace.studies_db):
+        if not path.exists():
+            continue
+        trouble = _database_trouble(path)
+        if trouble:
+            advice = "end all kd programs, move the file aside; the runs themselves are in their folders"
+            yield Finding(PROBLEM, path.name, trouble, advice)
+        else:
+            yield Finding(OK, path.name, f"readable, {size(path.stat().st_size)}")
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        address = re.sub(r"//[^/@]*@", "//", os.environ["MLFLOW_TRACKING_URI"])
+        yield Finding(OK, "MLflow", f"runs are told to {address}")
+
+
+def _database_trouble(path: Path) -> str:
+    """Why a database cannot be used; "" when it can."""
+    try:
+        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)
+        try:
+            answer = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        return f"cannot be read: {error}"
+    return "" if answer == "ok" else f"is damaged: {answer}"
+
+
+def _supervisor(workspace: Workspace) -> Iterator[Finding]:
+    from kdengine.jobs import JobStore, supervisor_identity
+    from kdengine.jobs.job import UNENDED
+
+    waiting = [job.id for job in JobStore(workspace).jobs(UNENDED)]
+    found = supervisor_identity(workspace)
+    if found is None:
+        if waiting:
+            advice = "`kd ui`, or `kd jobs resume` of any, starts one"
+            yield Finding(WARNING, "supervisor", f"none is at work, but {len(waiting)} jobs wait for one", advice)
+        else:
+            yield Finding(OK, "supervisor", "none is at work, and nothing waits for one")
+        return
+    silent = time.time() - found["heartbeat"]
+    text = f"process {found['pid']}, {len(waiting)} jobs under way or queued"
+    if silent > BEAT_LIMIT_S:
+        advice = f"look at {workspace.root / 'supervisor.log'}; end the process, the next one takes over"
+        yield Finding(WARNING, "supervisor", f"{text}; silent for {silent:.0f} s", advice)
+    else:
+        yield Finding(OK, "supervisor", text)
+
+
+def _runs(workspace: Workspace) -> Iterator[Finding]:
+    from kdengine.jobs import JobStore
+    from kdengine.jobs.executor import RUNNING_LOCK
+
+    rows = {job.id: job for job in JobStore(workspace).jobs()}
+    runs = workspace.list_runs()
+    troubles: list[Finding] = []
+    for run in runs:
+        lock = run.path / RUNNING_LOCK
+        troubles += _run_troubles(run.id, run.status(), lock.exists() and _is_held(lock))
+    for job_id in rows.keys() - {run.id for run in runs}:
+        text = "has a row but no folder any more"
+        troubles.append(Finding(WARNING, f"run {job_id}", text, f"kd jobs delete {job_id}"))
+    yield Finding(OK, "runs", f"{len(runs)} in {workspace.runs}")
+    yield from troubles
+
+
+def _run_troubles(run_id: str, status: dict[str, Any], held: bool) -> Iterator[Finding]:
+    from kdengine.jobs.job import ACTIVE
+    from kdengine.rundir import is_alive
+
+    state, process = status.get("state"), status.get("process") or {}
+    if state in ACTIVE and not held and not is_alive(process):
+        text = f"says it is {state}, but its process is gone"
+        yield Finding(WARNING, f"run {run_id}", text, f"kd jobs resume {run_id}")
+    if held and state not in ACTIVE:
+        text = f"is {state}, but a process holds its lock"
+        yield Finding(WARNING, f"run {run_id}", text, f"look at process {process.get('pid', '?')}")
+
+
+def _is_held(lock: Path) -> bool:
+    from kdengine import files
+
+    with files.lock(lock, blocking=False) as mine:
+        return not mine
+
+
+def _stores(workspace: Workspace) -> Iterator[Finding]:
+    from kdengine.data.store import list_stores
+
+    whole = 0
+    for folder, store in list_stores(workspace.cache):
+        if store is None:
+            yield Finding(
+                WARNING, "store", f"{folder} is damaged", "delete the folder; it is built again when it is needed"
+            )
+        else:
+            whole += 1
+    yield Finding(OK, "stores", f"{whole} decoded data set(s) in {workspace.cache}")
+
+
+CHECKS: tuple[Check, ...] = (
+    *(_python, _packages, _torch, _devices, _load),
+    *(_workspace, _databases, _supervisor, _runs, _stores),
+)
