@@ -23,6 +23,13 @@ log = logging.getLogger(__name__)
 PARAMS_PER_CALL = 90
 METRICS_PER_CALL = 900
 MAX_PARAM = 6000
+DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # A server that does not answer must cost seconds, not the minutes of seven growing pauses after every epoch.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
 
 
 def tracking_uri(workspace: Workspace) -> str:
@@ -56,7 +63,12 @@ def mirror(workspace: Workspace, run: RunDirectory) -> None:
         with files.lock(run.path / ".mlflow.lock"):
             _mirror(_client(workspace), workspace, run)
     except Exception as error:
-        log.warning("MLflow at %s did not take the run's numbers (%s); they stay in %s", tracking_uri(workspace), error, run.path)
+        log.warning(
+            "MLflow at %s did not take the run's numbers (%s); they stay in %s",
+            tracking_uri(workspace),
+            error,
+            run.path,
+        )
 
 
 def mlflow_run_id(run: RunDirectory) -> str | None:
@@ -114,7 +126,9 @@ def _create(client: Any, workspace: Workspace, run: RunDirectory) -> str:
         "mlflow.user": getpass.getuser(),
         "mlflow.source.name": "kd",
     }
-    twin = client.create_run(experiment_id, run_name=spec.title or f"{spec.label()} [{run.id[-4:]}]", tags=tags).info.run_id
+    twin = client.create_run(
+        experiment_id, run_name=spec.title or f"{spec.label()} [{run.id[-4:]}]", tags=tags
+    ).info.run_id
     params = [Param(key, str(value)[:MAX_PARAM]) for key, value in spec.flat().items()]
     for start in range(0, len(params), PARAMS_PER_CALL):
         client.log_batch(twin, params=params[start : start + PARAMS_PER_CALL])
@@ -147,7 +161,7 @@ def _metrics_of(event: dict[str, Any]) -> dict[str, float]:
 def _log_outcome(client: Any, twin: str, run: RunDirectory, status: dict[str, Any]) -> None:
     for weights, numbers in status.get("test", {}).items():
         for name, value in numbers.items():
-            client.log_metric(twin, f"test.{weights}.{name}", value)
+            client.log_metric(twin, f"test.{weights}.{name}", value, timestamp=int(status["ended"] * 1000))
     for name in ("reason", "message"):
         if status.get(name):
             client.set_tag(twin, f"kd.{name}", str(status[name]))
@@ -171,7 +185,8 @@ def _set_state(client: Any, twin: str, state: State) -> None:
 
 
 def _client(workspace: Workspace) -> Any:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
     workspace.root.mkdir(parents=True, exist_ok=True)

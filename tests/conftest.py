@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
+import random
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-# Before torch is imported, here and in every process a test starts: many threads on few cores only slow tests down.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from kdengine.workspace import Workspace
+
+if TYPE_CHECKING:
+    from support import Distilled
+
+# Before anything imports torch, here and in every process a test starts: threads beyond the cores slow tests down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+for _name in ("KD_HOME", "MLFLOW_TRACKING_URI"):
+    os.environ.pop(_name, None)
 
 GRACE_S = 5.0
 TOLERATED_VARIABLES = ("PYTEST_", "MLFLOW_", "_MLFLOW_", "CUBLAS_", "TORCHINDUCTOR_")
@@ -83,3 +91,42 @@ def shared(tmp_path_factory: pytest.TempPathFactory, furnished: Path) -> Workspa
     from support import make_workspace
 
     return make_workspace(tmp_path_factory.mktemp("shared") / "home", furnished)
+
+
+@pytest.fixture(scope="session")
+def distilled(shared: Workspace) -> Distilled:
+    """Two equal runs of a student and the teacher's run; nobody may change them."""
+    from support import Distilled, distilled_spec
+
+    from kdengine import run
+
+    return Distilled(shared, run(distilled_spec(), workspace=shared), run(distilled_spec(), workspace=shared))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, furnished: Path) -> Path:
+    """The folder of a run of `support.long_spec` that nobody disturbed."""
+    from support import long_spec, make_workspace
+
+    from kdengine import run
+
+    workspace = make_workspace(tmp_path_factory.mktemp("undisturbed") / "home", furnished)
+    return run(long_spec(), run_id="run", workspace=workspace).path
+
+
+@pytest.fixture(scope="session")
+def killed_twice(tmp_path_factory: pytest.TempPathFactory, furnished: Path) -> Workspace:
+    """The workspace of a run of `support.long_spec`, killed twice without warning and then resumed to its end."""
+    from support import long_spec, make_workspace, signal_at_step, start_kd
+
+    from kdengine import run, runner
+
+    workspace = make_workspace(tmp_path_factory.mktemp("killed") / "home", furnished)
+    folder = runner.create(long_spec(), workspace, "run")
+    rng = random.Random(20)
+    for lowest, highest in ((2, 11), (12, 22)):
+        process = start_kd(workspace, "resume", "run")
+        assert signal_at_step(folder, process, rng.randint(lowest, highest), signal.SIGKILL) == -signal.SIGKILL
+        assert folder.status()["state"] == "running"
+    run(long_spec(), run_id="run", workspace=workspace, resume=True)
+    return workspace

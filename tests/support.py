@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdengine import ExperimentSpec
+from kdengine import ExperimentSpec, RunResult
 from kdengine.data import Augmentation
 from kdengine.data.bundle import Part
 from kdengine.data.loader import BatchLoader
@@ -169,6 +169,25 @@ def tiny_spec(**changes: Any) -> ExperimentSpec:
         known = mapping.get(key)
         mapping[key] = known | value if isinstance(known, dict) and isinstance(value, dict) else value
     return ExperimentSpec.from_mapping(mapping)
+
+
+def distilled_spec(**changes: Any) -> ExperimentSpec:
+    """A student taught by a teacher that is trained first; both two epochs of resnet20."""
+    return tiny_spec(**({"method": "kd", "teacher": "resnet20", "seed": 1} | changes))
+
+
+def long_spec() -> ExperimentSpec:
+    """Four epochs of six steps with everything that must be remembered: EMA, dropout, own parts of the method."""
+    recipe = {"epochs": 4, "ema": 0.8, "label_smoothing": 0.1}
+    return tiny_spec(student="mobilenetv3_small", method="byot", recipe=recipe, seed=3)
+
+
+class Distilled(NamedTuple):
+    """Two equal runs of a student: the first trained the teacher, the second found it."""
+
+    workspace: Workspace
+    first: RunResult
+    second: RunResult
 
 
 def start_kd(workspace: Workspace, *words: str, **environment: str) -> subprocess.Popen[bytes]:

@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import signal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
-from support import last_step, make_workspace, signal_at_step, start_kd, tiny_spec
+from support import Distilled, distilled_spec, last_step, long_spec, signal_at_step, start_kd, tiny_spec, wait_for
 
-from kdengine import ExperimentSpec, RunResult, files, run, runner
+from kdengine import ExperimentSpec, files, run, runner
 from kdengine.cli import main
 from kdengine.errors import BadInput, KdError, Stopped
 from kdengine.models.stored import load_student, read_card
 from kdengine.states import State
 from kdengine.workspace import Workspace
-
-
-def distilled_spec(**changes: Any) -> ExperimentSpec:
-    """A student taught by a teacher that is trained first; both two epochs of resnet20."""
-    return tiny_spec(**({"method": "kd", "teacher": "resnet20", "seed": 1} | changes))
-
-
-class Distilled(NamedTuple):
-    """Two equal runs of a student: the first trained the teacher, the second found it."""
-
-    workspace: Workspace
-    first: RunResult
-    second: RunResult
-
-
-@pytest.fixture(scope="session")
-def distilled(shared: Workspace) -> Distilled:
-    return Distilled(shared, run(distilled_spec(), workspace=shared), run(distilled_spec(), workspace=shared))
-
 
 # what a run leaves ---------------------------------------------------------------------------------------------------
 
@@ -181,19 +161,6 @@ def test_a_fault_of_the_program_is_recorded_as_one(workspace: Workspace, monkeyp
 # stopping, killing, resuming ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, furnished: Path) -> Path:
-    """The folder of a run of `long_spec` that nobody disturbed."""
-    workspace = make_workspace(tmp_path_factory.mktemp("undisturbed") / "home", furnished)
-    return run(long_spec(), run_id="run", workspace=workspace).path
-
-
-def long_spec() -> ExperimentSpec:
-    """Four epochs of six steps with everything that must be remembered: EMA, dropout, own parts of the method."""
-    recipe = {"epochs": 4, "ema": 0.8, "label_smoothing": 0.1}
-    return tiny_spec(student="mobilenetv3_small", method="byot", recipe=recipe, seed=3)
-
-
 def assert_equal_end(path: Path, undisturbed: Path) -> None:
     for file in ("student.safetensors", "last.safetensors"):
         assert files.digest(path / file) == files.digest(undisturbed / file), file
@@ -216,20 +183,6 @@ def test_stopped_by_sigterm_then_by_ctrl_c_then_resumed(workspace: Workspace, un
     assert_equal_end(folder.path, undisturbed)
 
 
-@pytest.fixture(scope="session")
-def killed_twice(tmp_path_factory: pytest.TempPathFactory, furnished: Path) -> Workspace:
-    """A run that was killed twice without warning and then resumed to its end."""
-    workspace = make_workspace(tmp_path_factory.mktemp("killed") / "home", furnished)
-    folder = runner.create(long_spec(), workspace, "run")
-    rng = random.Random(20)
-    for lowest, highest in ((2, 11), (12, 22)):
-        process = start_kd(workspace, "resume", "run")
-        assert signal_at_step(folder, process, rng.randint(lowest, highest), signal.SIGKILL) == -signal.SIGKILL
-        assert folder.status()["state"] == "running"
-    run(long_spec(), run_id="run", workspace=workspace, resume=True)
-    return workspace
-
-
 def test_killed_twice_and_resumed_equals_undisturbed(killed_twice: Workspace, undisturbed: Path) -> None:
     folder = killed_twice.run("run")
     assert folder.state() == State.FINISHED and folder.status()["attempt"] == 3
@@ -239,8 +192,6 @@ def test_killed_twice_and_resumed_equals_undisturbed(killed_twice: Workspace, un
 def test_a_teacher_in_training_is_stopped_with_its_student(workspace: Workspace) -> None:
     folder = runner.create(distilled_spec(recipe={"epochs": 20}), workspace, "student")
     process = start_kd(workspace, "resume", "student")
-    from support import wait_for
-
     wait_for(lambda: "teacher_run" in folder.status(), process)
     teacher = workspace.run(folder.status()["teacher_run"])
     assert signal_at_step(teacher, process, 3, signal.SIGTERM) == 143
