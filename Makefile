@@ -1,0 +1,65 @@
+# make demo   environment, teacher and student on digits, dashboard
+# make test   environment, Chromium for the browser tests, ruff, mypy, pytest
+# make lint   ruff and mypy alone
+# make long   the tests that take many minutes; they write benchmarks/results/
+# make clean  removes the environment and the caches; the workspace stays
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+KD_HOME ?= $(CURDIR)/kd-workspace
+export KD_HOME
+
+DEMO := --dataset digits --teacher resnet8x4 --student mobilenetv3_small --method kd
+DEMO_RUN := $(KD_HOME)/runs/demo
+
+.PHONY: demo test lint long clean chromium
+
+demo: $(VENV)/.installed
+	$(BIN)/kd doctor
+	@if grep -qs '"state": "finished"' "$(DEMO_RUN)/status.json"; then \
+	    echo "The demo is trained already, as run demo."; \
+	elif [ -e "$(DEMO_RUN)/spec.yaml" ]; then \
+	    $(BIN)/kd resume demo; \
+	else \
+	    $(BIN)/kd train $(DEMO) --run-id demo; \
+	fi
+	$(BIN)/kd ui
+
+test: lint chromium
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+long: $(VENV)/.installed-dev
+	$(BIN)/pytest -m long
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find app benchmarks kdengine studies tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch and torchvision come from one source, the default package index: mixed builds do not load together.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[dev]"
+	@touch $@ $(VENV)/.installed
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "make: Python 3.11 or newer is needed; name one with PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing; the first time this downloads torch and takes a few minutes."
+
+chromium:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
+	else \
+	    echo "make: the browser tests need Chromium; install it (Debian: sudo apt-get install chromium)" >&2; exit 1; \
+	fi
