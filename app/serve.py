@@ -56,6 +56,8 @@ def make_app(workspace: Workspace, host: str, password: str | None, mlflow_url: 
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     for variable in ("GRADIO_SHARE", "GRADIO_VIBE_MODE", "GRADIO_MCP_SERVER", "GRADIO_ALLOWED_PATHS"):
         os.environ.pop(variable, None)
+    # The workers share the cores with a run as a rule: threads that spin while they wait would slow both many times over.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _stand_in_an_empty_folder()
 
     import gradio as gr
@@ -67,6 +69,8 @@ def make_app(workspace: Workspace, host: str, password: str | None, mlflow_url: 
     from app.worker import Worker
 
     workers = (Worker(str(workspace.root)), Worker(str(workspace.root)))
+    for worker in workers:
+        threading.Thread(target=worker.warm, daemon=True).start()
     web = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     security.protect(web, host)
     web = gr.mount_gradio_app(
@@ -80,6 +84,7 @@ def make_app(workspace: Workspace, host: str, password: str | None, mlflow_url: 
         auth_message=f"User name: {security.USER}" if password else None,
         allowed_paths=[],
         blocked_paths=[str(workspace.root)],
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
         show_error=False,
         max_file_size="2gb",
         ssr_mode=False,

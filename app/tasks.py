@@ -42,6 +42,13 @@ def run(task: str, home: str, arguments: tuple[Any, ...]) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
+def warm(workspace: Workspace) -> None:
+    """Imports what the other tasks need, before anybody waits for it."""
+    import torchvision  # noqa: F401
+
+    from kdengine import forecast as _  # noqa: F401
+
+
 def samples(workspace: Workspace, data: dict[str, Any]) -> dict[str, Any]:
     """Facts and a few pictures of a data set (a mapping as in a spec); nothing is downloaded for it."""
     from kdengine.assembly import load_data
@@ -90,12 +97,17 @@ def forecast(workspace: Workspace, spec_yaml: str) -> dict[str, Any]:
 
 def launch(workspace: Workspace, spec_yamls: list[str], token: str) -> list[str]:
     """Queues the experiments; returns the ids of their students' jobs. The same token twice queues once."""
+    from kdengine.assembly import preflight
     from kdengine.jobs import ensure_supervisor
     from kdengine.launch import launch as queue
     from kdengine.spec import ExperimentSpec
 
-    ensure_supervisor(workspace)
     specs = [ExperimentSpec.from_yaml(text) for text in spec_yamls]
+    if len(specs) > 1:
+        # All are looked at before the first is queued: either every run is launched or none.
+        for spec in specs:
+            preflight(spec, workspace)
+    ensure_supervisor(workspace)
     return [queue(spec, workspace, token=f"{token}-{number}")[-1].id for number, spec in enumerate(specs)]
 
 
@@ -161,5 +173,5 @@ def _bundle(home: str, run_id: str) -> Any:
 
 
 TASKS: dict[str, Callable[..., Any]] = {
-    function.__name__: function for function in (samples, check, forecast, launch, classify, test_picture)
+    function.__name__: function for function in (warm, samples, check, forecast, launch, classify, test_picture)
 }

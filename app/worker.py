@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import threading
 from concurrent.futures import ProcessPoolExecutor
@@ -50,6 +51,11 @@ class Worker:
         if "error" in answer:
             raise KdError(answer["error"])
         return answer["result"]
+
+    def warm(self) -> None:
+        """Starts the process and its imports; a failure shows itself at the first real call."""
+        with contextlib.suppress(KdError):
+            self.call("warm")
 
     def close(self) -> None:
         """Ends the process."""

@@ -327,6 +327,9 @@ def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, ou
             *_group_updates(form, "method", method),
         ]
 
+    def choose_student(student: str) -> list[Any]:
+        return [_student_facts(student), *_group_updates(form, "student", student)]
+
     def choose_recipe(recipe: str, student: str) -> list[Any]:
         settings = RECIPES[recipe].for_student(student)
         changes = [
@@ -397,10 +400,7 @@ def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, ou
         lambda teacher, method: _teacher_facts(workspace, teacher, catalog.needs_teacher(method)),
         [form.teacher, form.method], out.teacher_facts, **quiet,
     )  # fmt: skip
-    form.student.change(
-        lambda student: [_student_facts(student), *_group_updates(form, "student", student)],
-        form.student, [out.student_facts, *groups["student"]], **quiet,
-    )  # fmt: skip
+    form.student.change(choose_student, form.student, [out.student_facts, *groups["student"]], **quiet)
     form.recipe.input(choose_recipe, [form.recipe, form.student], [form.recipe, *shared], **quiet)
     out.upload.upload(take_upload, out.upload, form.data, **quiet)
 
@@ -429,12 +429,17 @@ def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, ou
     ).then(None, out.launched, None, js=GO_TO_RUN, api_visibility="private")
 
     cards = [form.data, form.teacher, form.student, form.method, form.recipe]
-    page.load(arrive, None, [form.token, *cards, *components], **quiet).then(
-        show_data, [form.data, size], out.data_facts, **quiet
-    ).then(choose_method, [form.method, form.teacher], [out.method_facts, form.teacher, out.teacher_facts, *groups["method"]], **quiet).then(
-        lambda student: [_student_facts(student), *_group_updates(form, "student", student)],
-        form.student, [out.student_facts, *groups["student"]], **quiet,
-    ).then(preview, inputs, shown, **quiet).then(measure, inputs, [out.cost, out.problems, out.launch, *components], **quiet)  # fmt: skip
+    arrived = page.load(arrive, None, [form.token, *cards, *components], **quiet)
+    arrived.then(preview, inputs, shown, **quiet)
+    arrived.then(show_data, [form.data, size], out.data_facts, **quiet)
+    arrived.then(
+        choose_method,
+        [form.method, form.teacher],
+        [out.method_facts, form.teacher, out.teacher_facts, *groups["method"]],
+        **quiet,
+    )
+    arrived.then(choose_student, form.student, [out.student_facts, *groups["student"]], **quiet)
+    arrived.then(measure, inputs, [out.cost, out.problems, out.launch, *components], **quiet)
 
 
 def _group_updates(form: _Form, kind: str, chosen: str) -> list[Any]:
@@ -495,6 +500,11 @@ def _keep_upload(workspace: Workspace, path: str) -> str:
 def _show_problems(problems: list[Problem], controls: list[Control]) -> list[Any]:
     """Updates for command, YAML, problem box, button and every control."""
     at = {control.path: control for control in controls}
+    said = {(problem.field, problem.message) for problem in problems}
+    # A teacher trained first shares most fields with its student; what is wrong with them is said once.
+    problems = [
+        p for p in problems if (p.field.removeprefix("teacher.spec."), p.message) not in said - {(p.field, p.message)}
+    ]
     elsewhere = [str(problem) for problem in problems if problem.field not in at]
     messages: dict[str, str] = {}
     for problem in problems:

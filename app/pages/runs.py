@@ -82,7 +82,7 @@ def build(board: Board, page: gr.Blocks, mlflow_url: str | None) -> None:
             with gr.Row(visible=False) as really:
                 sure = gr.Button("Yes, delete it for good", size="sm", variant="stop", elem_id="delete-sure")
                 keep = gr.Button("Keep it", size="sm", elem_id="delete-keep")
-            with gr.Column(visible=False) as body:
+            with gr.Column(visible=False) as drawn:
                 accuracy = gr.Plot(show_label=False, container=False, elem_id="accuracy-plot")
                 which = gr.Radio(
                     ["weighted", "raw"], value="weighted", show_label=False, container=False, elem_id="loss-kind"
@@ -90,6 +90,7 @@ def build(board: Board, page: gr.Blocks, mlflow_url: str | None) -> None:
                 loss = gr.Plot(show_label=False, container=False, elem_id="loss-plot")
                 with gr.Accordion("Throughput", open=False):
                     speed = gr.Plot(show_label=False, container=False, elem_id="speed-plot")
+            with gr.Column(visible=False) as body:
                 with gr.Accordion("Log", open=True):
                     log = gr.HTML("", elem_id="log")
                     download = gr.DownloadButton("Whole log", size="sm", elem_id="log-download")
@@ -108,7 +109,7 @@ def build(board: Board, page: gr.Blocks, mlflow_url: str | None) -> None:
 
     buttons = [stop, kill, resume, up, down, clone, demo, delete]
     plots = [accuracy, loss, speed]
-    outputs = [seen, table, state, *buttons, body, *plots, log, command, spec]
+    outputs = [seen, table, state, *buttons, body, drawn, *plots, log, command, spec]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def refresh(run_id: str, kind: str, known: dict[str, str]) -> list[Any]:
@@ -131,6 +132,7 @@ def build(board: Board, page: gr.Blocks, mlflow_url: str | None) -> None:
         answer.append(parts["state"] if "state" in new else gr.skip())
         answer += [gr.update(visible=shown) if "buttons" in new else gr.skip() for shown in parts["buttons"]]
         answer.append(gr.update(visible=detail is not None) if "buttons" in new or "plots" in new else gr.skip())
+        answer.append(gr.update(visible=bool(detail and detail.steps)) if "plots" in new else gr.skip())
         answer += _plots(detail, kind) if "plots" in new and detail else [gr.skip()] * 3
         answer.append(parts["log"] if "log" in new else gr.skip())
         answer += list(_settings(detail)) if "command" in new else [gr.skip()] * 2
@@ -256,7 +258,7 @@ def _nothing_chosen(any_runs: bool = False, missing: str = "") -> str:
 def _state(detail: Detail, mlflow_url: str | None) -> str:
     job, status, e = detail.job, detail.status, text.escape
     name = _networks(job.teacher, job.student) if job.name == job.id else e(job.name)
-    lines = [f'<h2>{name}</h2><span class="dot {job.state}"></span><b>{job.state}</b>']
+    lines = [f'<h2>{name}</h2><span class="dot {job.state}"></span><b class="kd-now">{job.state}</b>']
     if job.state in (State.RUNNING, State.STARTING, State.STOPPING):
         lines.append(_under_way(detail))
     elif job.state == State.QUEUED:
@@ -353,10 +355,11 @@ def _visible_buttons(detail: Detail | None) -> list[bool]:
 
 def _plots(detail: Detail, kind: str) -> list[Any]:
     label = detail.job.id
+    planned = (detail.spec.get("recipe") or {}).get("epochs")
     # Steps tell more while there are few epochs; both are thinned to what a screen can show.
     events = detail.steps if len(detail.epochs) < 3 else detail.epochs
     return [
-        curves.accuracy(detail.epochs, label=label, teacher=detail.teacher_validation),
+        curves.accuracy(detail.epochs, label=label, teacher=detail.teacher_validation, planned=planned),
         curves.loss_terms(events, weighted=kind == "weighted", label=label),
         curves.throughput(detail.steps, label=label),
     ]

@@ -9,13 +9,14 @@ from kdengine.figures import style
 Event = dict[str, Any]
 
 
-def accuracy(epochs: list[Event], *, label: str, teacher: float | None = None) -> Any:
+def accuracy(epochs: list[Event], *, label: str, teacher: float | None = None, planned: int | None = None) -> Any:
     """Validation accuracy in percent over epochs.
 
     Args:
         epochs: "epoch" events in order.
         label: what the figure shows; zoom is kept while it stays the same.
         teacher: the teacher's validation accuracy, 0..1, drawn as a line; None for none.
+        planned: epochs the run will have; the axis shows them all from the start.
     """
     import plotly.graph_objects as go
 
@@ -23,13 +24,17 @@ def accuracy(epochs: list[Event], *, label: str, teacher: float | None = None) -
     figure = go.Figure(layout=style.layout(x="epoch", y="validation accuracy (%)", key=f"accuracy-{label}"))
     x = [event["epoch"] for event in points]
     y = [100 * event["validation"]["accuracy"] for event in points]
+    if planned:
+        figure.update_xaxes(range=[0, planned + 0.5])
     if teacher is not None:
-        figure.add_hline(y=100 * teacher, line={"color": style.TEACHER, "dash": "dash", "width": 1.5})
-        # A trace of its own puts the line into legend and hover.
+        ends = [0, max(x[-1] if x else 1, planned or 1)]
         figure.add_scatter(
-            x=x or [0], y=[100 * teacher] * max(1, len(x)), name="teacher", mode="lines",
+            x=ends, y=[100 * teacher] * 2, name="teacher", mode="lines",
             line={"color": style.TEACHER, "dash": "dash", "width": 1.5}, hovertemplate="%{y:.1f} %",
         )  # fmt: skip
+    if not x:
+        figure.update_yaxes(range=[0, 100])
+        figure.add_annotation(style.note("the first value comes with the end of the first epoch"))
     mode = "lines+markers" if len(x) < 40 else "lines"
     figure.add_scatter(
         x=x, y=y, name="student", mode=mode, line={"color": style.STUDENT, "width": 2}, hovertemplate="%{y:.1f} %"

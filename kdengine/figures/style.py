@@ -39,6 +39,11 @@ def layout(*, x: str, y: str, key: str, height: int = 300, **more: Any) -> dict[
     } | more
 
 
+def note(text: str) -> dict[str, Any]:
+    """A line of text in the middle of an empty plot."""
+    return {"text": text, "showarrow": False, "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5}
+
+
 def thin(values: list[Any], most: int = 1500) -> list[Any]:
     """At most ``most`` of the values, evenly spread, the last one always among them."""
     if len(values) <= most:

@@ -1,0 +1,137 @@
+"""What the Runs page reads, with a full workspace: right, quick, and silent when nothing has changed."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from app.board import Board
+from app.pages import runs
+from kdengine.figures import curves
+from kdengine.jobs import JobLabels, JobStore
+from kdengine.states import State
+from kdengine.workspace import Workspace
+
+JOBS = 200
+STEPS = 10_000
+
+
+def event(step: int) -> str:
+    terms = {name: {"raw": 1.0 / (step + 1), "weighted": 0.5 / (step + 1)} for name in ("ce", "target", "non_target")}
+    return json.dumps(
+        {"time": 1.0, "kind": "step", "attempt": 1, "step": step, "epoch": 1, "loss": 1.0, "terms": terms, "lr": 0.1,
+         "images_per_s": 400.0}
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Two hundred jobs, one of them with a run of 100,000 steps logged every tenth."""
+    workspace = Workspace(tmp_path_factory.mktemp("crowded"))
+    store = JobStore(workspace)
+    for number in range(JOBS):
+        job = store.submit(
+            "data: {name: digits}\nrecipe: {epochs: 100}\n",
+            run_id=f"run-{number:03d}",
+            command="kd train",
+            labels=JobLabels(
+                name=f"job {number}", dataset="digits", method="kd", student="resnet20", teacher="resnet56"
+            ),
+        )
+        run = workspace.run(job.id)
+        run.update_status(
+            best={"accuracy": 0.5 + number / 1000, "epoch": 3},
+            progress={"epoch": 3, "epochs": 100, "step": 1, "steps": 10},
+        )
+    long_run = workspace.run("run-000")
+    long_run.events_file.write_text("".join(event(10 * step) + "\n" for step in range(STEPS)))
+    return workspace
+
+
+def median_seconds(action: Any, repeats: int = 5) -> float:
+    seconds = []
+    for _ in range(repeats):
+        began = time.process_time()
+        action()
+        seconds.append(time.process_time() - began)
+    return sorted(seconds)[repeats // 2]
+
+
+def test_rows_tell_what_store_and_status_tell(crowded: Workspace) -> None:
+    rows = Board(crowded).rows()
+    assert len(rows) == JOBS
+    assert [row.position for row in rows] == list(range(1, JOBS + 1))
+    by_id = {row.id: row for row in rows}
+    assert by_id["run-007"].best == pytest.approx(0.507)
+    assert by_id["run-007"].progress == "3/100"
+    assert by_id["run-007"].state == State.QUEUED
+
+
+def test_a_look_at_two_hundred_jobs_and_a_long_run_is_quick(crowded: Workspace) -> None:
+    """The handler's own CPU time; 300 ms is what a click may take, with room for the way to the browser."""
+    board = Board(crowded)
+    board.rows(), board.detail("run-000")
+    assert median_seconds(board.rows) < 0.1
+    assert median_seconds(lambda: board.detail("run-000")) < 0.15
+
+
+def test_figures_of_a_long_run_stay_small(crowded: Workspace) -> None:
+    detail = Board(crowded).detail("run-000")
+    assert detail is not None and len(detail.steps) == STEPS
+    figure = curves.loss_terms(detail.steps, weighted=True, label="x")
+    assert all(len(trace.x) <= 2000 for trace in figure.data)
+    assert len(figure.to_json()) < 500_000
+    assert figure.data[0].x[-1] == detail.steps[-1]["step"], "the last point is always drawn"
+
+
+def test_new_events_are_read_once_and_the_last_word_counts(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    store = JobStore(workspace)
+    store.submit("data: {name: digits}\n", run_id="r", command="", labels=JobLabels(name="r"))
+    run, board = workspace.run("r"), Board(workspace)
+    run.append_event({"kind": "step", "step": 1, "loss": 1.0})
+    assert [e["loss"] for e in board.detail("r").steps] == [1.0]
+    run.append_event({"kind": "step", "step": 2, "loss": 0.5})
+    run.append_event({"kind": "step", "step": 1, "loss": 0.9})
+    with run.events_file.open("a") as file:
+        file.write('{"kind": "step", "step": 3, "lo')  # cut short by a crash
+    assert [e["loss"] for e in board.detail("r").steps] == [0.9, 0.5]
+    run.mend_events()
+    run.append_event({"kind": "step", "step": 3, "loss": 0.3})
+    assert [e["loss"] for e in board.detail("r").steps] == [0.9, 0.5, 0.3]
+
+
+def refresh_handler(board: Board) -> Any:
+    """The function behind the page's timer, as Gradio holds it."""
+    with gr.Blocks() as site:
+        runs.build(board, site, None)
+    handler = next(fn.fn for fn in site.fns.values() if getattr(fn.fn, "__name__", "") == "refresh")
+    return handler
+
+
+def test_polling_sends_nothing_when_nothing_has_changed(crowded: Workspace) -> None:
+    refresh = refresh_handler(Board(crowded))
+    first = refresh("run-000", "weighted", {})
+    assert first[0] and any("run-000" in str(part) for part in first[1:3])
+    second = refresh("run-000", "weighted", first[0])
+    skip = gr.skip()
+    assert all(part == skip for part in second)
+    crowded.run("run-001").update_status(best={"accuracy": 0.99, "epoch": 4})
+    third = refresh("run-000", "weighted", first[0])
+    assert "99.0 %" in third[1], "the table has changed and is sent"
+    assert all(part == skip for part in third[2:]), "the rest has not and is not"
+
+
+def test_names_from_people_are_escaped(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    labels = JobLabels(name="<script>alert(1)</script>", student="<b>x</b>", dataset='"><i>')
+    JobStore(workspace).submit("data: {name: digits}\n", run_id="r", command="", labels=labels)
+    refresh = refresh_handler(Board(workspace))
+    table, state = refresh("r", "raw", {})[1:3]
+    for html in (table, state):
+        assert "<script>" not in html and "<b>x" not in html and '"><i>' not in html

@@ -1,0 +1,86 @@
+"""Computations for pages run elsewhere: their errors come back in words, their death takes nothing with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from PIL import Image
+
+from app.worker import Worker
+from kdengine.errors import BadInput, KdError
+from kdengine.jobs import JobStore, stop_supervisor
+from kdengine.spec import ExperimentSpec
+from kdengine.workspace import Workspace
+
+SPEC = ExperimentSpec.from_mapping(
+    {"student": "resnet20", "method": "none", "data": {"per_class": 5}, "recipe": {"batch_size": 16}}
+)
+
+TOO_BIG = SPEC.model_copy(update={"recipe": SPEC.recipe.model_copy(update={"batch_size": 999})})
+
+
+@pytest.fixture
+def worker(workspace: Workspace) -> Iterator[Worker]:
+    worker = Worker(str(workspace.root))
+    yield worker
+    worker.close()
+    stop_supervisor(workspace)
+
+
+def test_samples_check_and_refusals(worker: Worker) -> None:
+    facts = worker.call("samples", {"name": "digits"})
+    assert facts["classes"] == 10 and len(facts["pictures"]) == 12
+    assert all(url.startswith("data:image/png;base64,") for url, _ in facts["pictures"])
+    assert not worker.call("samples", {"name": "cifar10"})["present"], "looking at a data set never downloads it"
+    worker.call("check", SPEC.to_yaml())
+    with pytest.raises(BadInput) as refused:
+        worker.call(
+            "check", SPEC.model_copy(update={"recipe": SPEC.recipe.model_copy(update={"batch_size": 999})}).to_yaml()
+        )
+    assert [problem.field for problem in refused.value.problems] == ["recipe.batch_size"]
+    with pytest.raises(KdError, match="no run"):
+        worker.call("classify", "nobody", Image.new("RGB", (8, 8)))
+
+
+def test_a_dead_worker_is_replaced(worker: Worker, workspace: Workspace) -> None:
+    worker.call("warm")
+    pid = next(iter(worker._pool._processes))
+
+    def kill_soon() -> None:
+        time.sleep(0.3)
+        os.kill(pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill_soon)
+    thread.start()
+    with pytest.raises(KdError, match="died"):
+        for _ in range(100):
+            worker.call("forecast", SPEC.to_yaml())
+    thread.join()
+    assert not psutil.pid_exists(pid)
+    assert worker.call("samples", {"name": "digits"})["classes"] == 10
+
+
+def test_the_same_token_queues_once(worker: Worker, workspace: Workspace) -> None:
+    first = worker.call("launch", [SPEC.to_yaml()], "token")
+    again = worker.call("launch", [SPEC.to_yaml()], "token")
+    assert first == again
+    assert [job.id for job in JobStore(workspace).jobs()] == first
+    store = JobStore(workspace)
+    deadline = time.monotonic() + 60
+    while not store.get(first[0]).state.ended and time.monotonic() < deadline:
+        if store.get(first[0]).state in ("running", "starting", "queued"):
+            store.request_kill(first[0]) if store.get(first[0]).state != "queued" else store.cancel(first[0])
+        time.sleep(0.2)
+
+
+def test_what_is_refused_queues_nothing(worker: Worker, workspace: Workspace) -> None:
+    with pytest.raises(BadInput):
+        worker.call("launch", [SPEC.to_yaml(), TOO_BIG.to_yaml()], "token")
+    assert JobStore(workspace).jobs() == []
+    assert workspace.list_runs() == []

@@ -1,0 +1,53 @@
+"""A real page server, a real supervisor, and a real Chromium that looks at them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dashboard import Dashboard
+from playwright.sync_api import Browser, Page, sync_playwright
+from support import make_workspace
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> None:
+    """Instead of the watch of all tests: Chromium keeps helpers of its own, and `Dashboard.close` ends what it began."""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert path, "no Chromium here: apt-get install chromium (`make test` does it where it may)"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def dashboard(tmp_path_factory: pytest.TempPathFactory, furnished: Path) -> Iterator[Dashboard]:
+    """One dashboard for the tests of a module."""
+    dashboard = Dashboard(make_workspace(tmp_path_factory.mktemp("dashboard") / "home", furnished))
+    dashboard.start()
+    yield dashboard
+    dashboard.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A fresh tab with nothing remembered; an error in the page's own scripts fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert not errors, errors

@@ -1,0 +1,78 @@
+"""A ``kd ui`` process for the tests to look at, kill and start again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+
+from kdengine.jobs import JobStore, stop_supervisor
+from kdengine.states import State
+from kdengine.workspace import Workspace
+
+START_S = 60.0
+
+
+class Dashboard:
+    """A ``kd ui`` process on a free loopback port.
+
+    Args:
+        workspace: its workspace.
+        arguments: further words for the command line.
+        environment: further variables.
+    """
+
+    def __init__(self, workspace: Workspace, *arguments: str, **environment: str) -> None:
+        self.workspace = workspace
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.arguments = arguments
+        self.environment = environment
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> float:
+        """Starts it and waits until it answers; returns the seconds that took."""
+        command = [sys.executable, "-m", "kdengine", "ui", "--port", str(self.port), *self.arguments]
+        environment = os.environ | {"KD_HOME": str(self.workspace.root), "OMP_NUM_THREADS": "1"} | self.environment
+        began = time.monotonic()
+        with (self.workspace.root / "ui.log").open("ab") as output:
+            self.process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        while time.monotonic() - began < START_S:
+            try:
+                httpx.get(self.url, timeout=2)
+                return time.monotonic() - began
+            except httpx.HTTPError:
+                assert self.process.poll() is None, (self.workspace.root / "ui.log").read_text()
+                time.sleep(0.1)
+        raise AssertionError("the dashboard did not answer")
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Sends a signal to the page server alone and waits for its end."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        self.process.wait(timeout=20)
+
+    def close(self) -> None:
+        """Ends server, jobs and supervisor."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill(signal.SIGTERM)
+        store = JobStore(self.workspace)
+        for job in store.jobs((State.QUEUED, State.STARTING, State.RUNNING, State.STOPPING)):
+            store.request_kill(job.id) if job.state != State.QUEUED else store.cancel(job.id)
+        deadline = time.monotonic() + 20
+        while store.jobs((State.STARTING, State.RUNNING, State.STOPPING)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        stop_supervisor(self.workspace)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
