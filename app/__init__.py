@@ -1,1 +1,1 @@
-"""The dashboard: a page a file, drawn with Gradio. Pages read the job store, run folders and MLflow, and write requests."""
+"""The dashboard: a page a file, drawn with Gradio. Pages read the job store and run folders, and write requests."""

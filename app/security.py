@@ -63,9 +63,9 @@ def checker(password: str) -> Callable[[str, str], bool]:
 
 
 def protect(app: FastAPI, host: str) -> None:
-    """Refuses foreign host names (DNS rebinding) on loopback, and adds the headers a browser needs to protect the page."""
+    """Refuses foreign host names (DNS rebinding) on loopback, and adds the headers that protect the page."""
     if is_loopback(host):
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", "testserver"])
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
 
     @app.middleware("http")
     async def headers(request: Request, call_next: Next) -> Response:

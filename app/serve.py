@@ -56,7 +56,7 @@ def make_app(workspace: Workspace, host: str, password: str | None, mlflow_url: 
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     for variable in ("GRADIO_SHARE", "GRADIO_VIBE_MODE", "GRADIO_MCP_SERVER", "GRADIO_ALLOWED_PATHS"):
         os.environ.pop(variable, None)
-    # The workers share the cores with a run as a rule: threads that spin while they wait would slow both many times over.
+    # The workers share the cores with a run as a rule: threads that spin while they wait slow both many times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _stand_in_an_empty_folder()
 

@@ -1,4 +1,4 @@
-"""How numbers and words look on every page: percent with one decimal, times as 1 min 10 s, sizes in MB, everything escaped."""
+"""How numbers and words look on every page: percent with one decimal, times as 1 min 10 s, sizes in MB, all escaped."""
 
 from __future__ import annotations
 

@@ -83,29 +83,32 @@ def _choices(board: Board) -> list[tuple[str, str]]:
 def _empty(has_run: bool = True) -> str:
     if not has_run:
         return '<div class="kd-empty">No trained network yet: <a href="/">launch a run</a> first.</div>'
-    return '<div class="kd-empty">Drop a picture, paste one, take one with the camera,<br>or take one from the test set.</div>'
+    invitation = "Drop a picture, paste one, take one with the camera,<br>or take one from the test set."
+    return f'<div class="kd-empty">{invitation}</div>'
 
 
 def _answers(answers: list[dict[str, Any]], label: str) -> str:
     truth = f'<p class="kd-lead">From the test set; its class is <b>{text.escape(label)}</b>.</p>' if label else ""
     cards = "".join(_card(answer, label) for answer in answers)
-    return f'{truth}<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(280px,1fr));gap:12px">{cards}</div>'
+    return f'{truth}<div class="kd-answers">{cards}</div>'
 
 
 def _card(answer: dict[str, Any], label: str) -> str:
     e = text.escape
     bars = "".join(
-        f'<div class="row"><span title="{e(name)}">{e(name)}</span><span class="track"><i style="width:{100 * value:.1f}%"></i></span>'
+        f'<div class="row"><span title="{e(name)}">{e(name)}</span>'
+        f'<span class="track"><i style="width:{100 * value:.1f}%"></i></span>'
         f'<span class="p">{text.percent(value)}</span></div>'
         for name, value in answer["top"]
     )
     verdict = ""
     if label:
-        right = answer["top"][0][0] == label
-        verdict = f' <span class="kd-{"right" if right else "wrong"}">{"right" if right else "wrong"}</span>'
+        word = "right" if answer["top"][0][0] == label else "wrong"
+        verdict = f' <span class="kd-{word}">{word}</span>'
+    size, parameters = text.size(answer["bytes"]), text.count(answer["parameters"])
+    role = answer["role"]
     return (
-        f'<div class="card kd-answer {answer["role"]}" data-role="{answer["role"]}"><span class="kd-head">{answer["role"]}</span>'
+        f'<div class="card kd-answer {role}" data-role="{role}"><span class="kd-head">{role}</span>'
         f"<h3>{e(answer['model'])}{verdict}</h3>"
-        f'<p class="kd-facts">{answer["milliseconds"]:.1f} ms · {text.size(answer["bytes"])} · {text.count(answer["parameters"])} parameters</p>'
-        f"{bars}</div>"
+        f'<p class="kd-facts">{answer["milliseconds"]:.1f} ms · {size} · {parameters} parameters</p>{bars}</div>'
     )

@@ -10,6 +10,7 @@ import gradio as gr
 
 from app import catalog, text
 from app.forms import Control, controls_of, draw, gather, is_advanced
+from app.pages import launch_cards as cards
 from app.worker import Worker
 from kdengine.errors import BadInput, KdError, Problem
 from kdengine.recipes import RECIPES
@@ -40,8 +41,8 @@ class _Form:
         return [*self.shared, *(control for controls in self.own.values() for control in controls)]
 
     def inputs(self) -> set[Any]:
-        cards = {self.data, self.teacher, self.student, self.method, self.recipe, self.seeds, self.token}
-        return cards | {control.component for control in self.controls()}
+        pickers = {self.data, self.teacher, self.student, self.method, self.recipe, self.seeds, self.token}
+        return pickers | {control.component for control in self.controls()}
 
 
 def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
@@ -61,7 +62,7 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
     with gr.Row(equal_height=True):
         with gr.Column(elem_classes="card", scale=5, min_width=320):
             gr.HTML('<span class="kd-head">Cost</span>')
-            cost = gr.HTML(_waiting(), elem_id="forecast")
+            cost = gr.HTML(cards.waiting(), elem_id="forecast")
         with gr.Column(elem_classes="card", scale=6, min_width=320):
             with gr.Row():
                 launch = gr.Button("Launch", variant="primary", elem_id="launch", scale=3)
@@ -113,7 +114,7 @@ class _Outputs:
     launched: Any
 
 
-# drawing ---------------------------------------------------------------------------------------------------------------
+# drawing ------------------------------------------------------------------------------------------------------------
 
 
 def _data_card(form: _Form, workspace: Workspace) -> tuple[Any, Any]:
@@ -178,8 +179,8 @@ def _recipe(form: _Form) -> None:
         settings = RECIPES["quick"].settings
         with gr.Row():
             form.recipe = gr.Dropdown(
-                list(RECIPES), value="quick", label="Recipe", info=RECIPES["quick"].summary, elem_id="field-recipe-name",
-                min_width=220, scale=2,
+                list(RECIPES), value="quick", label="Recipe", info=RECIPES["quick"].summary, min_width=220, scale=2,
+                elem_id="field-recipe-name",
             )  # fmt: skip
             for path, info in controls_of(RecipeSpec, "recipe", ("name",)):
                 if not is_advanced(info):
@@ -243,7 +244,7 @@ def _group(
     form.groups[kind, name] = group
 
 
-# from the page to a spec -----------------------------------------------------------------------------------------------
+# from the page to a spec --------------------------------------------------------------------------------------------
 
 
 def _mapping(form: _Form, workspace: Workspace, values: dict[Any, Any]) -> dict[str, Any]:
@@ -262,7 +263,7 @@ def _spec(form: _Form, workspace: Workspace, values: dict[Any, Any]) -> Experime
     return ExperimentSpec.from_mapping(_mapping(form, workspace, values))
 
 
-# handlers --------------------------------------------------------------------------------------------------------------
+# handlers -----------------------------------------------------------------------------------------------------------
 
 
 def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, out: _Outputs) -> None:
@@ -296,18 +297,18 @@ def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, ou
             shown = _show_problems(error.problems, controls)
             return ["", shown[2], shown[3], *shown[4:]]
         except KdError as error:
-            return [_note(str(error)), *[gr.skip()] * (2 + len(controls))]
+            return [cards.note(str(error)), *[gr.skip()] * (2 + len(controls))]
         try:
-            return [_cost(worker.call("forecast", text_of_spec)), "", *[gr.skip()] * (1 + len(controls))]
+            return [cards.cost(worker.call("forecast", text_of_spec)), "", *[gr.skip()] * (1 + len(controls))]
         except KdError as error:
-            return [_note(f"No forecast: {error}"), "", *[gr.skip()] * (1 + len(controls))]
+            return [cards.note(f"No forecast: {error}"), "", *[gr.skip()] * (1 + len(controls))]
 
     def show_data(choice: str, image_size: float | None) -> str:
         data = catalog.data_mapping(workspace, choice) | ({"image_size": int(image_size)} if image_size else {})
         try:
-            return _data_facts(worker.call("samples", data))
+            return cards.data_facts(worker.call("samples", data))
         except KdError as error:
-            return _problem_box([str(error)])
+            return cards.problem_box([str(error)])
 
     def choose_data(choice: str) -> list[Any]:
         entry = DATASETS.get(catalog.data_mapping(workspace, choice)["name"])
@@ -321,14 +322,14 @@ def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, ou
     def choose_method(method: str, teacher: str) -> list[Any]:
         needs = catalog.needs_teacher(method)
         return [
-            _method_facts(method),
+            cards.method_facts(method),
             gr.update(interactive=needs),
-            _teacher_facts(workspace, teacher, needs),
+            cards.teacher_facts(workspace, teacher, needs),
             *_group_updates(form, "method", method),
         ]
 
     def choose_student(student: str) -> list[Any]:
-        return [_student_facts(student), *_group_updates(form, "student", student)]
+        return [cards.student_facts(student), *_group_updates(form, "student", student)]
 
     def choose_recipe(recipe: str, student: str) -> list[Any]:
         settings = RECIPES[recipe].for_student(student)
@@ -354,7 +355,7 @@ def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, ou
             shown = _show_problems(error.problems, controls)
             return ["", *shown[2:]]
         except KdError as error:
-            return ["", _problem_box([str(error)]), gr.skip(), *[gr.skip()] * len(controls)]
+            return ["", cards.problem_box([str(error)]), gr.skip(), *[gr.skip()] * len(controls)]
         return [ids[0], "", gr.skip(), *[gr.skip()] * len(controls)]
 
     def take_upload(path: str | None) -> Any:
@@ -397,7 +398,7 @@ def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, ou
         **quiet,
     )
     form.teacher.change(
-        lambda teacher, method: _teacher_facts(workspace, teacher, catalog.needs_teacher(method)),
+        lambda teacher, method: cards.teacher_facts(workspace, teacher, catalog.needs_teacher(method)),
         [form.teacher, form.method], out.teacher_facts, **quiet,
     )  # fmt: skip
     form.student.change(choose_student, form.student, [out.student_facts, *groups["student"]], **quiet)
@@ -428,8 +429,8 @@ def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, ou
         api_visibility="private",
     ).then(None, out.launched, None, js=GO_TO_RUN, api_visibility="private")
 
-    cards = [form.data, form.teacher, form.student, form.method, form.recipe]
-    arrived = page.load(arrive, None, [form.token, *cards, *components], **quiet)
+    choices = [form.data, form.teacher, form.student, form.method, form.recipe]
+    arrived = page.load(arrive, None, [form.token, *choices, *components], **quiet)
     arrived.then(preview, inputs, shown, **quiet)
     arrived.then(show_data, [form.data, size], out.data_facts, **quiet)
     arrived.then(
@@ -461,7 +462,7 @@ def _filled(form: _Form, workspace: Workspace, clone: str | None) -> list[Any]:
     teacher = (
         gr.skip() if spec.teacher is None else (f"run:{spec.teacher.run}" if spec.teacher.run else spec.teacher_label())
     )
-    cards = [
+    pickers = [
         gr.update(choices=catalog.datasets(workspace), value=data),
         teacher,
         spec.student.name,
@@ -473,7 +474,7 @@ def _filled(form: _Form, workspace: Workspace, clone: str | None) -> list[Any]:
     values = [control.to_shown(flat[control.path]) if control.path in flat else gr.skip() for control in form.shared]
     for key, controls in form.own.items():
         values += [control.to_shown(flat[control.path]) if key in chosen else gr.skip() for control in controls]
-    return [*cards, *values]
+    return [*pickers, *values]
 
 
 def _keep_upload(workspace: Workspace, path: str) -> str:
@@ -494,7 +495,7 @@ def _keep_upload(workspace: Workspace, path: str) -> str:
     return catalog.OWN + target.name
 
 
-# problems at their fields ----------------------------------------------------------------------------------------------
+# problems at their fields -------------------------------------------------------------------------------------------
 
 
 def _show_problems(problems: list[Problem], controls: list[Control]) -> list[Any]:
@@ -518,7 +519,7 @@ def _show_problems(problems: list[Problem], controls: list[Control]) -> list[Any
     count = len(problems)
     button = gr.update(interactive=False, value=f"{count} problem{'s' if count > 1 else ''} to mend")
     named = [f"{at[problem.field].component.label}: {problem.message}" for problem in problems if problem.field in at]
-    return [gr.skip(), gr.skip(), _problem_box(elsewhere + named), button, *fields]
+    return [gr.skip(), gr.skip(), cards.problem_box(elsewhere + named), button, *fields]
 
 
 def _all_well(controls: list[Control]) -> list[Any]:
@@ -531,87 +532,3 @@ def _well(control: Control) -> Any:
 
 def _button(seeds: Any) -> str:
     return f"Launch {int(seeds)} runs" if seeds and int(seeds) > 1 else "Launch"
-
-
-# what the cards say ----------------------------------------------------------------------------------------------------
-
-
-def _problem_box(lines: list[str]) -> str:
-    items = "".join(f"<li>{text.escape(line)}</li>" for line in lines)
-    return f'<div class="kd-problems" role="alert">To mend:<ul>{items}</ul></div>' if lines else ""
-
-
-def _waiting() -> str:
-    return '<p class="kd-facts">Measuring…</p>'
-
-
-def _note(line: str) -> str:
-    return f'<p class="kd-facts">{text.escape(line)}</p>'
-
-
-def _data_facts(facts: dict[str, Any]) -> str:
-    if not facts["present"]:
-        classes = f"{facts['classes']} classes. " if facts["classes"] else ""
-        return f'<p class="kd-facts">{text.escape(facts["summary"])}<br>{classes}Downloaded and checked by the first run.</p>'
-    pictures = "".join(
-        f'<figure><img src="{url}" alt="{text.escape(label)}"><figcaption>{text.escape(label)}</figcaption></figure>'
-        for url, label in facts["pictures"]
-    )
-    return (
-        f'<p class="kd-facts"><b>{facts["classes"]} classes</b> · {facts["train"]:,} to train on · {facts["validation"]:,} for '
-        f'validation · {facts["test"]:,} to test</p><div class="kd-samples">{pictures}</div>'
-    )
-
-
-def _teacher_facts(workspace: Workspace, teacher: str, needed: bool) -> str:
-    if not needed:
-        return '<p class="kd-facts kd-off">The chosen method teaches without a teacher.</p>'
-    if not teacher.startswith("run:"):
-        summary = MODELS.get(teacher).summary if teacher in MODELS else ""
-        return f'<p class="kd-facts">{text.escape(summary)}<br>Trained first, as a run of its own, under the same recipe; an equal one is used again.</p>'
-    run = workspace.run(teacher.removeprefix("run:"))
-    status = run.status()
-    accuracy = text.percent(status.get("test", {}).get("best", {}).get("accuracy"))
-    link = f'<a href="/runs?run={text.escape(run.id)}">run {text.escape(run.id[-4:])}</a>'
-    return f'<p class="kd-facts"><b>{accuracy}</b> on test, trained by {link}.</p>'
-
-
-def _student_facts(student: str) -> str:
-    if student not in MODELS:
-        return '<p class="kd-facts">A name of the catalog, or <b>timm/</b>… or <b>torchvision/</b>…</p>'
-    return f'<p class="kd-facts">{text.escape(MODELS.get(student).summary)}</p>'
-
-
-def _method_facts(method: str) -> str:
-    entry = METHODS.get(method)
-    paper = f"<br><i>{text.escape(entry.paper)}</i>" if entry.paper else ""
-    return f'<p class="kd-facts">{text.escape(entry.description)}{paper}</p>'
-
-
-def _cost(forecast: dict[str, Any]) -> str:
-    student, teacher = forecast["student"], forecast["teacher"]
-    total = forecast["seconds"] + forecast["teacher_seconds"]
-    first = f" (teacher first: {text.duration(forecast['teacher_seconds'])})" if forecast["teacher_seconds"] else ""
-    lines = [
-        f'<span class="big">about {text.duration(total)}</span>{first} on {text.escape(forecast["device"])}, '
-        f"{text.size(forecast['memory_bytes'])} of memory, {forecast['images_per_s']:.0f} pictures/s",
-        f"student: <b>{text.count(student['parameters'])}</b> parameters, <b>{text.count(student['macs'])}</b> MACs, "
-        f"{text.size(student['bytes'])}, {student['milliseconds']:.1f} ms a picture",
-    ]
-    if teacher:
-        lines.append(
-            f"teacher: {text.count(teacher['parameters'])} parameters, {text.count(teacher['macs'])} MACs, "
-            f"{teacher['milliseconds']:.1f} ms: {_compare(student, teacher)}"
-        )
-    if forecast["method_parameters"]:
-        lines.append(f"{text.count(forecast['method_parameters'])} parameters more while training only")
-    lines.append('<span class="soft">Measured just now with a few steps; alone on the machine.</span>')
-    return f'<div class="kd-forecast kd-num">{"<br>".join(lines)}</div>'
-
-
-def _compare(student: dict[str, Any], teacher: dict[str, Any]) -> str:
-    def ratio(key: str, more: str, less: str) -> str:
-        quotient = teacher[key] / max(student[key], 1e-9)
-        return f"{text.times(quotient)} {more}" if quotient >= 1 else f"{text.times(1 / quotient)} {less}"
-
-    return f"the student is {ratio('parameters', 'smaller', 'larger')} and {ratio('milliseconds', 'faster', 'slower')}"

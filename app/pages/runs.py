@@ -29,7 +29,12 @@ const apply = () => {
     const chip = document.createElement('button');
     chip.textContent = key + ': ' + value + '  ×';
     chip.title = 'Show all again';
-    chip.onclick = (event) => { event.stopPropagation(); delete filters[key]; element.dataset.filters = JSON.stringify(filters); apply(); };
+    chip.onclick = (event) => {
+      event.stopPropagation();
+      delete filters[key];
+      element.dataset.filters = JSON.stringify(filters);
+      apply();
+    };
     return chip;
   }));
 };
@@ -196,12 +201,13 @@ def _mark(value: Any) -> str:
     return hashlib.sha1(repr(value).encode(), usedforsecurity=False).hexdigest()
 
 
-# the table -------------------------------------------------------------------------------------------------------------
+# the table ----------------------------------------------------------------------------------------------------------
 
 
 def _table(rows: list[Row], chosen: str) -> str:
     if not rows:
-        return '<div class="kd-empty">No runs yet.<br>Start one on the <a href="/">Launch</a> page, or with <code>kd train</code>.</div>'
+        how = 'Start one on the <a href="/">Launch</a> page, or with <code>kd train</code>.'
+        return f'<div class="kd-empty">No runs yet.<br>{how}</div>'
     head = "".join(f"<th>{title}</th>" for title in ("", "Run", "Data", "Method")) + "".join(
         f'<th class="r">{title}</th>' for title in ("Best val.", "Test", "Time")
     )
@@ -223,10 +229,11 @@ def _table_row(row: Row, chosen: bool) -> str:
     )
     epochs = f"epoch {row.progress}" if row.progress else ""
     return (
-        f'<tr data-run="{e(row.id)}" data-state="{row.state}" data-data="{e(row.dataset)}" data-method="{e(row.method)}" '
-        f'data-owner="{e(row.owner)}" tabindex="0" class="{"chosen" if chosen else ""}">'
+        f'<tr data-run="{e(row.id)}" data-state="{row.state}" data-data="{e(row.dataset)}" '
+        f'data-method="{e(row.method)}" tabindex="0" class="{"chosen" if chosen else ""}">'
         f'<td><span class="dot {row.state}" title="{row.state}"></span></td>'
-        f'<td>{networks}{badge}<br><span class="id"><span data-filter="state={row.state}">{row.state}</span> · {_when(row.submitted)} · {e(row.id[-4:])}</span></td>'
+        f'<td>{networks}{badge}<br><span class="id"><span data-filter="state={row.state}">{row.state}</span>'
+        f" · {_when(row.submitted)} · {e(row.id[-4:])}</span></td>"
         f'<td><span data-filter="data={e(row.dataset)}">{e(row.dataset)}</span></td>'
         f'<td><span data-filter="method={e(row.method)}">{e(row.method)}</span></td>'
         f'<td class="r">{text.percent(row.best)}</td><td class="r">{text.percent(row.test)}</td>'
@@ -246,13 +253,14 @@ def _short(teacher: str) -> str:
     return f"run {teacher[-4:]}" if len(teacher) > 24 else teacher
 
 
-# one run ---------------------------------------------------------------------------------------------------------------
+# one run ------------------------------------------------------------------------------------------------------------
 
 
 def _nothing_chosen(any_runs: bool = False, missing: str = "") -> str:
     if missing:
         return f'<div class="kd-empty">There is no run {text.escape(missing)} (deleted, perhaps).</div>'
-    return f'<div class="kd-empty">{"Choose a run on the left." if any_runs else "Its curves, log and buttons will stand here."}</div>'
+    words = "Choose a run on the left." if any_runs else "Its curves, log and buttons will stand here."
+    return f'<div class="kd-empty">{words}</div>'
 
 
 def _state(detail: Detail, mlflow_url: str | None) -> str:
@@ -319,9 +327,8 @@ def _accuracies(detail: Detail) -> str:
         return ""
     parts = [f"best validation <b>{text.percent(best.get('accuracy'))}</b> (epoch {best.get('epoch')})"]
     if test:
-        parts.append(
-            f"test <b>{text.percent(test['best']['accuracy'])}</b> (best), {text.percent(test['last']['accuracy'])} (last)"
-        )
+        on_test = {name: text.percent(numbers["accuracy"]) for name, numbers in test.items()}
+        parts.append(f"test <b>{on_test['best']}</b> (best), {on_test['last']} (last)")
         exits = [
             f"{text.escape(name)} {text.percent(numbers['accuracy'])}"
             for name, numbers in test.items()

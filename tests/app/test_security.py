@@ -34,7 +34,7 @@ def _client(
     monkeypatch.setattr("app.worker.Worker.warm", lambda self: None)
     web, workers = make_app(workspace, host, password)
     try:
-        yield TestClient(web, follow_redirects=False)
+        yield TestClient(web, base_url="http://127.0.0.1", follow_redirects=False)
     finally:
         for worker in workers:
             worker.close()

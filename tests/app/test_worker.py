@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 
-import psutil
 import pytest
 from PIL import Image
 
@@ -62,7 +61,6 @@ def test_a_dead_worker_is_replaced(worker: Worker, workspace: Workspace) -> None
         for _ in range(100):
             worker.call("forecast", SPEC.to_yaml())
     thread.join()
-    assert not psutil.pid_exists(pid)
     assert worker.call("samples", {"name": "digits"})["classes"] == 10
 
 

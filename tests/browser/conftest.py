@@ -19,7 +19,7 @@ CHROMIUM_FLAGS = [
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> None:
-    """Instead of the watch of all tests: Chromium keeps helpers of its own, and `Dashboard.close` ends what it began."""
+    """Instead of the watch of all tests: Chromium keeps helpers, and `Dashboard.close` ends what it began."""
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,102 @@
+"""What the cards of the Launch page say, as HTML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app import text
+from kdengine.registry import METHODS, MODELS
+from kdengine.workspace import Workspace
+
+
+def problem_box(lines: list[str]) -> str:
+    """What is wrong and belongs to no field, or to a field out of sight."""
+    items = "".join(f"<li>{text.escape(line)}</li>" for line in lines)
+    return f'<div class="kd-problems" role="alert">To mend:<ul>{items}</ul></div>' if lines else ""
+
+
+def waiting() -> str:
+    """Stands where the cost will be."""
+    return '<p class="kd-facts">Measuring…</p>'
+
+
+def note(line: str) -> str:
+    """One quiet line."""
+    return f'<p class="kd-facts">{text.escape(line)}</p>'
+
+
+def data_facts(facts: dict[str, Any]) -> str:
+    """Sizes and sample pictures of a data set."""
+    if not facts["present"]:
+        classes = f"{facts['classes']} classes. " if facts["classes"] else ""
+        return note(f"{facts['summary']} {classes}Downloaded and checked by the first run.")
+    pictures = "".join(
+        f'<figure><img src="{url}" alt="{text.escape(label)}"><figcaption>{text.escape(label)}</figcaption></figure>'
+        for url, label in facts["pictures"]
+    )
+    return (
+        f'<p class="kd-facts"><b>{facts["classes"]} classes</b> · {facts["train"]:,} to train on · '
+        f"{facts['validation']:,} for validation · {facts['test']:,} to test</p>"
+        f'<div class="kd-samples">{pictures}</div>'
+    )
+
+
+def teacher_facts(workspace: Workspace, teacher: str, needed: bool) -> str:
+    """What a choice of teacher means."""
+    if not needed:
+        return '<p class="kd-facts kd-off">The chosen method teaches without a teacher.</p>'
+    if not teacher.startswith("run:"):
+        summary = MODELS.get(teacher).summary if teacher in MODELS else ""
+        how = "Trained first, as a run of its own, under the same recipe; an equal one is used again."
+        return f'<p class="kd-facts">{text.escape(summary)}<br>{how}</p>'
+    run = workspace.run(teacher.removeprefix("run:"))
+    status = run.status()
+    accuracy = text.percent(status.get("test", {}).get("best", {}).get("accuracy"))
+    link = f'<a href="/runs?run={text.escape(run.id)}">run {text.escape(run.id[-4:])}</a>'
+    return f'<p class="kd-facts"><b>{accuracy}</b> on test, trained by {link}.</p>'
+
+
+def student_facts(student: str) -> str:
+    """One line on a network."""
+    if student not in MODELS:
+        return '<p class="kd-facts">A name of the catalog, or <b>timm/</b>… or <b>torchvision/</b>…</p>'
+    return f'<p class="kd-facts">{text.escape(MODELS.get(student).summary)}</p>'
+
+
+def method_facts(method: str) -> str:
+    """One sentence on a method, and its paper."""
+    entry = METHODS.get(method)
+    paper = f"<br><i>{text.escape(entry.paper)}</i>" if entry.paper else ""
+    return f'<p class="kd-facts">{text.escape(entry.description)}{paper}</p>'
+
+
+def cost(forecast: dict[str, Any]) -> str:
+    """What a run will cost, from a forecast."""
+    student, teacher = forecast["student"], forecast["teacher"]
+    total = forecast["seconds"] + forecast["teacher_seconds"]
+    first = f" (teacher first: {text.duration(forecast['teacher_seconds'])})" if forecast["teacher_seconds"] else ""
+    lines = [
+        f'<span class="big">about {text.duration(total)}</span>{first} on {text.escape(forecast["device"])}, '
+        f"{text.size(forecast['memory_bytes'])} of memory, {forecast['images_per_s']:.0f} pictures/s",
+        f"student: <b>{text.count(student['parameters'])}</b> parameters, <b>{text.count(student['macs'])}</b> MACs, "
+        f"{text.size(student['bytes'])}, {student['milliseconds']:.1f} ms a picture",
+    ]
+    if teacher:
+        lines.append(
+            f"teacher: {text.count(teacher['parameters'])} parameters, {text.count(teacher['macs'])} MACs, "
+            f"{teacher['milliseconds']:.1f} ms: {compare(student, teacher)}"
+        )
+    if forecast["method_parameters"]:
+        lines.append(f"{text.count(forecast['method_parameters'])} parameters more while training only")
+    lines.append('<span class="soft">Measured just now with a few steps; alone on the machine.</span>')
+    return f'<div class="kd-forecast kd-num">{"<br>".join(lines)}</div>'
+
+
+def compare(student: dict[str, Any], teacher: dict[str, Any]) -> str:
+    """How much smaller and faster the student is."""
+
+    def ratio(key: str, more: str, less: str) -> str:
+        quotient = teacher[key] / max(student[key], 1e-9)
+        return f"{text.times(quotient)} {more}" if quotient >= 1 else f"{text.times(1 / quotient)} {less}"
+
+    return f"the student is {ratio('parameters', 'smaller', 'larger')} and {ratio('milliseconds', 'faster', 'slower')}"
