@@ -1,7 +1,7 @@
 """Knowledge distillation of image classifiers: describe an experiment, run it, resume it, compare it.
 
-    from kdengine import ExperimentSpec, run
-    result = run(ExperimentSpec(method="dkd", teacher="resnet8x4", student="mobilenetv3_small"))
+from kdengine import ExperimentSpec, run
+result = run(ExperimentSpec(method="dkd", teacher="resnet8x4", student="mobilenetv3_small"))
 """
 
 from __future__ import annotations

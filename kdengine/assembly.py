@@ -1,4 +1,4 @@
-"""From a spec to the things it names: data, student, teacher, method. Everything that can be wrong is found here first."""
+"""From a spec to the things it names: data, student, teacher, method. All that can be wrong is found here."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class _Problems:
     found: list[Problem]
 
     def attempt(self, action: Callable[[], T], field: str = "") -> T | None:
-        """The action's result; None when it is refused, with its problems noted (under ``field`` where they name no path)."""
+        """The action's result; None when refused, its problems noted (under ``field`` where they name no path)."""
         try:
             return action()
         except BadInput as error:
@@ -216,14 +216,16 @@ def check_teacher_fits(run: RunDirectory, spec: ExperimentSpec, bundle: DatasetB
     """Raises BadInput when the teacher's classes, their order or its picture size differ from the data's."""
     card = read_card(run)
     if len(card.classes) != len(bundle.classes):
-        message = f"the teacher {run.id} knows {len(card.classes)} classes, {bundle.name} has {len(bundle.classes)}; they must be the same"
+        counts = f"knows {len(card.classes)} classes, {bundle.name} has {len(bundle.classes)}"
+        message = f"the teacher {run.id} {counts}; they must be the same"
         raise BadInput(Problem("teacher.run", message))
     if card.classes != bundle.classes:
         different = [f"{a!r} and {b!r}" for a, b in zip(card.classes, bundle.classes, strict=True) if a != b]
         message = f"the teacher {run.id} and {bundle.name} name their classes differently: {', '.join(different[:3])}"
         raise BadInput(Problem("teacher.run", message))
     if card.image_size != spec.data.image_size:
-        message = f"the teacher {run.id} was trained on {card.image_size} px pictures, the student's are {spec.data.image_size} px"
+        sizes = f"{card.image_size} px pictures, the student's are {spec.data.image_size} px"
+        message = f"the teacher {run.id} was trained on {sizes}"
         raise BadInput(Problem("teacher.run", message))
 
 

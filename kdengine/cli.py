@@ -1,8 +1,8 @@
 """``kd``: the command line. Parses, dispatches, and turns every expected error into words and an exit code.
 
 Exit codes: 0 done, 2 bad input, 3 failed run, 130/143 stopped with a checkpoint. Commands live in `kdengine.commands`;
-other packages add theirs through the entry-point group ``kdengine.commands``. Nothing heavy is imported before a command
-runs.
+other packages add theirs through the entry-point group ``kdengine.commands``. Nothing heavy is imported before a
+command runs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import sys
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kdengine.errors import BadInput, KdError
 
@@ -85,9 +85,8 @@ def _parser(commands: dict[str, Command], arguments: list[str]) -> argparse.Argu
     wanted = next((word for word in arguments if word in commands), None)
     for command in commands.values():
         # argparse shows every sub-command that has a help text, and only those.
-        place = places.add_parser(
-            command.name, description=command.help, **({"help": command.help} if command.help else {})
-        )
+        shown: dict[str, Any] = {"help": command.help} if command.help else {}
+        place = places.add_parser(command.name, description=command.help, **shown)
         if command.name == wanted:
             module = import_module(command.module)
             module.add_arguments(place)

@@ -63,7 +63,6 @@ RECIPES: dict[str, Recipe] = {
     "frskd200": Recipe(
         summary="200 epochs, batch 128, weight decay 1e-4, x0.1 at 100/150: feature self-distillation",
         source="FRSKD, public code",
-        settings=_SGD
-        | {"epochs": 200, "batch_size": 128, "lr": 0.1, "weight_decay": 1e-4, "milestones": (100, 150)},
+        settings=_SGD | {"epochs": 200, "batch_size": 128, "lr": 0.1, "weight_decay": 1e-4, "milestones": (100, 150)},
     ),
 }

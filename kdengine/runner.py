@@ -188,7 +188,8 @@ class _Execution:
         if teacher_run is not None:
             assembly.check_teacher_fits(teacher_run, spec, bundle)
             teacher = assembly.freeze_teacher(teacher_run, bundle, device, spec.runtime.channels_last)
-        method = assembly.build_method(spec, len(bundle.classes), len(bundle.train), student, teacher and teacher.backbone)
+        guide = teacher.backbone if teacher is not None else None
+        method = assembly.build_method(spec, len(bundle.classes), len(bundle.train), student, guide)
         method.to(device)
         write_card(folder, self._card(bundle))
         # Dropout and the like draw the same numbers whatever parts the method has.
@@ -214,7 +215,7 @@ class _Execution:
         return self._test(trainer, bundle, device)
 
     def _train_teacher(self) -> RunDirectory | None:
-        """The teacher's run, finished: the one named, the one noted before, an equal one found, or a new one trained now."""
+        """The teacher's run, finished: the one named, the one noted before, an equal one, or one trained now."""
         teacher = self.spec.teacher
         if teacher is None:
             return None
@@ -225,9 +226,11 @@ class _Execution:
         assert teacher.spec is not None
         noted = self.folder.status().get("teacher_run")
         known = self.workspace.run(noted) if noted else None
-        run = known if known is not None and known.exists else None
-        run = run or assembly.find_finished(self.workspace, teacher.spec.fingerprint())
-        run = run or create(teacher.spec, self.workspace, new_run_id(f"teacher-{teacher.spec.student.name}"))
+        run = (
+            (known if known is not None and known.exists else None)
+            or assembly.find_finished(self.workspace, teacher.spec.fingerprint())
+            or create(teacher.spec, self.workspace, new_run_id(f"teacher-{teacher.spec.student.name}"))
+        )
         self.folder.update_status(teacher_run=run.id)
         if run.state() != State.FINISHED:
             log.info("training the teacher %s first, as run %s", teacher.spec.student.name, run.id)
@@ -284,13 +287,24 @@ class _Execution:
     def _record_failure(self, error: BaseException) -> BaseException:
         if isinstance(error, Stopped | KeyboardInterrupt):
             stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
-            self._end(State.STOPPED, phase="stopped", reason="stopped", message="stopped on request", exit_code=stopped.exit_code)
+            self._end(
+                State.STOPPED,
+                phase="stopped",
+                reason="stopped",
+                message="stopped on request",
+                exit_code=stopped.exit_code,
+            )
             return stopped
         failure = classify_exception(error)
         code = error.exit_code if isinstance(error, KdError) else 3
         log.error("%s", failure.message, exc_info=None if isinstance(error, KdError) else error)
         self._end(
-            State.FAILED, phase="failed", reason=failure.reason, message=failure.message, advice=failure.advice, exit_code=code
+            State.FAILED,
+            phase="failed",
+            reason=failure.reason,
+            message=failure.message,
+            advice=failure.advice,
+            exit_code=code,
         )
         return error if isinstance(error, KdError) else KdError(failure.message)
 

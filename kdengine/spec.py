@@ -125,7 +125,7 @@ class DataSpec(Component):
         ...,
         title="Augmentation",
         advanced=True,
-        description="Random shift by up to an eighth of the side, and mirroring where it keeps the meaning of a picture.",
+        description="Random shift by up to an eighth of the side, and mirroring where that keeps the meaning.",
     )
 
     @classmethod
@@ -402,11 +402,6 @@ class ExperimentSpec(Settings):
         return self.teacher.run or self.teacher.spec.student.name  # type: ignore[union-attr]
 
 
-def resolve_teacher(spec: ExperimentSpec, run_id: str) -> ExperimentSpec:
-    """The same experiment with a finished run as its teacher, for validation and display; never written as a snapshot."""
-    return spec.model_copy(update={"teacher": TeacherSpec(run=run_id)})
-
-
 def nested(assignments: Iterable[str]) -> dict[str, Any]:
     """Turns ``["method.temperature=2", ...]`` into a nested mapping; values are read as YAML. Raises BadInput."""
     tree: dict[str, Any] = {}
@@ -448,7 +443,7 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 
 def with_settings(mapping: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
-    """An experiment's mapping with ``path=value`` words laid over it; a teacher given by name is spelled out if they need it.
+    """An experiment's mapping with ``path=value`` words laid over it; a teacher given by name is spelled out.
 
     Raises:
         BadInput: a word that is not ``path=value``, or a mapping that is no experiment where it must be spelled out.

@@ -1,7 +1,7 @@
 """MLflow: a mirror of the run's folder. The only file that imports it.
 
 The run's own files are the truth. `mirror` copies what is new since the last call, so that it can be called after each
-checkpoint by the trainer and, when that was killed, by the supervisor; a value is logged with the time of its event, and
+checkpoint by the trainer and, when that was killed, by the supervisor; a value is logged with its event's time, and
 MLflow keeps one row for equal (key, step, time), so that nothing is ever counted twice.
 """
 

@@ -15,7 +15,7 @@ from kdengine import ExperimentSpec
 from kdengine.commands import train
 from kdengine.errors import BadInput
 from kdengine.recipes import RECIPES
-from kdengine.spec import nested, resolve_teacher
+from kdengine.spec import nested
 
 SPECS: dict[str, dict[str, Any]] = {
     "defaults": {"method": "none"},
@@ -297,7 +297,7 @@ def test_flat_names_every_setting_once() -> None:
 def test_labels() -> None:
     assert ExperimentSpec.from_mapping(SPECS["distilled"]).label() == "dkd · resnet8x4 → mobilenetv3_small"
     assert tiny_spec().label() == "none · resnet20"
-    assert resolve_teacher(tiny_spec(method="kd", teacher="resnet20"), "run-1").teacher_label() == "run-1"
+    assert tiny_spec(method="kd", teacher="run:run-1").teacher_label() == "run-1"
 
 
 def test_every_setting_says_what_it_is() -> None:

@@ -1,4 +1,4 @@
-"""What a person at the shell sees of a run: a progress bar on a terminal, one line an epoch elsewhere, all of it in log.txt."""
+"""What a person at the shell sees of a run: a bar on a terminal, one line an epoch elsewhere, all in log.txt."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def _bar(run: RunDirectory) -> Iterator[None]:
                 at = status.get("progress")
                 if at and at["steps"]:
                     share = (at["epoch"] + at["step"] / at["steps"]) / at["epochs"]
-                    info = f"epoch {min(at['epoch'] + 1, at['epochs'])}/{at['epochs']}  {status.get('images_per_s', 0):.0f} pictures/s"
+                    epoch, speed = min(at["epoch"] + 1, at["epochs"]), status.get("images_per_s", 0)
+                    info = f"epoch {epoch}/{at['epochs']}  {speed:.0f} pictures/s"
                     progress.update(task, completed=share, info=info)
                 progress.update(task, description=status.get("phase", ""))
 

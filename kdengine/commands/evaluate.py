@@ -10,8 +10,8 @@ import sys
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``kd eval``."""
     parser.add_argument("run", help="id of the run, or a unique beginning or end of it")
-    parser.add_argument("--part", choices=("validation", "test"), default="test", help="part of the data (default test)")
-    parser.add_argument("--last", action="store_true", help="weights of the last epoch instead of the best by validation")
+    parser.add_argument("--part", choices=("validation", "test"), default="test", help="default test")
+    parser.add_argument("--last", action="store_true", help="weights of the last epoch, not the best")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:<n>")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -36,7 +36,8 @@ def main(options: argparse.Namespace) -> int:
     result = evaluate(lambda x: student(x).logits, batches)
     if options.json:
         per_class = dict(zip(card.classes, result.per_class, strict=True))
-        sys.stdout.write(json.dumps(result.summary() | {"count": result.count, "per_class": per_class}, indent=2) + "\n")
+        numbers = result.summary() | {"count": result.count, "per_class": per_class}
+        sys.stdout.write(json.dumps(numbers, indent=2) + "\n")
         return 0
     which = "last" if options.last else "best by validation"
     sys.stdout.write(f"{run.id} ({card.model}, {which}) on {options.part}, {result.count:,} pictures\n")

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``kd train``."""
     parser.add_argument("--spec", metavar="FILE", help="YAML file of a whole experiment; the options below change it")
     parser.add_argument("--dataset", metavar="NAME", help="data set (kd list datasets); default digits")
-    parser.add_argument("--teacher", metavar="NAME", help="model to train as teacher first, or run:ID of a finished run, or none")
+    parser.add_argument("--teacher", metavar="NAME", help="model to train first, or run:ID of a finished run, or none")
     parser.add_argument("--student", metavar="NAME", help="model to train (kd list models); default mobilenetv3_small")
     parser.add_argument("--method", metavar="NAME", help="kd list methods; default kd with a teacher, none without")
     parser.add_argument("--recipe", metavar="NAME", help="kd list recipes; default quick")
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="any field by its dotted path, e.g. method.temperature=2; may be repeated")  # fmt: skip
     parser.add_argument("--name", metavar="TEXT", help="a name of your own, for tables")
     parser.add_argument("--run-id", metavar="ID", help="id of the run (default: time and method)")
-    parser.add_argument("--queue", action="store_true", help="hand it to the job queue instead of training in this shell")
+    parser.add_argument("--queue", action="store_true", help="hand it to the job queue, do not train in this shell")
     parser.add_argument("--print", action="store_true", dest="only_print", help="print the whole spec as YAML and stop")
 
 
@@ -93,6 +93,7 @@ def _read_file(name: str) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadInput(Problem("--spec", f"{name} is not YAML: {error}")) from error
     if not isinstance(mapping, dict):
-        raise BadInput(Problem("--spec", f"{name} must hold a mapping with data, student, method...; found {type(mapping).__name__}"))
+        found = type(mapping).__name__
+        raise BadInput(Problem("--spec", f"{name} must hold a mapping with data, student, method...; found {found}"))
     mapping.pop("version", None)
     return mapping

@@ -73,12 +73,16 @@ def open_picture(source: Path | BinaryIO, name: str = "") -> Image.Image:
             picture = Image.open(source, formats=FORMATS)
         if picture.width * picture.height > MAX_PIXELS:
             megapixels = picture.width * picture.height / 1e6
-            raise BadInput(Problem("picture", f"{name} has {megapixels:.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f} are read"))
+            raise BadInput(
+                Problem("picture", f"{name} has {megapixels:.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f} are read")
+            )
         picture.load()
     except (FileNotFoundError, IsADirectoryError) as error:
         raise BadInput(Problem("picture", f"there is no picture file {name}")) from error
     except UnidentifiedImageError as error:
-        raise BadInput(Problem("picture", f"{name} is not a picture in one of the formats {', '.join(FORMATS)}")) from error
+        raise BadInput(
+            Problem("picture", f"{name} is not a picture in one of the formats {', '.join(FORMATS)}")
+        ) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, BadInput):
             raise

@@ -62,7 +62,8 @@ def loss_terms(events: list[Event], *, weighted: bool, label: str = "") -> Any:
     )
     for index, name in enumerate(names):
         figure.add_scatter(
-            x=x, y=[event["terms"].get(name, {}).get(key) for event in points], name=name.replace("_", " "), mode="lines",
+            x=x, y=[event["terms"].get(name, {}).get(key) for event in points],
+            mode="lines", name=name.replace("_", " "),
             line={"color": style.TERMS[index % len(style.TERMS)], "width": 1.8}, hovertemplate="%{y:.4f}",
         )  # fmt: skip
     return figure

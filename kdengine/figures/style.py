@@ -1,4 +1,4 @@
-"""One look for all figures: colours safe for colour-blind eyes, axis titles, no decoration, both light and dark pages."""
+"""One look for all figures: colours safe for colour-blind eyes, axis titles, no decoration, light and dark."""
 
 from __future__ import annotations
 

@@ -36,5 +36,5 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
         positions), hence weights of the order of 1000.
     """
     side = min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3])
-    maps = (attention_map(F.adaptive_avg_pool2d(feature.float(), side)) for feature in (student, teacher))
-    return F.mse_loss(*maps)
+    own, guide = (attention_map(F.adaptive_avg_pool2d(feature.float(), side)) for feature in (student, teacher))
+    return F.mse_loss(own, guide)

@@ -25,7 +25,12 @@ class AtParams(Settings):
     """Parameters of attention transfer."""
 
     ce_weight: float = setting(
-        1.0, title="Label weight", description="Weight of the cross-entropy with the labels.", source="RepDistiller", ge=0, le=100
+        1.0,
+        title="Label weight",
+        description="Weight of the cross-entropy with the labels.",
+        source="RepDistiller",
+        ge=0,
+        le=100,
     )
     at_weight: float = setting(
         1000.0,
@@ -80,5 +85,7 @@ class AttentionTransfer(Method):
             for role, outputs, index in (("student", student, pair.student), ("teacher", teacher, pair.teacher)):
                 if outputs is not None:
                     stage = outputs.stages[index]
-                    arrays[f"{role}_{pair.side}"] = InspectedArray(attention_map(stage).view(len(stage), *stage.shape[2:]), "map")
+                    arrays[f"{role}_{pair.side}"] = InspectedArray(
+                        attention_map(stage).view(len(stage), *stage.shape[2:]), "map"
+                    )
         return arrays

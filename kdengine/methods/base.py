@@ -96,7 +96,7 @@ class Context:
 
 
 class InspectedArray(NamedTuple):
-    """An array for the eye: its values, and its kind ("map", "matrix", "vector", "scalar"), which decides how it is drawn."""
+    """An array for the eye: its values, and its kind ("map", "matrix", "vector", "scalar"), to draw it by."""
 
     values: Tensor
     kind: str
@@ -139,9 +139,7 @@ class Method(nn.Module):
         """The method for these shapes; raises BadInput in words where it cannot work."""
         return cls(params, context)
 
-    def forward(
-        self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor
-    ) -> dict[str, Term]:
+    def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """The loss terms of one batch.
 
         Args:

@@ -91,7 +91,7 @@ def _separable(channels_in: int, channels: int, stride: int) -> nn.Sequential:
 
 @register
 class BeYourOwnTeacher(Method):
-    """L = CE(deepest) + sum over exits of (1-a) CE + a T² KL(deepest || exit) + feature_weight * mean squared difference."""
+    """L = CE(deepest) + sum over exits of (1-a) CE + a T² KL(deepest || exit) + feature_weight * mean squared gap."""
 
     name = "byot"
     title = "Be your own teacher (BYOT)"
@@ -105,7 +105,9 @@ class BeYourOwnTeacher(Method):
         super().__init__(params, context)
         stages = context.student.stages
         if len(stages) < 2:
-            message = f"byot hangs exits on shallow stages; the student has {len(stages)} stage maps, expected two or more"
+            message = (
+                f"byot hangs exits on shallow stages; the student has {len(stages)} stage maps, expected two or more"
+            )
             raise BadInput(Problem("student", message))
         self.branches = nn.ModuleList(Branch(stage, stages[-1], context.classes) for stage in stages[:-1])
 
@@ -115,7 +117,7 @@ class BeYourOwnTeacher(Method):
         return Needs(student=("logits", "stages"))
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
-        """Returns ``ce`` (deepest exit), ``ce_exits``, ``kd_exits`` and ``features``, the last three summed over exits."""
+        """Returns ``ce`` (deepest exit), ``ce_exits``, ``kd_exits`` and ``features`` (all summed over exits)."""
         own = student(batch.image)
         deepest_logits = own.logits.detach()
         deepest_feature = F.adaptive_avg_pool2d(own.stages[-1], 1).flatten(1).detach()

@@ -1,7 +1,7 @@
 """MobileNetV3 small and large (Howard et al., ICCV 2019) on torchvision's bodies.
 
-Small-image form (up to 64 px): stem stride 1 (2 at 64 px) and the first stride-2 block at stride 1, so that the last map
-is 4x4 at 32 px instead of 1x1.
+Small-image form (up to 64 px): stem stride 1 (2 at 64 px) and the first stride-2 block at stride 1, so that the last
+map is 4x4 at 32 px instead of 1x1.
 
 The published batch-norm momentum of 0.01 (torchvision's convention) with eps 1e-3 is made for long ImageNet runs: in a
 few hundred steps the running statistics never arrive, and a well trained net tests at chance level. Below 224 px the
@@ -29,7 +29,7 @@ class BatchNormParams(Settings):
     batch_norm: Literal["auto", "published", "scratch"] = setting(
         "auto",
         title="Batch norm",
-        description="scratch: momentum 0.1, eps 1e-5, for short runs; published: the library's; auto: scratch below 224 px.",
+        description="scratch: momentum 0.1, eps 1e-5; published: the library's; auto: scratch below 224 px.",
         source="our choice: measured on digits, 10.6 % with the published numbers against 99.2 %",
         advanced=True,
     )
@@ -76,7 +76,7 @@ class MobileNetV3(Backbone):
             if index in self.ends:
                 stages.append(x)
         embedding = torch.flatten(self.body.avgpool(x), 1)  # type: ignore[operator]
-        for layer in self.body.classifier[:-1]:  # type: ignore[index, union-attr]
+        for layer in self.body.classifier[:-1]:  # type: ignore[index]
             embedding = layer(embedding)
         return Outputs(self.classifier(embedding), embedding, tuple(stages))
 

@@ -1,4 +1,4 @@
-"""Students on disk: weights as safetensors, in the names of the library the body comes from, and a model card beside them."""
+"""Students on disk: weights as safetensors, in the names of the body's own library, and a model card beside them."""
 
 from __future__ import annotations
 

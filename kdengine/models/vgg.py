@@ -40,7 +40,7 @@ class Vgg(Backbone):
             if isinstance(layer, nn.MaxPool2d):
                 stages.append(x)
         embedding = torch.flatten(self.body.avgpool(x), 1)  # type: ignore[operator]
-        for layer in self.body.classifier[:-1]:  # type: ignore[index, union-attr]
+        for layer in self.body.classifier[:-1]:  # type: ignore[index]
             embedding = layer(embedding)
         return Outputs(self.classifier(embedding), embedding, tuple(stages))
 

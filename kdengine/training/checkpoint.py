@@ -17,11 +17,17 @@ FORMAT = 1
 
 
 def random_states() -> dict[str, Any]:
-    """States of the random generators of Python, NumPy, torch and every GPU, in types that load without pickle's risks."""
+    """States of the random generators of Python, NumPy, torch and every GPU, in types that load safely."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()
     return {
         "python": random.getstate(),
-        "numpy": [str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(gauss)],
+        "numpy": [
+            str(kind),
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(gauss),
+        ],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }

@@ -42,7 +42,10 @@ def use_bf16(precision: str, device: torch.device) -> bool:
         has = precision == "bf16" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     if precision == "bf16" and not has:
         raise BadInput(
-            Problem("runtime.precision", f"this {device.type} has no fast bfloat16; choose fp32 or auto (bf16 would be slower)")
+            Problem(
+                "runtime.precision",
+                f"this {device.type} has no fast bfloat16; choose fp32 or auto (bf16 would be slower)",
+            )
         )
     return has
 
@@ -112,8 +115,12 @@ def _source_commit() -> str:
     if not (folder / ".git").exists():
         return ""
     try:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5)
-        changed = subprocess.run(["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, timeout=5)
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5
+        )
+        changed = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, timeout=5
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")

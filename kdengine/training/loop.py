@@ -54,7 +54,7 @@ class TrainingModule(nn.Module):
 
 @dataclass
 class Best:
-    """The best epoch by validation so far: highest accuracy, among equals lowest loss. Epochs count from 1, 0 = none yet.
+    """The best epoch by validation: highest accuracy, among equals lowest loss. Epochs count from 1, 0 = none yet.
 
     Equal accuracies are common: a validation part of 143 pictures has steps of 0.7 points.
     """

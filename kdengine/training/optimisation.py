@@ -1,4 +1,4 @@
-"""Optimiser and learning-rate schedule. The schedule is a pure function of the step, so that a resume needs no state."""
+"""Optimiser and learning-rate schedule. The schedule is a function of the step: a resume needs no state of it."""
 
 from __future__ import annotations
 
