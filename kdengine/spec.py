@@ -207,11 +207,9 @@ class RecipeSpec(Settings):
 
     @model_validator(mode="after")
     def _check_schedule(self) -> Self:
-        if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
-            raise PydanticCustomError(
-                "schedule", "the warm-up ({w} epochs) must be shorter than the run ({e} epochs)",
-                {"w": self.warmup_epochs, "e": self.epochs},
-            )  # fmt: skip
+        if self.warmup_epochs > self.epochs:
+            message = f"the warm-up ({self.warmup_epochs:g} epochs) is longer than the run ({self.epochs} epochs)"
+            raise _field_error("RecipeSpec", "warmup_epochs", message, self.warmup_epochs)
         if list(self.milestones) != sorted(set(self.milestones)) or any(epoch < 1 for epoch in self.milestones):
             raise PydanticCustomError("schedule", "milestones must rise, from 1 on", {})
         return self

@@ -239,7 +239,7 @@ def test_every_problem_at_once_with_its_field() -> None:
         ({"student": {"name": None}, "method": "none"}, "student.name", "None"),
         ({"student": None, "method": "none"}, "student", ""),
         ({"recipe": {"name": ["quick"]}, "method": "none"}, "recipe.name", "quick"),
-        ({"recipe": {"warmup_epochs": 5, "epochs": 5}, "method": "none"}, "recipe", "warm-up"),
+        ({"recipe": {"warmup_epochs": 6, "epochs": 5}, "method": "none"}, "recipe.warmup_epochs", "warm-up"),
         ({"recipe": {"milestones": [5, 3]}, "method": "none"}, "recipe", "milestones must rise"),
         ({"recipe": {"lr": float("nan")}, "method": "none"}, "recipe.lr", "finite"),
         ({"method": "kd"}, "teacher", "the method kd needs a teacher"),
