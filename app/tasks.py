@@ -8,7 +8,10 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import os
 import signal
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
@@ -22,11 +25,19 @@ from kdengine.workspace import Workspace
 log = logging.getLogger(__name__)
 
 SAMPLES = 12
+WATCH_S = 2.0
 
 
 def start() -> None:
-    """Runs once in the worker: Ctrl-C in the terminal is the server's business."""
+    """Runs once in the worker: Ctrl-C is the server's business, and no worker outlives a killed server."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _leave_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(WATCH_S)
+    os._exit(0)
 
 
 def run(task: str, home: str, arguments: tuple[Any, ...]) -> dict[str, Any]:

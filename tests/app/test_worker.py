@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -62,6 +65,29 @@ def test_a_dead_worker_is_replaced(worker: Worker, workspace: Workspace) -> None
             worker.call("forecast", SPEC.to_yaml())
     thread.join()
     assert worker.call("samples", {"name": "digits"})["classes"] == 10
+
+
+def test_no_worker_outlives_a_killed_server(workspace: Workspace) -> None:
+    """A page server killed with -9 leaves nothing behind that would keep its memory."""
+    code = """
+import os, sys
+from app.worker import Worker
+if __name__ == "__main__":
+    worker = Worker(sys.argv[1])
+    worker.call("samples", {"name": "digits"})
+    print(next(iter(worker._pool._processes)), flush=True)
+    os.kill(os.getpid(), 9)
+"""
+    script = workspace.root / "server.py"
+    script.write_text(code)
+    server = subprocess.run(
+        [sys.executable, str(script), str(workspace.root)], capture_output=True, text=True, timeout=120
+    )
+    worker = int(server.stdout)
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not psutil.pid_exists(worker)
 
 
 def test_the_same_token_queues_once(worker: Worker, workspace: Workspace) -> None:
