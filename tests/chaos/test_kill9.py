@@ -18,20 +18,19 @@ COMMAND = "python -m pytest -m long tests/chaos"
 LONG_ROUNDS = 10
 
 
-def play_and_check(world: World, undisturbed: Undisturbed, victim: str, run_id: str, moment: Moment) -> Round:
-    done = world.play(victim, run_id, moment)
+def check(world: World, undisturbed: Undisturbed, run_id: str, done: Round) -> None:
     assert {"last_sha256": done.last_sha256, "student_sha256": done.student_sha256} == undisturbed.digests
     world.check_agreement(run_id)
-    expected = 1 if victim == "trainer" and done.killed else 0
+    expected = 1 if done.victim == "trainer" and done.killed else 0
     assert (done.resumes, done.attempts) == (expected, expected + 1), world.story(run_id)
-    return done
 
 
 @pytest.mark.parametrize("victim", ["trainer", "supervisor"])
 def test_two_kills(world: World, undisturbed: Undisturbed, victim: str) -> None:
     generator = random.Random(f"{victim} in CI")
     for number in (1, 2):
-        play_and_check(world, undisturbed, victim, f"{victim}-{number}", Moment.draw(generator))
+        run_id = f"{victim}-{number}"
+        check(world, undisturbed, run_id, world.play(victim, run_id, Moment.draw(generator)))
 
 
 def test_a_student_waits_for_its_teacher_also_without_a_supervisor(world: World) -> None:
@@ -55,13 +54,15 @@ def test_a_student_waits_for_its_teacher_also_without_a_supervisor(world: World)
 @pytest.mark.timeout(7200)
 def test_ten_kills_of_each_with_a_report(world: World, undisturbed: Undisturbed) -> None:
     generator = random.Random("the long test")
-    rounds: list[Round] = []
+    rounds: dict[str, Round] = {}
     for number in range(1, LONG_ROUNDS + 1):
         for victim in ("trainer", "supervisor"):  # in turn: both meet the same state of the machine
-            moment = Moment.draw(generator)
-            rounds.append(play_and_check(world, undisturbed, victim, f"{victim}-{number}", moment))
-    write_report(rounds, undisturbed)
-    assert sum(one.killed for one in rounds) >= 2 * LONG_ROUNDS - 2, "hardly any victim may have gone by itself"
+            run_id = f"{victim}-{number}"
+            rounds[run_id] = world.play(victim, run_id, Moment.draw(generator))
+            write_report(list(rounds.values()), undisturbed)  # before it is judged: what speaks against us is seen too
+    for run_id, done in rounds.items():
+        check(world, undisturbed, run_id, done)
+    assert sum(done.killed for done in rounds.values()) >= 2 * LONG_ROUNDS - 2, "victims had gone by themselves"
 
 
 def write_report(rounds: list[Round], undisturbed: Undisturbed) -> None:

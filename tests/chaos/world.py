@@ -210,7 +210,9 @@ class World:
         run, job = self.workspace.run(run_id), self.store.get(run_id)
         status, epochs = run.status(), run.latest("epoch", "epoch")
         assert (job.state, status["state"], job.exit_code, status["exit_code"]) == (State.FINISHED, "finished", 0, 0)
-        assert status["progress"]["epoch"] == EPOCHS and job.attempt == status["attempt"]
+        assert status["progress"]["epoch"] == EPOCHS
+        # The table counts starts; a trainer killed before its first word never told of its attempt.
+        assert 1 <= status["attempt"] <= job.attempt, self.story(run_id)
         assert [event["step"] for event in run.latest("step", "step")] == list(range(1, STEPS + 1))
         assert [event["epoch"] for event in epochs] == list(range(1, EPOCHS + 1))
         twin, history = self._mlflow(run_id)
