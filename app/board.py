@@ -176,7 +176,9 @@ def _row(job: Job, status: dict[str, Any], position: int | None, now: float) -> 
     at = status.get("progress") or {}
     active = job.state in (State.RUNNING, State.STARTING, State.STOPPING)
     progress = f"{at['epoch']}/{at['epochs']}" if at else ""
-    ended = job.ended if job.ended else (now if active else None)
+    # A run started from a shell tells its times itself.
+    started = job.started or status.get("started")
+    ended = job.ended or (now if active else status.get("ended"))
     return Row(
         id=job.id,
         name=job.name,
@@ -191,7 +193,7 @@ def _row(job: Job, status: dict[str, Any], position: int | None, now: float) -> 
         progress=progress,
         eta=status.get("eta_s") if active else None,
         submitted=job.submitted,
-        seconds=ended - job.started if ended and job.started else None,
+        seconds=ended - started if ended and started else None,
         stalled=job.state == State.RUNNING and stalled(status, now),
         position=position,
     )

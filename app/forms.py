@@ -21,19 +21,23 @@ class Control:
 
     path: str
     component: Any
-    is_list: bool
+    form: Literal["plain", "list", "optional"]
     description: str
 
     def to_value(self, shown: Any) -> Any:
-        """What the spec takes, from what the component holds."""
-        if not self.is_list:
+        """What the spec takes, from what the component holds. An optional number left empty is None."""
+        if self.form == "plain":
             return shown
-        words = str(shown or "").replace(",", " ").split()
-        return [int(word) if word.lstrip("-").isdigit() else word for word in words]
+        words = [_number(word) for word in str(shown or "").replace(",", " ").split()]
+        if self.form == "list":
+            return words
+        return words[0] if len(words) == 1 else (shown or None)
 
     def to_shown(self, value: Any) -> Any:
         """What the component shows, from a value of the spec."""
-        return ", ".join(map(str, value)) if self.is_list else value
+        if self.form == "list":
+            return ", ".join(map(str, value))
+        return "" if self.form == "optional" and value is None else value if self.form == "plain" else str(value)
 
 
 def controls_of(
@@ -70,6 +74,7 @@ def draw(path: str, info: FieldInfo, value: Any = None, **look: Any) -> Control:
         "min_width": 140,
     } | look
     kind, choices = _kind(info.annotation)
+    form: Literal["plain", "list", "optional"] = "list" if kind is tuple else "plain"
     component: Any
     if choices:
         component = gr.Dropdown(choices=list(choices), value=value, **options)
@@ -77,11 +82,15 @@ def draw(path: str, info: FieldInfo, value: Any = None, **look: Any) -> Control:
         component = gr.Checkbox(value=bool(value), **options)
     elif kind is tuple:
         component = gr.Textbox(value=", ".join(map(str, value or ())), **options)
+    elif kind is int and type(None) in get_args(info.annotation):
+        # A number box cannot be empty: it would show 0.
+        form = "optional"
+        component = gr.Textbox(value="" if value is None else str(value), **options)
     elif kind in (int, float):
         component = gr.Number(value=value, precision=0 if kind is int else None, **options)
     else:
         component = gr.Textbox(value=value or "", **options)
-    return Control(path, component, kind is tuple, info.description or "")
+    return Control(path, component, form, info.description or "")
 
 
 def gather(controls: list[Control], values: Mapping[Any, Any]) -> dict[str, Any]:
@@ -94,6 +103,10 @@ def gather(controls: list[Control], values: Mapping[Any, Any]) -> dict[str, Any]
             node = node.setdefault(parent, {})
         node[leaf] = control.to_value(values[control.component])
     return tree
+
+
+def _number(word: str) -> int | str:
+    return int(word) if word.lstrip("-").isdigit() else word
 
 
 def _kind(annotation: Any) -> tuple[Any, tuple[Any, ...]]:

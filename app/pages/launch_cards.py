@@ -88,7 +88,7 @@ def cost(forecast: dict[str, Any]) -> str:
         )
     if forecast["method_parameters"]:
         lines.append(f"{text.count(forecast['method_parameters'])} parameters more while training only")
-    lines.append('<span class="soft">Measured just now with a few steps; alone on the machine.</span>')
+    lines.append('<span class="soft">Measured just now with a few steps, beside whatever else was running.</span>')
     return f'<div class="kd-forecast kd-num">{"<br>".join(lines)}</div>'
 
 

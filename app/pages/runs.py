@@ -374,7 +374,7 @@ def _plots(detail: Detail, kind: str) -> list[Any]:
 
 def _log(detail: Detail | None) -> str:
     lines = detail.log if detail else []
-    return f'<div class="kd-log"><pre>{text.escape(chr(10).join(lines)) or "Nothing yet."}</pre></div>'
+    return f'<div class="kd-log"><pre><span>{text.escape(chr(10).join(lines)) or "Nothing yet."}</span></pre></div>'
 
 
 def _settings(detail: Detail | None) -> tuple[str, str]:

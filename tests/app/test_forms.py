@@ -42,6 +42,13 @@ def test_lists_are_written_as_words() -> None:
     assert milestones.to_value("") == []
 
 
+def test_an_optional_number_may_be_left_empty() -> None:
+    per_class = next(control for control in drawn("data") if control.path == "data.per_class")
+    assert per_class.to_value("") is None and per_class.to_shown(None) == ""
+    assert per_class.to_value("25") == 25 and per_class.to_shown(25) == "25"
+    assert per_class.to_value("many") == "many", "what is no number is refused by the spec, in words"
+
+
 @pytest.mark.parametrize("name", METHODS.names())
 def test_every_setting_of_every_method_can_be_drawn_and_says_what_it_is(name: str) -> None:
     with gr.Blocks():
