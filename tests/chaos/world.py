@@ -1,7 +1,7 @@
 """A workspace with the real supervisor and real trainers, and what kills them: shared by all tests of this folder.
 
 A round: launch a run, wait for a moment, kill -9 one process, start what must be started again, and see the run to its
-end. Other processes (a page server) join as a `Victim` in ``World.victims``.
+end. Other processes join as a `Victim` in ``World.victims``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from dashboard import Dashboard
+
 from kdengine import ExperimentSpec, files, tracking
 from kdengine.jobs import Job, JobStore, ensure_supervisor, stop_supervisor, supervisor_identity
 from kdengine.launch import launch
-from kdengine.rundir import is_alive
+from kdengine.rundir import is_alive, process_identity
 from kdengine.states import ELSEWHERE, State
 from kdengine.workspace import Workspace
 
@@ -51,10 +53,11 @@ class Undisturbed(NamedTuple):
 
 @dataclass(frozen=True)
 class Victim:
-    """A process that can be killed: how to find its identity while a run is under way, and how it comes back."""
+    """A process that can be killed: how to find its identity while a run is under way, and how it comes to life."""
 
     identity: Callable[[str], dict[str, Any] | None]
     revive: Callable[[], object]
+    prepare: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,11 @@ class World:
         self.workspace = workspace
         self.store = JobStore(workspace)
         self.startup_s = startup_s
+        self.dashboard = Dashboard(workspace)
         self.victims: dict[str, Victim] = {
             "trainer": Victim(self._trainer, lambda: None),
             "supervisor": Victim(lambda run_id: supervisor_identity(workspace), lambda: ensure_supervisor(workspace)),
+            "page server": Victim(self._page_server, self.dashboard.start, self._open_dashboard),
         }
 
     # doing -----------------------------------------------------------------------------------------------------------
@@ -147,6 +152,7 @@ class World:
 
     def play(self, victim: str, run_id: str, moment: Moment) -> Round:
         """One round: launch, kill at the moment, revive, finish."""
+        self.victims[victim].prepare()
         began = time.monotonic()
         self.launch(run_id)
         moment.wait(self, run_id, self.victims[victim])
@@ -172,6 +178,7 @@ class World:
 
     def close(self) -> None:
         """Ends whatever is left of this world."""
+        self.dashboard.leave()
         stop_supervisor(self.workspace)
         for job in self.store.jobs():
             if not job.state.ended and is_alive(job.identity):
@@ -228,6 +235,14 @@ class World:
         twin = tracking.mlflow_run_id(self.workspace.run(run_id))
         assert twin is not None
         return client.get_run(twin), client.get_metric_history(twin, "validation.accuracy")
+
+    def _open_dashboard(self) -> None:
+        if self._page_server("") is None:
+            self.dashboard.start()
+
+    def _page_server(self, run_id: str) -> dict[str, Any] | None:
+        process = self.dashboard.process
+        return process_identity(process.pid) if process is not None and process.poll() is None else None
 
     def _trainer(self, run_id: str) -> dict[str, Any] | None:
         job = self.store.get(run_id)

@@ -36,7 +36,9 @@ class Dashboard:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> float:
-        """Starts it and waits until it answers; returns the seconds that took."""
+        """Starts it (again, when it was killed) and waits until it answers; returns the seconds that took."""
+        if self.process is not None:
+            self.process.wait(timeout=20)
         command = [sys.executable, "-m", "kdengine", "ui", "--port", str(self.port), *self.arguments]
         environment = os.environ | {"KD_HOME": str(self.workspace.root), "OMP_NUM_THREADS": "1"} | self.environment
         began = time.monotonic()
@@ -59,10 +61,14 @@ class Dashboard:
         self.process.send_signal(number)
         self.process.wait(timeout=20)
 
-    def close(self) -> None:
-        """Ends server, jobs and supervisor."""
+    def leave(self) -> None:
+        """Ends the page server alone."""
         if self.process is not None and self.process.poll() is None:
             self.kill(signal.SIGTERM)
+
+    def close(self) -> None:
+        """Ends server, jobs and supervisor."""
+        self.leave()
         store = JobStore(self.workspace)
         for job in store.jobs((State.QUEUED, State.STARTING, State.RUNNING, State.STOPPING)):
             store.request_kill(job.id) if job.state != State.QUEUED else store.cancel(job.id)
