@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -122,9 +123,12 @@ def launch(workspace: Workspace, spec_yamls: list[str], token: str) -> list[str]
     return [queue(spec, workspace, token=f"{token}-{number}")[-1].id for number, spec in enumerate(specs)]
 
 
-def classify(workspace: Workspace, run_id: str, picture: Image.Image) -> list[dict[str, Any]]:
-    """The student's answer and, where there is one, the teacher's: role, model, size, top five, milliseconds."""
+def classify(workspace: Workspace, run_id: str, path: str) -> list[dict[str, Any]]:
+    """The student's answer to a picture file and, where there is one, the teacher's: model, size, top five, time."""
+    from kdengine.evaluation.classifier import open_picture
+
     run = workspace.existing_run(run_id)
+    picture = open_picture(Path(path))
     answers = [_answer(workspace, "student", run.id, picture)]
     teacher = run.status().get("teacher_run")
     if teacher and workspace.run(teacher).student_file.is_file():

@@ -15,7 +15,7 @@ from kdengine.jobs import JobStore, stop_supervisor
 from kdengine.states import State
 from kdengine.workspace import Workspace
 
-START_S = 60.0
+START_S = 120.0
 
 
 class Dashboard:

@@ -24,9 +24,12 @@ def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
                 _choices(board), label="Student", info="Runs that have a trained network.", elem_id="demo-run"
             )
             picture = gr.Image(
-                type="pil", image_mode=None, sources=["upload", "clipboard", "webcam"], label="Picture", height=300,
+                type="filepath", sources=["upload", "clipboard", "webcam"], label="Picture", height=300,
                 elem_id="demo-picture", buttons=[],
             )  # fmt: skip
+            # The file is handed on as it was uploaded, so that what is wrong with it can be told in words. (A subclass
+            # would make Gradio write a .pyi file beside this one.)
+            picture.preprocess = _path_of_upload
             sample = gr.Button("A picture from the test set", size="sm", elem_id="demo-sample")
         with gr.Column(scale=7, min_width=320):
             answers = gr.HTML(_empty(), elem_id="demo-answers")
@@ -38,13 +41,11 @@ def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
         values = [value for _, value in choices]
         return gr.update(choices=choices, value=wanted if wanted in values else (values[0] if values else None))
 
-    def classify(run_id: str | None, image: Any, label: str) -> str:
-        if not run_id or image is None:
+    def classify(run_id: str | None, path: str | None, label: str) -> str:
+        if not run_id or path is None:
             return _empty(bool(run_id))
-        from kdengine.evaluation.classifier import flatten
-
         try:
-            return _answers(worker.call("classify", run_id, flatten(image)), label)
+            return _answers(worker.call("classify", run_id, path), label)
         except KdError as error:
             return f'<div class="kd-problems" role="alert">{text.escape(error)}</div>'
 
@@ -63,6 +64,10 @@ def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
     sample.click(draw_sample, run, [picture, truth], show_progress="hidden", **quiet).then(**look)
     picture.input(lambda: "", None, truth, show_progress="hidden", **quiet).then(**look)
     run.change(**look)
+
+
+def _path_of_upload(payload: Any) -> str | None:
+    return payload.path if payload is not None else None
 
 
 def _choices(board: Board) -> list[tuple[str, str]]:
