@@ -150,6 +150,7 @@ def test_teacher_and_student_side_by_side_from_one_click(dashboard: Dashboard, p
     expect(page.locator("#run-state .kd-now")).to_have_text("finished", timeout=120_000)
     page.click("#to-demo")
     page.wait_for_url("**/demo?run=*")
+    expect(page.locator("#demo-run input")).to_have_value(re.compile("resnet20"), timeout=120_000)
     page.click("#demo-sample")
     expect(page.locator(".kd-answer.student")).to_be_visible(timeout=120_000)
     expect(page.locator(".kd-answer.teacher")).to_be_visible()
