@@ -53,6 +53,7 @@ class Detail:
     teacher_validation: float | None
     teacher_test: float | None
     size: int
+    stalled: bool
     signature: tuple[Any, ...] = field(compare=False, default=())
 
 
@@ -111,6 +112,7 @@ class Board:
             teacher_validation=teacher.get("best", {}).get("accuracy"),
             teacher_test=teacher.get("test", {}).get("best", {}).get("accuracy"),
             size=run.size() if job.state.ended else 0,
+            stalled=_is_stalled(job, status, time.time()),
             signature=(job, len(epochs), len(steps), log[-1:]),
         )
 
@@ -172,6 +174,10 @@ class _EventReader:
         return [self._steps[key] for key in sorted(self._steps)]
 
 
+def _is_stalled(job: Job, status: dict[str, Any], now: float) -> bool:
+    return job.state == State.RUNNING and stalled(status, now)
+
+
 def _row(job: Job, status: dict[str, Any], position: int | None, now: float) -> Row:
     at = status.get("progress") or {}
     active = job.state in (State.RUNNING, State.STARTING, State.STOPPING)
@@ -194,6 +200,6 @@ def _row(job: Job, status: dict[str, Any], position: int | None, now: float) -> 
         eta=status.get("eta_s") if active else None,
         submitted=job.submitted,
         seconds=ended - started if ended and started else None,
-        stalled=job.state == State.RUNNING and stalled(status, now),
+        stalled=_is_stalled(job, status, now),
         position=position,
     )

@@ -297,7 +297,7 @@ def _under_way(detail: Detail) -> str:
     stop = ""
     if job.state == State.STOPPING and job.stopping_since:
         stop = f" · stopping for {text.duration(time.time() - job.stopping_since)}; killed after 30 s"
-    late = ' <span class="kd-badge stalled">stalled: no step for a minute</span>' if _is_stalled(detail) else ""
+    late = ' <span class="kd-badge stalled">stalled: no step for a minute</span>' if detail.stalled else ""
     parts = [
         text.escape(status.get("phase") or ""),
         f"epoch {min(at['epoch'] + 1, at['epochs'])} of {at['epochs']}, step {at['step']} of {at['steps']}",
@@ -312,12 +312,6 @@ def _under_way(detail: Detail) -> str:
     return (
         f' · {" · ".join(parts)}{stop}{late} {beat}<div class="kd-bar"><i style="width:{100 * share:.1f}%"></i></div>'
     )
-
-
-def _is_stalled(detail: Detail) -> bool:
-    from kdengine.jobs import stalled
-
-    return detail.job.state == State.RUNNING and stalled(detail.status)
 
 
 def _accuracies(detail: Detail) -> str:
