@@ -5,7 +5,25 @@ and a sum over classes, times T²; each docstring says whether the value changes
 """
 
 from kdengine.losses.at import attention_map, attention_transfer
+from kdengine.losses.class_alignment import class_alignment, class_correlation
+from kdengine.losses.dist import dist, inter_class, intra_class
 from kdengine.losses.dkd import dkd
 from kdengine.losses.kd import kd
+from kdengine.losses.rkd import rkd_angle, rkd_distance
+from kdengine.losses.standardised import kd_standardised, standardise
 
-__all__ = ["attention_map", "attention_transfer", "dkd", "kd"]
+__all__ = [
+    "attention_map",
+    "attention_transfer",
+    "class_alignment",
+    "class_correlation",
+    "dist",
+    "dkd",
+    "inter_class",
+    "intra_class",
+    "kd",
+    "kd_standardised",
+    "rkd_angle",
+    "rkd_distance",
+    "standardise",
+]

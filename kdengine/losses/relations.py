@@ -1,0 +1,53 @@
+"""Small safe parts that relation losses share: unit vectors of what varies, and the switch to full precision."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LEAST_SPREAD = 1e-4
+"""Standard deviation over mean below which values count as equal: little more than float32 rounds to."""
+TINY = 1e-24
+
+
+def full_precision(like: Tensor) -> contextlib.AbstractContextManager[Any]:
+    """Switches autocast off, under which a product of float32 matrices would be rounded to half precision."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def unit_deviations(probabilities: Tensor, dim: int) -> Tensor:
+    """Deviations from the mean along ``dim``, scaled to unit length; the product of two of them is Pearson's r.
+
+    Args:
+        probabilities: values >= 0, float32.
+        dim: the dimension that is centred.
+
+    Returns:
+        The same shape. Where nothing varies (a spread below `LEAST_SPREAD` of the mean) the vector shrinks to 0 instead
+        of blowing up rounding errors, and its gradient stays finite.
+    """
+    mean = probabilities.mean(dim, keepdim=True)
+    deviations = probabilities - mean
+    floor = LEAST_SPREAD**2 * probabilities.shape[dim] * mean.square() + TINY
+    return deviations * torch.rsqrt(deviations.square().sum(dim, keepdim=True) + floor)
+
+
+def pearson_distance(first: Tensor, second: Tensor, dim: int) -> Tensor:
+    """1 - Pearson's r of two sets of probabilities along ``dim``, averaged over the other dimension.
+
+    Computed as half the squared distance of the unit deviations, which is the same, exact near 0, and 0 for equal
+    inputs that do not vary. Where only one of the two varies, r is not defined; the distance is then 1/2.
+
+    Args:
+        first: (N, M), float32, >= 0.
+        second: (N, M).
+        dim: 0 or 1.
+
+    Returns:
+        Scalar in 0..2.
+    """
+    gap = unit_deviations(first, dim) - unit_deviations(second, dim)
+    return gap.square().sum(dim).mean() / 2
