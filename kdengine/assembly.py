@@ -90,6 +90,24 @@ def training_batches(spec: ExperimentSpec, bundle: DatasetBundle, device: torch.
     )
 
 
+def meta_batches(spec: ExperimentSpec, bundle: DatasetBundle, device: torch.device) -> BatchLoader | None:
+    """Shuffled, augmented batches of the pictures held out for a method that learns how to teach; else None."""
+    if bundle.meta is None:
+        return None
+    return BatchLoader(
+        bundle.meta,
+        batch_size=min(spec.recipe.batch_size, len(bundle.meta)),
+        mean=bundle.mean,
+        std=bundle.std,
+        device=device,
+        seed=spec.seed,
+        augmentation=augmentation(spec.data),
+        shuffle=True,
+        drop_last=True,
+        channels_last=spec.runtime.channels_last,
+    )
+
+
 def augmentation(data: DataSpec) -> Augmentation | None:
     """Shift by up to an eighth of the side, and mirroring, as the spec says; None for pictures as they are."""
     if data.augmentation == "none":

@@ -331,7 +331,7 @@ def _steps(trainer: Trainer) -> Iterator[float]:
     began = time.perf_counter()
     for epoch in itertools.count():  # a few pictures make a short epoch
         for batch in trainer.train_batches.epoch(epoch):
-            trainer.train_step(trainer.module.method.prepare(batch))
+            trainer.train_step(batch)
             _wait(trainer.device)
             yield time.perf_counter() - began
             began = time.perf_counter()

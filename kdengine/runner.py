@@ -197,7 +197,8 @@ class _Execution:
         validation = assembly.evaluation_batches(spec, bundle, "validation", device)
         trainer = Trainer(
             spec=spec, student=student, method=method, teacher=teacher, run=folder, device=device, bf16=bf16,
-            train=assembly.training_batches(spec, bundle, device), validation=lambda: validation.epoch(0),
+            train=assembly.training_batches(spec, bundle, device), meta=assembly.meta_batches(spec, bundle, device),
+            validation=lambda: validation.epoch(0),
             stop=lambda: bool(self.stop), on_stop=self.stop.raise_stopped, on_checkpoint=self._after_checkpoint,
         )  # fmt: skip
         if trainer.resume():

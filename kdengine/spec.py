@@ -191,6 +191,14 @@ class RecipeSpec(Settings):
     clip_norm: float = setting(
         ..., title="Gradient clip", ge=0, advanced=True, description="Largest gradient norm; 0 switches clipping off."
     )
+    mixup: float = setting(
+        0.0, title="Mixup", ge=0, le=10, tune=(0.1, 1.0), advanced=True, source="Zhang et al., 2018; off by default",
+        description="Alpha of mixup: pictures and labels are blended in pairs; 0 switches it off.",
+    )  # fmt: skip
+    cutmix: float = setting(
+        0.0, title="CutMix", ge=0, le=10, tune=(0.1, 1.0), advanced=True, source="Yun et al., 2019; off by default",
+        description="Alpha of CutMix: a box of one picture is pasted into another; with mixup, either by chance.",
+    )  # fmt: skip
 
     @model_validator(mode="before")
     @classmethod
@@ -321,7 +329,8 @@ class ExperimentSpec(Settings):
 
     @model_validator(mode="after")
     def _check_teacher(self) -> Self:
-        needs = METHODS.get(self.method.name).requires(self.method.params).teacher
+        method = METHODS.get(self.method.name)
+        needs = method.requires(self.method.params).teacher
         if needs and self.teacher is None:
             raise PydanticCustomError(
                 "teacher",
@@ -334,6 +343,15 @@ class ExperimentSpec(Settings):
                 "the method {method} uses no teacher; leave it out or choose another method",
                 {"method": self.method.name},
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_mixing(self) -> Self:
+        mixed = [name for name in ("mixup", "cutmix") if getattr(self.recipe, name)]
+        if mixed and not METHODS.get(self.method.name).mixes:
+            able = ", ".join(name for name in METHODS.names() if METHODS.get(name).mixes)
+            message = f"{self.method.name} wants one class a picture, mixed pictures have two; set 0, or use {able}"
+            raise _field_errors("ExperimentSpec", {f"recipe.{name}": message for name in mixed}, {})
         return self
 
     # to and from text ------------------------------------------------------------------------------------------------
@@ -537,6 +555,10 @@ def _reads_as_itself(text: str) -> bool:
 def _drop_what_does_not_decide(content: dict[str, Any]) -> None:
     content.pop("title", None)
     content["runtime"] = {"precision": content["runtime"]["precision"]}
+    # Came later: a run without them is the run that it was before there were any.
+    for name in ("mixup", "cutmix"):
+        if not content["recipe"][name]:
+            del content["recipe"][name]
     inner = (content.get("teacher") or {}).get("spec")
     if inner:
         _drop_what_does_not_decide(inner)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from kdengine.errors import BadInput, Problem
 from kdengine.fields import NoSettings, Settings
-from kdengine.models.backbone import Outputs, Shapes
+from kdengine.losses.precision import full
+from kdengine.models.backbone import Backbone, Outputs, Shapes
 from kdengine.registry import METHODS
 
 Network = Callable[[Tensor], Outputs]
@@ -41,7 +42,7 @@ class BatchLike(Protocol):
 
     @property
     def target(self) -> Tensor:
-        """Class indices (B,), int64."""
+        """Class indices (B,), int64; for a method that ``mixes``, under mixup or cutmix, shares (B, C) of 0..1."""
         ...
 
     @property
@@ -56,6 +57,19 @@ class BatchLike(Protocol):
 
 
 @dataclass(frozen=True)
+class Moment:
+    """Where in the run a step stands, for `Method.before_step`.
+
+    Attributes:
+        step: optimiser steps done so far, over all epochs.
+        rate: learning rate of the step that follows.
+    """
+
+    step: int
+    rate: float
+
+
+@dataclass(frozen=True)
 class Needs:
     """What a method asks of the rest of the engine.
 
@@ -64,7 +78,7 @@ class Needs:
         student: outputs of the student it reads.
         views: augmented views of each picture in a batch.
         sampler: "uniform", "class-balanced", "same-class-pairs" or "overlapping".
-        meta: share of the training pictures held out of them for meta batches.
+        meta: share of the training pictures held out of them for meta batches; 0 = none.
     """
 
     teacher: tuple[str, ...] = ()
@@ -123,6 +137,8 @@ class Method(nn.Module):
     family: ClassVar[str] = ""
     Params: ClassVar[type[Settings]] = NoSettings
     deploy_extra: ClassVar[tuple[str, ...]] = ()
+    mixes: ClassVar[bool] = False
+    """Whether targets enter `cross_entropy` alone, so that mixup and cutmix of the recipe make sense."""
 
     def __init__(self, params: Any, context: Context) -> None:
         super().__init__()
@@ -151,8 +167,8 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy with the labels under the recipe's label smoothing; mean over the batch, float32."""
-        return F.cross_entropy(logits.float(), target, label_smoothing=self.context.label_smoothing)
+        """Cross-entropy with the labels, (B,) or mixed (B, C), under the recipe's label smoothing; a mean, float32."""
+        return F.cross_entropy(full(logits), target, label_smoothing=self.context.label_smoothing)
 
     def prepare(self, batch: Any) -> Any:
         """Changes a batch before it is used (mixing); here nothing."""
@@ -162,6 +178,38 @@ class Method(nn.Module):
         """Parameter groups of the method's own parts that the main optimiser trains; [] when there are none."""
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return [{"params": parameters}] if parameters else []
+
+    def pretrain(self, batches: Callable[[int], Iterable[BatchLike]], teacher: Network | None) -> Iterator[None]:
+        """A first stage of the method's own, before the first epoch; here none.
+
+        Yields after each of its steps, so that the loop can end it. Killed within, it starts over with the same random
+        numbers; once it has ended, what it made is in the checkpoint.
+
+        Args:
+            batches: epoch (0, 1, ...) -> the training batches of that epoch.
+            teacher: pictures -> Outputs, without gradients.
+        """
+        yield from ()
+
+    def before_step(
+        self,
+        batch: BatchLike,
+        meta: Callable[[], BatchLike] | None,
+        student: Backbone,
+        teacher: Network | None,
+        moment: Moment,
+    ) -> None:
+        """Called before each optimiser step, outside autocast: a bi-level update; here nothing.
+
+        It must leave student, running statistics and gradients as they are.
+
+        Args:
+            batch: the batch of the step that follows.
+            meta: gives a batch of the pictures held out for it; None when the method needs none.
+            student: plain, uncompiled and unwrapped.
+            teacher: pictures -> Outputs, without gradients.
+            moment: where in the run this is.
+        """
 
     def on_epoch_end(self, epoch: int) -> None:
         """Called after each epoch, before the checkpoint."""

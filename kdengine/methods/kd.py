@@ -53,6 +53,7 @@ class SoftTargets(Method):
     description = "The student imitates the teacher's softened class probabilities."
     paper = "Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, 2015"
     family = "logits"
+    mixes = True
     Params = KdParams
     params: KdParams
 

@@ -15,6 +15,7 @@ class Alone(Method):
     title = "Student alone"
     description = "Trains the student on the labels only: the baseline that a method must beat."
     family = "baseline"
+    mixes = True
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce``."""

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from kdengine.errors import NonFiniteLoss
 from kdengine.evaluation.accuracy import Evaluation, evaluate
-from kdengine.methods.base import BatchLike, Method, Network, Term
+from kdengine.methods.base import BatchLike, Method, Moment, Network, Term
 from kdengine.models.backbone import Backbone
 from kdengine.models.stored import write_weights
 from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.training import checkpoint
+from kdengine.training.mixing import make_mixer
 from kdengine.training.optimisation import build_optimizer, learning_rate, make_ema
 
 NEVER = 1 << 62
@@ -78,6 +79,7 @@ class Trainer:
         validation: function that gives fresh batches of the validation part.
         run: the run's folder; events, progress, checkpoints and weights go there.
         device: where everything lies already.
+        meta: batches held out for a method that asks for them.
         bf16: whether forward passes run under bfloat16 autocast.
         stop: asked after each step; a true answer ends the run with a checkpoint.
         on_stop: called after that checkpoint; must raise.
@@ -95,6 +97,7 @@ class Trainer:
         validation: Callable[[], Iterator[BatchLike]],
         run: RunDirectory,
         device: torch.device,
+        meta: Batches | None = None,
         bf16: bool = False,
         stop: Callable[[], bool] = lambda: False,
         on_stop: Callable[[], None] = lambda: None,
@@ -108,6 +111,8 @@ class Trainer:
         self.teacher = teacher
         self.train_batches = train
         self.validation_batches = validation
+        self.meta_batches = meta
+        self.mix = make_mixer(self.recipe, method.context.classes)
         self.bf16 = bf16
         self.stop = stop
         self.on_stop = on_stop
@@ -143,6 +148,8 @@ class Trainer:
 
     def fit(self) -> None:
         """Trains what is left of the recipe; raises NonFiniteLoss, or whatever ``on_stop`` raises."""
+        if (self.epoch, self.step) == (0, 0):
+            self._pretrain()
         while self.epoch < self.recipe.epochs:
             self._train_epoch()
             self._end_epoch()
@@ -152,6 +159,19 @@ class Trainer:
         """The network as it is evaluated: the EMA where the recipe has one, the raw weights else."""
         return self.ema.module if self.ema is not None else self.module.student  # type: ignore[return-value]
 
+    def _pretrain(self) -> None:
+        """The method's own first stage, where it has one. Not in any checkpoint until it has ended."""
+        self.module.train()
+        taken = 0
+        for _ in self.module.method.pretrain(self.train_batches.epoch, self.teacher):
+            taken += 1
+            if taken == 1 or taken % self.spec.runtime.log_every == 0:
+                self.run.update_status(phase="first stage of the method", progress_at=time.time())
+            if self.stop():
+                self.on_stop()
+        if taken:
+            self._save()
+
     # one epoch -----------------------------------------------------------------------------------------------------
 
     def _train_epoch(self) -> None:
@@ -159,7 +179,7 @@ class Trainer:
         self.pace.start()
         steps = self.train_batches.steps_per_epoch
         for batch in self.train_batches.epoch(self.epoch, self.step):
-            rate = self.train_step(self.module.method.prepare(batch))
+            rate = self.train_step(batch)
             self.step += 1
             self.pace.count(len(batch.target))
             if self.step % self.spec.runtime.log_every == 0 or self.step == steps:
@@ -169,25 +189,40 @@ class Trainer:
                 self.on_stop()
 
     def train_step(self, batch: BatchLike) -> float:
-        """One optimiser step on a prepared batch; returns its learning rate. Logs and writes nothing."""
+        """One optimiser step on a batch; returns its learning rate. Logs and writes nothing."""
+        batch = self.module.method.prepare(self.mix(batch))
         steps = self.train_batches.steps_per_epoch
         position = self.epoch * steps + self.step
         rate = learning_rate(self.recipe, position, steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("lr_factor", 1.0)
         self.clock.fill_(position / steps)
+        self._look_ahead(batch, Moment(position, rate))
         with self._autocast():
             terms = self.compiled(batch, self.teacher, self.clock)
         loss = torch.stack([term.weighted.float() for term in terms.values()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.recipe.clip_norm > 0:
-            nn.utils.clip_grad_norm_(self.module.parameters(), self.recipe.clip_norm)
+            # What the method trains by itself has gradients of its own that are none of this step's.
+            stepped = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(stepped, self.recipe.clip_norm)
         self.optimizer.step()
         if self.ema is not None:
             self.ema.update_parameters(self.module.student)
         self.sums.add(terms)
         return rate
+
+    def _look_ahead(self, batch: BatchLike, moment: Moment) -> None:
+        """Lets the method do its bi-level update, on the meta batch of this step if it wants one."""
+        held_out = self.meta_batches
+
+        def meta_batch() -> BatchLike:
+            assert held_out is not None
+            return next(iter(held_out.epoch(*divmod(moment.step, held_out.steps_per_epoch))))
+
+        meta = meta_batch if held_out is not None else None
+        self.module.method.before_step(batch, meta, self.module.student, self.teacher, moment)
 
     def _end_epoch(self) -> None:
         self.run.update_status(phase="validating")

@@ -30,6 +30,7 @@ def make_trainer(
     path: Path,
     method: str | type[Method] = "none",
     *,
+    params: dict[str, Any] | None = None,
     student: Callable[[], Backbone] = lambda: TinyNet(4),
     seed: int = 0,
     runtime: dict[str, Any] | None = None,
@@ -42,9 +43,10 @@ def make_trainer(
     if not run.exists:
         run.create(spec.to_yaml(), spec.command())
     cls = get_method(method) if isinstance(method, str) else method
-    params = cls.Params()
+    settings = cls.Params(**(params or {}))
+    needs = cls.requires(settings)
     teacher = None
-    if cls.requires(params).teacher:
+    if needs.teacher:
         torch.manual_seed(99)
         mean, std = NORM
         teacher = FrozenTeacher(
@@ -53,17 +55,17 @@ def make_trainer(
     seed_everything(seed)
     net = student()
     shapes = teacher.shapes() if teacher else None
-    built = cls.build(params, Context(4, 24, net.shapes(), shapes, epochs=spec.recipe.epochs))
+    built = cls.build(settings, Context(4, 24, net.shapes(), shapes, epochs=spec.recipe.epochs))
     seed_everything(seed + 1)
 
     def on_stop() -> None:
         raise Stopped(15)
 
-    needs = cls.requires(params)
     plain = {"augmentation": None, "shuffle": False, "drop_last": False}
     return Trainer(
         spec=spec, student=net, method=built, teacher=teacher, run=run, device=CPU, on_stop=on_stop,
         train=random_loader(views=needs.views, sampler=needs.sampler),
+        meta=random_loader(count=12) if needs.meta else None,
         validation=lambda: random_loader(count=12, **plain).epoch(0),
     )  # fmt: skip
 
@@ -101,12 +103,21 @@ def reached(trainer: Trainer, step: int) -> bool:
     return trainer.epoch * STEPS + trainer.step >= step
 
 
-@pytest.mark.parametrize("method", list_methods())
-def test_stopped_twice_and_resumed_equals_undisturbed_bit_for_bit(tmp_path: Path, method: str) -> None:
+CASES = [pytest.param(name, {}, {}, id=name) for name in list_methods()] + [
+    pytest.param("grkd", {"meta_every": 2, "meta": "both"}, {}, id="grkd-often-both"),
+    pytest.param("none", {}, {"mixup": 0.4, "cutmix": 1.0}, id="mixed-pictures"),
+]
+
+
+@pytest.mark.parametrize(("method", "params", "recipe"), CASES)
+def test_stopped_twice_and_resumed_equals_undisturbed_bit_for_bit(
+    tmp_path: Path, method: str, params: dict[str, Any], recipe: dict[str, Any]
+) -> None:
     def with_dropout() -> Backbone:
         return build_model("mobilenetv3_small", 4, 16, dropout=0.3)
 
     options: dict[str, Any] = {"student": with_dropout, "ema": 0.9, "label_smoothing": 0.1, "clip_norm": 1.0}
+    options |= {"params": params} | recipe
     undisturbed = make_trainer(tmp_path / "undisturbed", method, **options)
     undisturbed.fit()
 
@@ -124,6 +135,62 @@ def test_stopped_twice_and_resumed_equals_undisturbed_bit_for_bit(tmp_path: Path
     assert (trainer.epoch, trainer.step) == (2, 0)
     trainer.fit()
     assert_equal_ends(trainer.run, undisturbed.run)
+
+
+def test_a_first_stage_that_is_stopped_starts_over_and_ends_the_same(tmp_path: Path) -> None:
+    params = {"first_stage": 2}
+    undisturbed = make_trainer(tmp_path / "undisturbed", "grkd", params=params, epochs=1)
+    undisturbed.fit()
+
+    trainer = make_trainer(tmp_path / "run", "grkd", params=params, epochs=1)
+    asked = iter([False, False, True])
+    trainer.stop = lambda: next(asked)
+    with pytest.raises(Stopped):
+        trainer.fit()
+    assert not trainer.run.last_checkpoint.exists(), "half a first stage is nothing to go on from"
+    trainer = make_trainer(tmp_path / "run", "grkd", params=params, epochs=1)
+    assert not trainer.resume()
+    trainer.fit()
+    assert_equal_ends(trainer.run, undisturbed.run)
+
+
+def test_a_first_stage_is_not_repeated_once_it_has_ended(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path / "run", "grkd", params={"first_stage": 1})
+    trainer.stop = lambda: trainer.step == 1
+    with pytest.raises(Stopped):
+        trainer.fit()
+    again = make_trainer(tmp_path / "run", "grkd", params={"first_stage": 1})
+    assert again.resume()
+    graphs = {key: value.clone() for key, value in again.module.method.teacher_graphs.state_dict().items()}
+    again.fit()
+    assert same(graphs, dict(again.module.method.teacher_graphs.state_dict()))
+
+
+@pytest.mark.parametrize(("recipe", "pictures_blend"), [({"mixup": 1.0}, True), ({"cutmix": 1.0}, False)])
+def test_mixing_blends_pictures_and_labels_by_the_same_share(recipe: dict[str, float], pictures_blend: bool) -> None:
+    from kdengine.training.mixing import make_mixer
+
+    torch.manual_seed(0)
+    batch = next(random_loader(augmentation=None).epoch(0))
+    mixed = make_mixer(tiny_spec(recipe=recipe).recipe, 4)(batch)
+    assert mixed.target.shape == (8, 4) and torch.allclose(mixed.target.sum(1), torch.ones(8))
+    partner = batch.image.roll(1, 0)
+    own = mixed.target[torch.arange(8), batch.target]
+    different = batch.target != batch.target.roll(1)
+    if pictures_blend:
+        share = own[different][0]
+        assert torch.allclose(mixed.image, share * batch.image + (1 - share) * partner, atol=1e-5)
+    else:
+        kept = (mixed.image == batch.image).all(dim=1).float().mean(dim=(1, 2))
+        assert ((mixed.image == batch.image) | (mixed.image == partner)).all(), "every pixel is from one of the two"
+        assert torch.allclose(kept[different], own[different], atol=1e-5)
+
+
+def test_without_mixing_a_batch_passes_as_it_is() -> None:
+    from kdengine.training.mixing import make_mixer
+
+    batch = next(random_loader().epoch(0))
+    assert make_mixer(tiny_spec().recipe, 4)(batch) is batch
 
 
 def test_the_same_seed_repeats_another_differs(tmp_path: Path) -> None:

@@ -1,0 +1,360 @@
+"""Graph-based representation distillation (GRKD): a graph over the batch, and learning what to learn from it.
+
+Yang, Chen, Zhao, An, Xu: Acta Electronica Sinica 2024, 52(10):3435-3447. Only the abstract is public: a graph network
+over the sample set, node and relation graph distillation losses, meta-learning that guides the student to learn better
+graph representations from the teacher. All the rest here is our choice, drawn from the first author's public code
+(winycg/L-MCL: weight network, meta updates every 50 steps), from HKD and from L2T-ww; each is a parameter. Both
+readings of the meta-learning are there: weights of the samples, or the teacher's graph, learn from the student's own
+progress.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from kdengine.fields import Settings, setting
+from kdengine.losses import kd
+from kdengine.losses.graph import node_alignment, relation_divergence
+from kdengine.methods.base import (
+    BatchLike,
+    Context,
+    InspectedArray,
+    Method,
+    Moment,
+    Needs,
+    Network,
+    Term,
+    pair_stages,
+    register,
+)
+from kdengine.methods.look_ahead import Weights, hyper_gradient
+from kdengine.models.backbone import Backbone, Outputs
+from kdengine.models.blocks.graph_network import GraphNetwork, SampleGraph, SampleWeights
+
+
+class GrkdParams(Settings):
+    """Parameters of graph-based distillation."""
+
+    node_weight: float = setting(
+        1.0, title="Node weight", description="Weight of the gap between a sample's nodes in the two graphs.",
+        source="our choice", ge=0, le=100, tune=(0.1, 10.0), log=True,
+    )  # fmt: skip
+    relation_weight: float = setting(
+        1.0, title="Relation weight", description="Weight of how differently the two graphs relate a sample to others.",
+        source="our choice", ge=0, le=100, tune=(0.1, 10.0), log=True,
+    )  # fmt: skip
+    kd_weight: float = setting(
+        1.0, title="Teacher weight", description="Weight of plain soft-target distillation beside it; 0 leaves it out.",
+        source="our choice; HKD is reported with and without", ge=0, le=100, tune=(0.1, 10.0), log=True,
+    )  # fmt: skip
+    temperature: float = setting(
+        4.0, title="Temperature", description="Softens the answers in plain distillation.",
+        source="RepDistiller and mdistiller", gt=0, le=100, tune=(1.0, 10.0), log=True,
+    )  # fmt: skip
+    graph_weight: float = setting(
+        1.0, title="Graph label weight", description="Weight of the cross-entropy of the student's graph classifier.",
+        source="our choice", ge=0, le=100, tune=(0.1, 10.0), log=True, advanced=True,
+    )  # fmt: skip
+    graph_temperature: float = setting(
+        0.2, title="Graph temperature", description="Low: each sample sees itself only; high: all are averaged.",
+        source="our choice: 0.1 makes the graph of unlike samples the identity, 0.5 averages them", gt=0, le=10,
+        tune=(0.1, 0.5), log=True,
+    )  # fmt: skip
+    neighbours: int = setting(
+        0, title="Neighbours", description="Link each sample with so many others; 0 = with all, by temperature.",
+        source="our choice; HKD uses 8", ge=0, le=4096, advanced=True,
+    )  # fmt: skip
+    relation_temperature: float = setting(
+        0.1, title="Relation temperature", description="Softens how a sample relates to the others.",
+        source="MCL and L-MCL", gt=0, le=10, tune=(0.05, 0.5), log=True,
+    )  # fmt: skip
+    width: int = setting(
+        128, title="Graph width", description="Width of projections and nodes.", source="L-MCL, HKD", ge=4, le=4096,
+        advanced=True,
+    )  # fmt: skip
+    attach: Literal["embedding", "stages"] = setting(
+        "embedding", title="Attach to", advanced=True, source="our choice; L-MCL attaches to all stages",
+        description="Draw graphs from the last features only, or also from the pooled maps of paired stages.",
+    )  # fmt: skip
+    balanced: bool = setting(
+        True, title="Class-balanced batches", advanced=True, source="L-MCL's class sampler",
+        description="Put several pictures of a class into each batch, so that a graph has something to show.",
+    )  # fmt: skip
+    first_stage: int = setting(
+        5, title="First stage", unit="epochs", advanced=True, source="our choice", ge=0, le=1000,
+        description="Epochs in which the teacher's graph learns the labels before the student starts.",
+    )  # fmt: skip
+    first_stage_lr: float = setting(
+        0.005, title="First-stage rate", advanced=True, source="our choice", gt=0, le=1,
+        description="Adam's learning rate in the first stage.",
+    )  # fmt: skip
+    meta: Literal["weights", "teacher_graph", "both", "off"] = setting(
+        "weights", title="Meta-learning", source="our choice: the abstract fits both readings",
+        description="What learns from the student's progress: weights of the samples, the teacher's graph, both, none.",
+    )  # fmt: skip
+    meta_every: int = setting(
+        50, title="Meta frequency", unit="steps", source="L-MCL on CIFAR", ge=1, le=100000, tune=(5, 200), log=True,
+        description="Steps between two meta updates; each costs about six plain steps for every inner step.",
+    )  # fmt: skip
+    inner_steps: int = setting(
+        2, title="Inner steps", source="L2T-ww and L-MCL", ge=1, le=20, advanced=True,
+        description="Look-ahead steps on the graph losses, before one on the labels.",
+    )  # fmt: skip
+    inner_rate: float = setting(
+        1.0, title="Inner rate", source="L-MCL: the net's own rate", gt=0, le=100, advanced=True,
+        description="Length of a look-ahead step as a multiple of the current learning rate.",
+    )  # fmt: skip
+    meta_rate: float = setting(
+        1e-3, title="Meta rate", source="our choice; L2T-ww uses 1e-4 over far more steps", gt=0, le=1,
+        tune=(1e-4, 1e-2), log=True, advanced=True, description="Adam's learning rate for what is meta-learnt.",
+    )  # fmt: skip
+    meta_pictures: int = setting(
+        64, title="Meta pictures", source="our choice", ge=2, le=65536, advanced=True,
+        description="At most so many pictures of a batch enter a look-ahead: its memory grows with them.",
+    )  # fmt: skip
+    meta_data: Literal["held_out", "same_batch"] = setting(
+        "held_out", title="Meta pictures from", source="our choice; L2T-ww and L-MCL use the same batch (biased)",
+        description="Judge the look-ahead on training pictures held out for it, or on the batch it was made with.",
+        advanced=True,
+    )  # fmt: skip
+    meta_share: float = setting(
+        0.1, title="Held-out share", source="our choice", ge=0.01, le=0.5, advanced=True,
+        description="Share of the training pictures that is held out to judge the look-ahead.",
+    )  # fmt: skip
+
+
+@register
+class GraphDistillation(Method):
+    """CE + g CE_graph + k KD + n mean w_i (1 - cos(H_S,i, H_T,i)) + r mean v_i KL(R_T,i || R_S,i); w, v meta-learnt."""
+
+    name = "grkd"
+    title = "Graph over samples (GRKD)"
+    description = (
+        "A graph network links the samples of each batch; the student copies nodes and links of the teacher's graph, "
+        "and meta-learning decides which samples count."
+    )
+    paper = "Yang, Chen, Zhao, An, Xu: Graph-based Representation Knowledge Distillation, Acta Electronica Sinica 2024"
+    family = "relations"
+    Params = GrkdParams
+    params: GrkdParams
+
+    def __init__(self, params: GrkdParams, context: Context) -> None:
+        super().__init__(params, context)
+        assert context.teacher is not None
+        pairs = pair_stages(context.student, context.teacher) if params.attach == "stages" else []
+        self.stages = [(pair.student, pair.teacher) for pair in pairs]
+        widths = [(context.student.stages[s][0], context.teacher.stages[t][0]) for s, t in self.stages]
+        widths.append((context.student.embedding, context.teacher.embedding))
+
+        def network(features: int) -> GraphNetwork:
+            return GraphNetwork(features, context.classes, params.width, params.graph_temperature, params.neighbours)
+
+        self.student_graphs = nn.ModuleList(network(own) for own, _ in widths)
+        self.teacher_graphs = nn.ModuleList(network(guide) for _, guide in widths)
+        self.sample_weights = SampleWeights(*widths[-1], losses=2)
+        learnt = self.meta_parameters()
+        self.meta_optimizer = torch.optim.Adam(learnt, lr=params.meta_rate, betas=(0.5, 0.999)) if learnt else None
+
+    @classmethod
+    def requires(cls, params: GrkdParams) -> Needs:
+        """Features of both nets; class-balanced batches; pictures held out for the meta-learning."""
+        outputs = ("logits", "embedding", "stages") if params.attach == "stages" else ("logits", "embedding")
+        held_out = params.meta != "off" and params.meta_data == "held_out"
+        return Needs(
+            teacher=outputs,
+            student=outputs,
+            sampler="class-balanced" if params.balanced else "uniform",
+            meta=params.meta_share if held_out else 0.0,
+        )
+
+    def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
+        """Returns ``ce``, ``graph_ce``, ``kd`` (where it has a weight), ``node`` and ``relation``."""
+        assert teacher is not None
+        params = self.params
+        guide, own = teacher(batch.image), student(batch.image)
+        with torch.no_grad():
+            taught = self._graphs(self.teacher_graphs, self._features(guide, teacher_side=True))
+            node_weight, relation_weight = self._weights(own.embedding, guide.embedding)
+        graphs = self._graphs(self.student_graphs, self._features(own, teacher_side=False))
+        node, relation = self._matching(graphs, taught, node_weight, relation_weight)
+        labels = torch.stack([self.cross_entropy(graph.logits, batch.target) for graph in graphs]).mean()
+        terms = {
+            "ce": Term(self.cross_entropy(own.logits, batch.target), 1.0),
+            "graph_ce": Term(labels, params.graph_weight),
+            "node": Term(node, params.node_weight),
+            "relation": Term(relation, params.relation_weight),
+        }
+        if params.kd_weight:
+            terms["kd"] = Term(kd(own.logits, guide.logits, params.temperature), params.kd_weight)
+        return terms
+
+    # the two graphs ------------------------------------------------------------------------------------------------
+
+    def _features(self, outputs: Outputs, teacher_side: bool) -> list[Tensor]:
+        """One vector a sample for each place a graph hangs on, each (B, D)."""
+        pooled = [outputs.stages[pair[int(teacher_side)]].mean(dim=(2, 3)) for pair in self.stages]
+        return [*pooled, outputs.embedding]
+
+    @staticmethod
+    def _graphs(networks: nn.ModuleList, features: list[Tensor]) -> list[SampleGraph]:
+        return [network(vectors) for network, vectors in zip(networks, features, strict=True)]
+
+    def _weights(self, own: Tensor, guide: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Weight of each sample in the node and in the relation loss; None for all one."""
+        if self.params.meta not in ("weights", "both"):
+            return None, None
+        node, relation = self.sample_weights(own, guide)
+        return node, relation
+
+    def _matching(
+        self, own: list[SampleGraph], guide: list[SampleGraph], node: Tensor | None, relation: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Node and relation loss, means over the places a graph hangs on."""
+        pairs = list(zip(own, guide, strict=True))
+        nodes = [node_alignment(s.nodes, t.nodes, node) for s, t in pairs]
+        relations = [
+            relation_divergence(s.nodes, t.nodes, self.params.relation_temperature, relation) for s, t in pairs
+        ]
+        return torch.stack(nodes).mean(), torch.stack(relations).mean()
+
+    # what the loop asks --------------------------------------------------------------------------------------------
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The student's graphs; the teacher's and the weights have optimisers of their own."""
+        return [{"params": list(self.student_graphs.parameters())}]
+
+    def meta_parameters(self) -> list[nn.Parameter]:
+        """What the meta-learning changes."""
+        weights = list(self.sample_weights.parameters()) if self.params.meta in ("weights", "both") else []
+        graph = self.params.meta in ("teacher_graph", "both")
+        # The classifier on the teacher's nodes has no part in what the student is taught.
+        nodes = [
+            parameter
+            for name, parameter in self.teacher_graphs.named_parameters()
+            if graph and ".classifier." not in f".{name}"
+        ]
+        return [*weights, *nodes]
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """State of the meta optimiser."""
+        return self.meta_optimizer.state_dict() if self.meta_optimizer else {}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restores it."""
+        if self.meta_optimizer:
+            self.meta_optimizer.load_state_dict(state)
+
+    def pretrain(self, batches: Callable[[int], Iterable[BatchLike]], teacher: Network | None) -> Iterator[None]:
+        """Teaches the teacher's graph the labels, the teacher itself staying as it is."""
+        assert teacher is not None
+        optimizer = torch.optim.Adam(self.teacher_graphs.parameters(), lr=self.params.first_stage_lr)
+        for epoch in range(self.params.first_stage):
+            for batch in batches(epoch):
+                graphs = self._graphs(self.teacher_graphs, self._features(teacher(batch.image), teacher_side=True))
+                loss = torch.stack([self.cross_entropy(graph.logits, batch.target) for graph in graphs]).sum()
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                yield
+        optimizer.zero_grad(set_to_none=True)
+
+    def before_step(
+        self,
+        batch: BatchLike,
+        meta: Callable[[], BatchLike] | None,
+        student: Backbone,
+        teacher: Network | None,
+        moment: Moment,
+    ) -> None:
+        """Every ``meta_every`` steps: moves what is meta-learnt so that the student would have learnt better.
+
+        The gradient is exact and stays readable in ``.grad`` of the `meta_parameters` until the next update.
+        """
+        if self.meta_optimizer is None or (moment.step + 1) % self.params.meta_every:
+            return
+        assert teacher is not None
+        judged = meta() if meta is not None else batch
+        rate = moment.rate * self.params.inner_rate
+        gradients = self._hyper_gradient(batch, judged, student, teacher, rate)
+        for parameter, gradient in zip(self.meta_parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        self.meta_optimizer.step()
+
+    def _hyper_gradient(
+        self, batch: BatchLike, judged: BatchLike, student: Backbone, teacher: Network, rate: float
+    ) -> list[Tensor]:
+        """Gradient of the labels' loss on ``judged`` after graph steps and one label step on ``batch``."""
+        most = self.params.meta_pictures
+        image, target = batch.image[:most], batch.target[:most]
+        guide = teacher(image)
+        guide_features = self._features(guide, teacher_side=True)
+        # Copies: the running statistics of the student itself must not see pictures that it does not train on.
+        buffers: Weights = {name: buffer.clone() for name, buffer in student.named_buffers()}
+
+        def answer(weights: Weights, pictures: Tensor) -> Outputs:
+            outputs: Outputs = functional_call(student, _under("student.", weights) | buffers, (pictures,))
+            return outputs
+
+        def graph_loss(weights: Weights) -> Tensor:
+            features = self._features(answer(weights, image), teacher_side=False)
+            graphs = [
+                functional_call(network, _under(f"graph{place}.", weights), (vectors,))
+                for place, (network, vectors) in enumerate(zip(self.student_graphs, features, strict=True))
+            ]
+            taught = self._graphs(self.teacher_graphs, guide_features)
+            node, relation = self._matching(graphs, taught, *sample_weights)
+            return self.params.node_weight * node + self.params.relation_weight * relation
+
+        def label_loss(weights: Weights) -> Tensor:
+            return self.cross_entropy(answer(weights, image).logits, target)
+
+        def judge(weights: Weights) -> Tensor:
+            return self.cross_entropy(answer(weights, judged.image[:most]).logits, judged.target[:most])
+
+        start: Weights = {f"student.{name}": tensor for name, tensor in student.named_parameters()}
+        for place, network in enumerate(self.student_graphs):
+            start |= {f"graph{place}.{name}": tensor for name, tensor in network.named_parameters()}
+        # What the weights look at is fixed where the look-ahead starts: it must not move under its own gradient.
+        with torch.no_grad():
+            seen = answer(start, image).embedding
+        sample_weights = self._weights(seen, guide.embedding)
+        inner = [graph_loss] * self.params.inner_steps + [label_loss]
+        _, gradients = hyper_gradient(start, inner, judge, rate, self.meta_parameters())
+        return gradients
+
+    @torch.no_grad()
+    def inspect(self, student: Outputs, teacher: Outputs | None) -> dict[str, InspectedArray]:
+        """Both graphs of the batch, their nodes, the weights of the samples, and how much each sample sees itself."""
+        assert teacher is not None
+        graphs = {
+            "student": self.student_graphs[-1](student.embedding),
+            "teacher": self.teacher_graphs[-1](teacher.embedding),
+        }
+        arrays: dict[str, InspectedArray] = {}
+        for side, graph in graphs.items():
+            adjacency = graph.adjacency
+            entropy = -(adjacency * adjacency.clamp_min(1e-12).log()).sum(dim=1)
+            alike = graph.nodes @ graph.nodes.T
+            others = alike.masked_select(~torch.eye(len(alike), dtype=torch.bool, device=alike.device))
+            arrays |= {
+                f"adjacency_{side}": InspectedArray(adjacency, "matrix"),
+                f"nodes_{side}": InspectedArray(graph.nodes, "matrix"),
+                f"self_weight_{side}": InspectedArray(adjacency.diagonal(), "vector"),
+                f"entropy_{side}": InspectedArray(entropy, "vector"),
+                f"likeness_{side}": InspectedArray(others.mean(), "scalar"),
+            }
+        weights = self._weights(student.embedding, teacher.embedding)
+        for name, values in zip(("node_weight", "relation_weight"), weights, strict=True):
+            if values is not None:
+                arrays[name] = InspectedArray(values, "vector")
+        return arrays
+
+
+def _under(prefix: str, weights: Weights) -> Weights:
+    """The weights whose names begin with ``prefix``, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}

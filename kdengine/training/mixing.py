@@ -1,0 +1,50 @@
+"""Mixup and CutMix of a batch, as torchvision has them; numbers are drawn from the global generator, which resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from kdengine.methods.base import BatchLike
+from kdengine.spec import RecipeSpec
+
+Mixer = Callable[[BatchLike], BatchLike]
+
+
+@dataclass(frozen=True)
+class MixedBatch:
+    """A batch whose pictures are blends of two: ``target`` holds the shares of the classes, (B, C) of 0..1."""
+
+    views: tuple[Tensor, ...]
+    target: Tensor
+    index: Tensor
+
+    @property
+    def image(self) -> Tensor:
+        """The first view, (B, 3, H, W)."""
+        return self.views[0]
+
+
+def make_mixer(recipe: RecipeSpec, classes: int) -> Mixer:
+    """What the recipe does to each training batch; with both, one of them by chance for each batch.
+
+    Zhang, Cisse, Dauphin, Lopez-Paz: mixup, ICLR 2018. Yun, Han, Oh, Chun, Choe, Yoo: CutMix, ICCV 2019.
+    """
+    if not recipe.mixup and not recipe.cutmix:
+        return lambda batch: batch
+    from torchvision.transforms import v2
+
+    kinds = [
+        kind(alpha=alpha, num_classes=classes)
+        for kind, alpha in ((v2.MixUp, recipe.mixup), (v2.CutMix, recipe.cutmix))
+        if alpha
+    ]
+    blend = v2.RandomChoice(kinds)
+
+    def mix(batch: BatchLike) -> BatchLike:
+        picture, shares = blend(batch.image, batch.target)
+        return MixedBatch((picture, *batch.views[1:]), shares, batch.index)
+
+    return mix
