@@ -16,6 +16,7 @@ from kdengine.errors import BadInput, Problem
 from kdengine.fields import Settings, setting
 from kdengine.losses import kd
 from kdengine.methods.base import BatchLike, Context, Exit, Method, Needs, Network, Outputs, Term, register
+from kdengine.models.blocks.branch import Branch
 
 
 class ByotParams(Settings):
@@ -52,43 +53,6 @@ class ByotParams(Settings):
     )
 
 
-class Branch(nn.Module):
-    """A shallow exit: depthwise-separable blocks down to the deepest map's side and width, pooling, linear layer.
-
-    Args:
-        start: (C, H, W) of the stage it hangs on.
-        end: (C, H, W) of the deepest stage.
-        classes: columns of its logits.
-    """
-
-    def __init__(self, start: tuple[int, int, int], end: tuple[int, int, int], classes: int) -> None:
-        super().__init__()
-        channels, side, _ = start
-        blocks: list[nn.Module] = []
-        while side > end[1]:
-            wider = min(channels * 2, end[0]) if channels < end[0] else end[0]
-            blocks.append(_separable(channels, wider, stride=2))
-            channels, side = wider, (side + 1) // 2
-        if channels != end[0] or not blocks:
-            blocks.append(_separable(channels, end[0], stride=1))
-        self.body = nn.Sequential(*blocks)
-        self.classifier = nn.Linear(end[0], classes)
-
-    def forward(self, stage: Tensor) -> tuple[Tensor, Tensor]:
-        """Stage (B, C, H, W) -> pooled feature (B, D), logits (B, classes)."""
-        feature = F.adaptive_avg_pool2d(self.body(stage), 1).flatten(1)
-        return feature, self.classifier(feature)
-
-
-def _separable(channels_in: int, channels: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels_in, 3, stride, 1, groups=channels_in, bias=False),
-        nn.Conv2d(channels_in, channels, 1, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(inplace=True),
-    )
-
-
 @register
 class BeYourOwnTeacher(Method):
     """L = CE(deepest) + sum over exits of (1-a) CE + a T² KL(deepest || exit) + feature_weight * mean squared gap."""
@@ -98,6 +62,7 @@ class BeYourOwnTeacher(Method):
     description = "Exits on the student's own shallow stages learn from its deepest one; no teacher is needed."
     paper = "Zhang, Song, Gao, Chen, Bao, Ma: Be Your Own Teacher, ICCV 2019"
     family = "self-distillation"
+    mixes = True
     Params = ByotParams
     params: ByotParams
 
@@ -106,7 +71,8 @@ class BeYourOwnTeacher(Method):
         stages = context.student.stages
         if len(stages) < 2:
             message = (
-                f"byot hangs exits on shallow stages; the student has {len(stages)} stage maps, expected two or more"
+                f"{self.name} hangs exits on shallow stages; the student has {len(stages)} stage maps, expected two or "
+                "more"
             )
             raise BadInput(Problem("student", message))
         self.branches = nn.ModuleList(Branch(stage, stages[-1], context.classes) for stage in stages[:-1])
@@ -122,8 +88,8 @@ class BeYourOwnTeacher(Method):
         deepest_logits = own.logits.detach()
         deepest_feature = F.adaptive_avg_pool2d(own.stages[-1], 1).flatten(1).detach()
         labels, answers, features = [], [], []
-        for branch, stage in zip(self.branches, own.stages, strict=False):
-            feature, logits = branch(stage)
+        for index in range(len(self.branches)):
+            feature, logits = self.answer(index, own)
             labels.append(self.cross_entropy(logits, batch.target))
             answers.append(kd(logits, deepest_logits, self.params.temperature))
             features.append(F.mse_loss(feature.float(), deepest_feature.float()))
@@ -134,13 +100,14 @@ class BeYourOwnTeacher(Method):
             "features": Term(torch.stack(features).sum(), self.params.feature_weight),
         }
 
+    def answer(self, index: int, own: Outputs) -> tuple[Tensor, Tensor]:
+        """Pooled feature (B, D) and logits (B, classes) of one exit."""
+        return self.branches[index](own.stages[index])
+
     def exits(self) -> list[Exit]:
         """One exit a shallow stage."""
 
         def head(index: int) -> Exit:
-            def logits(outputs: Outputs) -> Tensor:
-                return self.branches[index](outputs.stages[index])[1]
-
-            return Exit(f"exit {index + 1}", logits)
+            return Exit(f"exit {index + 1}", lambda outputs: self.answer(index, outputs)[1])
 
         return [head(index) for index in range(len(self.branches))]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support import bench, total
+from support import TinyNet, bench, total
 
 from kdengine.errors import BadInput
-from kdengine.losses import class_alignment, dist, rkd_angle, rkd_distance
-from kdengine.methods import get_method
+from kdengine.losses import class_alignment, dist, kd, rkd_angle, rkd_distance
+from kdengine.methods import Context, get_method
+from kdengine.methods.fusion_self import FeatureFusion
+from kdengine.models import Shapes, build_model
+from kdengine.models.blocks.branch import Branch
+from kdengine.models.blocks.resize import shrink
 
 # dcad --------------------------------------------------------------------------------------------------------------
 
@@ -99,3 +103,182 @@ def test_standardised_soft_targets_do_not_see_the_teachers_scale() -> None:
     with pytest.raises(BadInput, match="found two classes, whose standardised logits are"):
         bench("kd_standardized", classes=2)
     assert total(terms).item() > 0 and get_method("kd_standardized").Params().kd_weight == 9
+
+
+# branches ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("channels", "side", "count"), [(64, 32, 177856), (128, 16, 168832), (256, 8, 134400)])
+def test_a_branch_costs_what_the_specification_counts(channels: int, side: int, count: int) -> None:
+    branch = Branch((channels, side, side), (512, 4, 4), 100)
+    assert sum(parameter.numel() for parameter in branch.body.parameters()) == count
+    assert branch.map(torch.zeros(2, channels, side, side)).shape == (2, 512, 4, 4)
+
+
+@pytest.mark.parametrize(("start", "end"), [(25, 7), (15, 7), (16, 3), (8, 8), (9, 4), (2, 1)])
+def test_a_branch_meets_the_deepest_shape_exactly(start: int, end: int) -> None:
+    branch = Branch((4, start, start), (6, end, end), 3)
+    assert branch.map(torch.randn(2, 4, start, start)).shape == (2, 6, end, end)
+
+
+@pytest.mark.parametrize(("side", "target"), [(8, 8), (8, 4), (8, 7), (9, 4), (16, 3), (5, 1)])
+def test_shrinking_covers_the_whole_map(side: int, target: int) -> None:
+    x = torch.zeros(1, 1, side, side, requires_grad=True)
+    small = shrink(x, (target, target), torch.nn.functional.avg_pool2d)
+    assert small.shape == (1, 1, target, target)
+    small.sum().backward()
+    assert x.grad is not None and (x.grad > 0).all()
+    ramp = torch.arange(float(side)).expand(1, 1, side, side)
+    assert shrink(ramp, (target, target), torch.nn.functional.max_pool2d)[0, 0, 0, -1] == side - 1
+
+
+# light self-distillation -------------------------------------------------------------------------------------------
+
+
+def test_light_self_without_attention_is_byot() -> None:
+    light, plain = bench("light_self", attention="none").terms(), bench("byot").terms()
+    assert {key: term.raw.item() for key, term in light.items()} == {
+        key: term.raw.item() for key, term in plain.items()
+    }
+
+
+@pytest.mark.parametrize(("attention", "weights"), [("simam", 0), ("eca", 6), ("cbam", 0)])
+def test_light_self_attention_is_light(attention: str, weights: int) -> None:
+    trial = bench("light_self", attention=attention)
+    own = sum(parameter.numel() for parameter in trial.method.attentions.parameters())
+    assert own == weights if attention != "cbam" else 0 < own < 500
+    terms = trial.terms()
+    assert terms["ce_exits"].raw.item() != bench("byot").terms()["ce_exits"].raw.item()
+    total(terms).backward()
+    assert all(bool(p.grad.any()) for p in trial.method.branches.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize(
+    ("attention", "kind", "shapes"),
+    [
+        ("simam", "map", [(10, 16, 16), (10, 8, 8)]),
+        ("cbam", "map", [(10, 16, 16), (10, 8, 8)]),
+        ("eca", "vector", [(10, 6), (10, 8)]),
+    ],
+)
+def test_light_self_shows_its_masks(attention: str, kind: str, shapes: list[tuple[int, ...]]) -> None:
+    trial = bench("light_self", attention=attention)
+    arrays = trial.method.inspect(trial.student(trial.batch.image), None)
+    assert list(arrays) == ["mask_1", "mask_2"]
+    assert [tuple(array.values.shape) for array in arrays.values()] == shapes
+    assert all(array.kind == kind and array.values.min() > 0 and array.values.max() <= 1 for array in arrays.values())
+    assert bench("light_self", attention="none").method.inspect(trial.student(trial.batch.image), None) == {}
+
+
+def test_light_self_teaches_every_exit_from_the_deepest_and_not_back() -> None:
+    trial = bench("light_self")
+    terms = trial.terms()
+    (terms["kd_exits"].raw + terms["features"].raw).backward()
+    assert trial.student.body["fc"].weight.grad is None
+    assert trial.student.body["layers"][0][0].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["light_self", "fusion_self"])
+def test_self_distillation_hangs_on_vgg11_whose_last_map_is_one_place(name: str) -> None:
+    student = build_model("vgg11", 5, 32)
+    assert student.shapes().stages[-1][1:] == (1, 1)
+    trial = bench(name, student=student, image_size=32, batch_size=4)
+    total(trial.terms()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in trial.parameters() if p.grad is not None)
+    arrays = trial.method.inspect(trial.student(trial.batch.image), None)
+    assert all(torch.isfinite(array.values).all() for array in arrays.values())
+
+
+# fusion ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_fused_map_is_the_mean_of_the_intermediate_maps() -> None:
+    torch.manual_seed(0)
+    fusion = FeatureFusion(4, groups=3)
+    for parameter in fusion.parameters():
+        torch.nn.init.normal_(parameter)
+    maps = [torch.rand(2, 6, 4, 4) for _ in range(4)]
+    fused = fusion(maps)
+    mean_mask = sum(fused.masks) / 4
+    intermediate = [mean_mask * x for x in maps]
+    assert torch.allclose(fused.map, sum(intermediate) / 4, atol=1e-6)
+    assert len({mask.sum().item() for mask in fused.masks}) == 4, "each map has a mask of its own"
+
+
+def test_the_whole_fusion_of_four_maps_costs_512_weights() -> None:
+    assert sum(parameter.numel() for parameter in FeatureFusion(4, groups=64).parameters()) == 512
+
+
+def test_an_untrained_mask_is_0731_everywhere() -> None:
+    trial = bench("fusion_self")
+    arrays = trial.method.inspect(trial.student(trial.batch.image), None)
+    assert torch.allclose(arrays["mean_mask"].values, torch.tensor(0.7311), atol=1e-4)
+
+
+def test_fusion_shows_masks_intermediate_maps_and_the_fused_map() -> None:
+    trial = bench("fusion_self")
+    for parameter in trial.method.fusion.parameters():
+        torch.nn.init.normal_(parameter)
+    arrays = trial.method.inspect(trial.student(trial.batch.image), None)
+    wanted = {f"{kind}_{number}" for kind in ("mask", "intermediate") for number in (1, 2, 3)} | {"mean_mask", "fused"}
+    assert set(arrays) == wanted and all(array.values.shape == (10, 4, 4) for array in arrays.values())
+    masks, intermediate = ([arrays[f"{kind}_{n}"].values for n in (1, 2, 3)] for kind in ("mask", "intermediate"))
+    assert torch.allclose(sum(masks) / 3, arrays["mean_mask"].values, atol=1e-5)
+    assert torch.allclose(sum(intermediate) / 3, arrays["fused"].values, atol=1e-5)
+
+
+@pytest.mark.parametrize(("asked", "taken"), [(64, 10), (4, 2), (5, 5), (1, 1)])
+def test_groups_are_the_largest_number_that_divides_the_channels(asked: int, taken: int) -> None:
+    assert bench("fusion_self", groups=asked).method.fusion.enhancers[0].groups == taken
+
+
+def test_the_fused_answer_teaches_all_exits_and_learns_from_the_labels_only() -> None:
+    trial = bench("fusion_self")
+    terms = trial.terms()
+    (terms["kd_exits"].raw + terms["features"].raw).backward()
+    assert trial.method.classifier.weight.grad is None, "the fused answer must not follow the exits"
+    assert trial.student.body["fc"].weight.grad.abs().sum() > 0, "the deepest exit learns too"
+    trial = bench("fusion_self")
+    trial.terms()["ce_fused"].raw.backward()
+    assert trial.method.classifier.weight.grad.abs().sum() > 0
+    for branch in trial.method.branches:
+        assert branch.body[0][0].weight.grad.abs().sum() > 0, "through the fused map the exits reach each other"
+
+
+def test_fusion_teachers() -> None:
+    def teach(teacher: str) -> tuple[float, float]:
+        terms = bench("fusion_self", taught_by=teacher).terms()
+        return terms["kd_exits"].raw.item(), terms["features"].raw.item()
+
+    trial = bench("fusion_self")
+    with torch.no_grad():
+        own = trial.student(trial.batch.image)
+        logits = {exit_.name: exit_.logits(own) for exit_ in trial.method.exits()}
+    shallow = [logits["exit 1"], logits["exit 2"]]
+    from_fused = sum(kd(x, logits["fused"], 3.0) for x in [*shallow, own.logits]).item()
+    from_deepest = sum(kd(x, own.logits, 3.0) for x in shallow).item()
+    assert teach("fused")[0] == pytest.approx(from_fused, rel=1e-4)
+    assert teach("deepest")[0] == pytest.approx(from_deepest, rel=1e-4)
+    assert teach("both")[0] == pytest.approx((from_fused + from_deepest) / 2, rel=1e-4)
+    assert teach("both")[1] == pytest.approx((teach("fused")[1] + teach("deepest")[1]) / 2, rel=1e-4)
+
+
+def test_fusion_compares_maps_regardless_of_their_scale() -> None:
+    # Two branches whose maps are multiples of the fused one differ by nothing.
+    from kdengine.methods.fusion_self import _scaled
+
+    x = torch.rand(3, 4, 2, 2)
+    assert torch.allclose(_scaled(0.731 * x), _scaled(x), atol=1e-4)
+    assert _scaled(x).square().mean((1, 2, 3)).tolist() == pytest.approx([1, 1, 1], abs=1e-4)
+    assert torch.equal(_scaled(torch.zeros(1, 2, 2, 2)), torch.zeros(1, 2, 2, 2))
+
+
+def test_fusion_needs_two_maps_with_more_than_one_place() -> None:
+    method = get_method("fusion_self")
+    with pytest.raises(BadInput, match="the student has 1 stage maps of 2x2 or more, expected two or more"):
+        method.build(method.Params(), Context(5, 100, Shapes(5, 8, ((4, 2, 2), (8, 1, 1)))))
+
+
+def test_fusion_exits_end_with_the_fused_one() -> None:
+    trial = bench("fusion_self", student=TinyNet(5, 16))
+    assert [exit_.name for exit_ in trial.method.exits()] == ["exit 1", "exit 2", "fused"]
