@@ -14,7 +14,7 @@ from kdengine.data.loader import BatchLoader
 from kdengine.errors import BadInput, DiskFull, KdError, Problem
 from kdengine.methods.base import Context, Method, Needs
 from kdengine.models.backbone import Backbone, build_model
-from kdengine.models.stored import load_student, read_card
+from kdengine.models.stored import load_student, read_card, read_tensors
 from kdengine.registry import METHODS
 from kdengine.rundir import RunDirectory
 from kdengine.spec import DataSpec, ExperimentSpec, ModelSpec
@@ -145,6 +145,23 @@ def freeze_teacher(
         device=device,
         channels_last=channels_last,
     )
+
+
+def load_with_exits(run: RunDirectory) -> tuple[Backbone, Method]:
+    """The student of a run, best by validation, and its method with the heads of that epoch, both in eval mode.
+
+    Raises:
+        BadInput: no weights yet, or the method has no exits.
+    """
+    student, card = load_student(run)
+    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    if not run.exits_file.is_file():
+        message = f"the run {run.id} ({spec.method.name}) has no exits beside the deployed one"
+        raise BadInput(Problem("run", message + "; self-distillation methods such as byot or light_self have"))
+    samples = run.status()["data"]["train"]
+    method = build_method(spec, len(card.classes), samples, student, None)
+    method.load_state_dict(read_tensors(run.exits_file), strict=False)
+    return student, method.eval()
 
 
 def find_finished(workspace: Workspace, fingerprint: str) -> RunDirectory | None:

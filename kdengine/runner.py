@@ -19,6 +19,7 @@ from kdengine import assembly, files, tracking
 from kdengine.data import DatasetBundle
 from kdengine.errors import BadInput, KdError, Problem, Stopped
 from kdengine.evaluation.accuracy import Evaluation, evaluate
+from kdengine.evaluation.early_exit import evaluate_exits
 from kdengine.jobs.executor import RUNNING_LOCK
 from kdengine.jobs.failures import classify_exception
 from kdengine.models.backbone import Backbone
@@ -260,10 +261,10 @@ class _Execution:
         last = on_test(trainer.student)
         best = on_test(load_student(self.folder)[0])
         metrics: dict[str, Any] = {"best": best.summary(), "last": last.summary()}
-        student = trainer.module.student.eval()
-        trainer.module.method.eval()
-        for exit_ in trainer.module.method.exits():
-            metrics[exit_.name] = evaluate(lambda x, head=exit_: head.logits(student(x)), batches).summary()  # type: ignore[misc]
+        if self.folder.exits_file.is_file():
+            student, method = assembly.load_with_exits(self.folder)
+            answers = evaluate_exits(student.to(device), method.to(device).exits(), batches)
+            metrics |= {name: result.summary() for name, result in answers.items() if name != "deployed"}
         card = self._card(bundle)
         write_card(self.folder, replace(card, metrics={"test": metrics, "per_class": best.per_class}))
         self.folder.update_status(test=metrics, per_class=best.per_class)

@@ -12,6 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="id of the run, or a unique beginning or end of it")
     parser.add_argument("--part", choices=("validation", "test"), default="test", help="default test")
     parser.add_argument("--last", action="store_true", help="weights of the last epoch, not the best")
+    parser.add_argument("--exits", action="store_true", help="every exit of a self-distilled student, and its cost")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:<n>")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -19,12 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Evaluates and prints."""
     from kdengine import assembly
+    from kdengine.errors import BadInput, Problem
     from kdengine.evaluation.accuracy import evaluate
     from kdengine.models.stored import load_student
     from kdengine.spec import ExperimentSpec
     from kdengine.training.hardware import pick_device
     from kdengine.workspace import Workspace
 
+    if options.exits and options.last:
+        raise BadInput(Problem("--last", "exits are kept with the best weights only; leave one of the two options out"))
     workspace = Workspace()
     run = workspace.existing_run(options.run)
     student, card = load_student(run, last=options.last)
@@ -33,6 +37,12 @@ def main(options: argparse.Namespace) -> int:
     spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
     bundle = assembly.load_data(spec, workspace)
     batches = assembly.evaluation_batches(spec, bundle, options.part, device).epoch(0)
+    if options.exits:
+        from kdengine.commands import exits, tables
+
+        measured = exits.measure(run, list(batches), device)
+        (tables.show_json if options.json else exits.show)(measured)
+        return 0
     result = evaluate(lambda x: student(x).logits, batches)
     if options.json:
         per_class = dict(zip(card.classes, result.per_class, strict=True))

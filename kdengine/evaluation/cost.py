@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from kdengine.methods.base import Method
 from kdengine.models.backbone import Backbone, evaluating
 
 
@@ -35,6 +36,23 @@ def count(backbone: Backbone) -> Cost:
     with torch.no_grad(), evaluating(backbone), FlopCounterMode(display=False) as counter:
         backbone(blank)
     return Cost(count_parameters(backbone), counter.get_total_flops() // 2, size_in_bytes(backbone))
+
+
+def training_frame(backbone: Backbone, method: Method) -> dict[str, int]:
+    """Parameters of student and method together, and multiply-accumulates of all exits for one picture.
+
+    What is trained, beside `count`, what is deployed. A teacher is not counted.
+    """
+    parameter = next(backbone.parameters())
+    blank = torch.zeros(1, 3, backbone.image_size, backbone.image_size, device=parameter.device)
+    with torch.no_grad(), evaluating(backbone), FlopCounterMode(display=False) as counter:
+        outputs = backbone(blank)
+        for exit_ in method.exits():
+            exit_.logits(outputs)
+    return {
+        "parameters": count_parameters(backbone) + count_parameters(method),
+        "macs": counter.get_total_flops() // 2,
+    }
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -117,10 +117,19 @@ class InspectedArray(NamedTuple):
 
 
 class Exit(NamedTuple):
-    """A head that can answer on its own: its name, and a function from the student's outputs to logits (B, C)."""
+    """A head that can answer on its own.
+
+    Attributes:
+        name: how it is called in tables.
+        logits: the student's outputs -> logits (B, C).
+        stage: the one stage map it reads, as an index; None when it needs more than that, hence the whole network.
+        parts: modules of the head, for what it costs.
+    """
 
     name: str
     logits: Callable[[Outputs], Tensor]
+    stage: int | None = None
+    parts: tuple[nn.Module, ...] = ()
 
 
 class Method(nn.Module):

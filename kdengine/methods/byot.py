@@ -104,10 +104,14 @@ class BeYourOwnTeacher(Method):
         """Pooled feature (B, D) and logits (B, classes) of one exit."""
         return self.branches[index](own.stages[index])
 
+    def head(self, index: int) -> tuple[nn.Module, ...]:
+        """The modules of one exit."""
+        return (self.branches[index],)
+
     def exits(self) -> list[Exit]:
         """One exit a shallow stage."""
 
-        def head(index: int) -> Exit:
-            return Exit(f"exit {index + 1}", lambda outputs: self.answer(index, outputs)[1])
+        def exit_at(index: int) -> Exit:
+            return Exit(f"exit {index + 1}", lambda own: self.answer(index, own)[1], index, self.head(index))
 
-        return [head(index) for index in range(len(self.branches))]
+        return [exit_at(index) for index in range(len(self.branches))]

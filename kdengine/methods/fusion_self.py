@@ -187,7 +187,8 @@ class FusionSelfDistillation(Method):
         """One exit a shallow stage, and ``fused``."""
 
         def head(index: int) -> Exit:
-            return Exit(f"exit {index + 1}", lambda outputs: self.branches[index](outputs.stages[index])[1])
+            branch = self.branches[index]
+            return Exit(f"exit {index + 1}", lambda outputs: branch(outputs.stages[index])[1], index, (branch,))
 
         fused = Exit("fused", lambda outputs: self._classify(self.fusion(self._answers(outputs).maps).map))
         return [*(head(index) for index in range(self.last)), fused]

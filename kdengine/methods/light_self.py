@@ -60,6 +60,10 @@ class LightSelfDistillation(BeYourOwnTeacher):
         """Pooled feature (B, D) and logits (B, classes) of one exit."""
         return self.branches[index](self.attentions[index](own.stages[index]))
 
+    def head(self, index: int) -> tuple[nn.Module, ...]:
+        """Attention and branch of one exit."""
+        return self.attentions[index], self.branches[index]
+
     @torch.no_grad()
     def inspect(self, student: Outputs, teacher: Outputs | None) -> dict[str, InspectedArray]:
         """``mask_<n>`` of each exit: by place, a mean over channels (B, H, W); for ECA by channel (B, C)."""

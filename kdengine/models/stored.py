@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,14 @@ def read_card(run: RunDirectory) -> ModelCard:
 
 def write_weights(path: Path, backbone: Backbone) -> None:
     """Writes the body's weights atomically; the file loads in the body's own library."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in backbone.body.state_dict().items()}
+    write_tensors(path, backbone.body.state_dict())
+
+
+def write_tensors(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes the tensors of a state atomically; what is no tensor is left out."""
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in state.items() if isinstance(value, torch.Tensor)
+    }
     with files.atomic_path(path) as temporary:
         # One entry only: the library writes several in random order, and equal weights should be equal files.
         save_file(tensors, temporary, metadata={"format": "pt"})
@@ -85,10 +93,7 @@ def load_student(run: RunDirectory, *, last: bool = False) -> tuple[Backbone, Mo
 
 def read_weights(path: Path, backbone: Backbone) -> None:
     """Loads the body's weights; raises KdError naming missing and unexpected keys, or a damaged file."""
-    try:
-        tensors: dict[str, torch.Tensor] = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise KdError(f"{path} cannot be read ({error}); it is damaged or no safetensors file") from error
+    tensors = read_tensors(path)
     try:
         missing, unexpected = backbone.body.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
@@ -98,3 +103,12 @@ def read_weights(path: Path, backbone: Backbone) -> None:
             f"{path.name} does not fit {backbone.name}: missing {', '.join(missing[:5]) or 'nothing'}; "
             f"unexpected {', '.join(unexpected[:5]) or 'nothing'}"
         )
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Reads a safetensors file; raises KdError when it is damaged or none."""
+    try:
+        tensors: dict[str, torch.Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise KdError(f"{path} cannot be read ({error}); it is damaged or no safetensors file") from error
+    return tensors

@@ -20,7 +20,7 @@ from kdengine.errors import NonFiniteLoss
 from kdengine.evaluation.accuracy import Evaluation, evaluate
 from kdengine.methods.base import BatchLike, Method, Moment, Network, Term
 from kdengine.models.backbone import Backbone
-from kdengine.models.stored import write_weights
+from kdengine.models.stored import write_tensors, write_weights
 from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.training import checkpoint
@@ -246,6 +246,8 @@ class Trainer:
         if improved:
             self.best = Best(validation.accuracy, validation.loss, self.epoch)
             write_weights(self.run.student_file, self.student)
+            if self.module.method.exits():
+                write_tensors(self.run.exits_file, self.module.method.state_dict())
         if self.epoch in self.spec.runtime.keep_epochs:
             write_weights(self.run.checkpoints / f"epoch-{self.epoch:04d}.safetensors", self.student)
         write_weights(self.run.last_student_file, self.student)

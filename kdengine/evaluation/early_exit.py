@@ -1,0 +1,224 @@
+"""Answering early: a network cut where its exits hang, run piece by piece until an exit is sure enough.
+
+The network is traced (torch.fx) and cut at its stage maps, so that an early answer really skips the layers behind it;
+its cost and latency are those of the pieces that ran.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils.flop_counter import FlopCounterMode
+
+from kdengine.errors import KdError
+from kdengine.evaluation.accuracy import Evaluation, score
+from kdengine.evaluation.cost import count_parameters
+from kdengine.methods.base import BatchLike, Exit
+from kdengine.models.backbone import Backbone, Outputs
+
+
+@dataclass(frozen=True)
+class ExitCost:
+    """What an answer from one exit costs.
+
+    Attributes:
+        name: of the exit; "deployed" is the network's own answer.
+        parameters: weights of all pieces up to it and of its head.
+        macs: multiply-accumulates for one picture, up to it.
+        milliseconds: median time of one picture alone.
+    """
+
+    name: str
+    parameters: int
+    macs: int
+    milliseconds: float
+
+
+class EarlyExit:
+    """A network with exits, in eval mode, that answers as soon as one of them is sure enough.
+
+    Args:
+        backbone: in eval mode.
+        exits: heads on stage maps, shallow to deep; those that need the whole network are left out.
+
+    Raises:
+        KdError: the network cannot be cut at its stage maps (a body that torch.fx cannot trace, or maps that do not
+            follow from each other alone).
+    """
+
+    def __init__(self, backbone: Backbone, exits: Sequence[Exit]) -> None:
+        self.backbone = backbone
+        self.exits = [exit_ for exit_ in exits if exit_.stage is not None]
+        self.pieces = cut(backbone, [exit_.stage for exit_ in self.exits if exit_.stage is not None])
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, confidence: float) -> tuple[Tensor, Tensor]:
+        """Answers pictures (B, 3, H, W), each from the first exit whose highest probability reaches ``confidence``.
+
+        Returns:
+            Logits (B, C), and for each picture the number of the exit that gave them (int64, ``len(exits)`` for the
+            deployed answer).
+        """
+        waiting = torch.arange(len(x), device=x.device)
+        logits: Tensor | None = None
+        used = torch.full((len(x),), len(self.exits), device=x.device)
+        state = x
+        for number, piece in enumerate(self.pieces):
+            state = piece(state)
+            last = number == len(self.exits)
+            answer = state if last else self._head(number, state)
+            sure = torch.ones_like(waiting, dtype=torch.bool) if last else _confidence(answer) >= confidence
+            logits = answer.new_zeros(len(x), answer.shape[1]) if logits is None else logits
+            logits[waiting[sure]] = answer[sure].to(logits.dtype)
+            used[waiting[sure]] = number
+            waiting, state = waiting[~sure], state[~sure]
+            if not len(waiting):
+                break
+        assert logits is not None
+        return logits, used
+
+    def _head(self, number: int, stage_map: Tensor) -> Tensor:
+        exit_ = self.exits[number]
+        assert exit_.stage is not None
+        nothing = stage_map.new_zeros(0)
+        stages = (nothing,) * exit_.stage + (stage_map,)
+        return exit_.logits(Outputs(nothing, nothing, stages))
+
+    def costs(self, repeats: int = 20) -> list[ExitCost]:
+        """Cost of an answer from each exit, the deployed one last."""
+        parameter = next(self.backbone.parameters())
+        side = self.backbone.image_size
+        picture = torch.zeros(1, 3, side, side, device=parameter.device)
+        return [self._cost(number, picture, repeats) for number in range(len(self.pieces))]
+
+    @torch.no_grad()
+    def _cost(self, number: int, picture: Tensor, repeats: int) -> ExitCost:
+        deployed = number == len(self.exits)
+
+        def answer() -> Tensor:
+            state = picture
+            for piece in self.pieces[: number + 1]:
+                state = piece(state)
+            return state if deployed else self._head(number, state)
+
+        with FlopCounterMode(display=False) as counter:
+            answer()
+        head = 0 if deployed else sum(map(count_parameters, self.exits[number].parts))
+        body = sum(count_parameters(piece) for piece in self.pieces[: number + 1])
+        name = "deployed" if deployed else self.exits[number].name
+        return ExitCost(name, body + head, counter.get_total_flops() // 2, 1000 * _median_seconds(answer, repeats))
+
+
+@torch.no_grad()
+def evaluate_early(
+    early: EarlyExit, costs: Sequence[ExitCost], batches: Iterable[BatchLike], confidence: float
+) -> dict[str, Any]:
+    """What answering early brings over batches.
+
+    Returns:
+        ``confidence``; ``accuracy`` 0..1; ``macs``, the mean for a picture, without the heads that were asked in vain;
+        ``shares``, 0..1 of the pictures by the exit that answered.
+    """
+    right = count = 0
+    answered = torch.zeros(len(costs))
+    for batch in batches:
+        logits, used = early(batch.image, confidence)
+        right += int((logits.argmax(dim=1) == batch.target).sum())
+        count += len(batch.target)
+        answered += torch.bincount(used, minlength=len(costs)).cpu()
+    shares = (answered / count).tolist()
+    return {
+        "confidence": confidence,
+        "accuracy": right / count,
+        "macs": sum(share * cost.macs for share, cost in zip(shares, costs, strict=True)),
+        "shares": {cost.name: share for share, cost in zip(shares, costs, strict=True)},
+    }
+
+
+def cut(backbone: Backbone, stages: Sequence[int]) -> list[fx.GraphModule]:
+    """Pieces of a network: from the pictures to the first stage named, from there to the next, ..., to the logits.
+
+    Args:
+        stages: indices into ``Outputs.stages``, rising.
+
+    Raises:
+        KdError: see `EarlyExit`.
+    """
+    try:
+        traced = fx.symbolic_trace(backbone)
+    except Exception as error:
+        message = f"{backbone.name} cannot be cut at its stages (torch.fx: {error}); its exits need the whole network"
+        raise KdError(message) from error
+    entry = next(node for node in traced.graph.nodes if node.op == "placeholder")
+    result = next(node for node in traced.graph.nodes if node.op == "output").args[0]
+    logits, _, maps = result.args
+    ends = [*(maps[stage] for stage in stages), logits]
+    starts = [entry, *ends[:-1]]
+    return [_piece(traced, start, end, backbone.name) for start, end in zip(starts, ends, strict=True)]
+
+
+def _piece(traced: fx.GraphModule, start: fx.Node, end: fx.Node, name: str) -> fx.GraphModule:
+    """The part of a graph that leads from the value of one node to that of another."""
+    needed: set[fx.Node] = set()
+    frontier = [end]
+    while frontier:
+        node = frontier.pop()
+        if node is start or node in needed:
+            continue
+        if node.op == "placeholder":
+            raise KdError(f"{name} cannot be cut at its stages: a deeper one does not follow from the one before alone")
+        needed.add(node)
+        frontier.extend(node.all_input_nodes)
+    graph = fx.Graph()
+    copies = {start: graph.placeholder("x")}
+    for node in traced.graph.nodes:
+        if node in needed:
+            copies[node] = graph.node_copy(node, lambda old: copies[old])
+    graph.output(copies[end])
+    return fx.GraphModule(traced, graph)
+
+
+def _confidence(logits: Tensor) -> Tensor:
+    return logits.float().softmax(dim=1).amax(dim=1)
+
+
+def _median_seconds(call: Callable[[], object], repeats: int) -> float:
+    seconds = []
+    for _ in range(repeats + 2):
+        start = time.perf_counter()
+        call()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[2:])
+
+
+def ensemble(logits: Sequence[Tensor]) -> Tensor:
+    """Logarithm of the mean of the softmaxes: log-probabilities (B, C), which serve as logits."""
+    probabilities = torch.stack([values.float().softmax(dim=1) for values in logits])
+    return probabilities.mean(dim=0).clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+def all_answers(outputs: Outputs, exits: Sequence[Exit]) -> dict[str, Tensor]:
+    """Logits (B, C) by name of the exit, then of the "deployed" head, then of the "ensemble" of all of them."""
+    answers = {exit_.name: exit_.logits(outputs) for exit_ in exits}
+    answers["deployed"] = outputs.logits
+    return answers | {"ensemble": ensemble(list(answers.values()))}
+
+
+@torch.no_grad()
+def evaluate_exits(backbone: Backbone, exits: Sequence[Exit], batches: Iterable[BatchLike]) -> dict[str, Evaluation]:
+    """Accuracy of each answer of `all_answers` over batches; backbone and heads are in eval mode."""
+    collected: dict[str, list[Tensor]] = {}
+    targets = []
+    for batch in batches:
+        targets.append(batch.target)
+        for name, logits in all_answers(backbone(batch.image), exits).items():
+            collected.setdefault(name, []).append(logits.float())
+    return {name: score(torch.cat(parts), torch.cat(targets)) for name, parts in collected.items()}
