@@ -1,11 +1,13 @@
 """One file per method. Importing this package registers the built-in ones."""
 
 from kdengine.methods import (  # noqa: F401
+    ama_self,
     at,
     byot,
     dcad,
     dist,
     dkd,
+    frskd,
     fusion_self,
     grkd,
     kd,

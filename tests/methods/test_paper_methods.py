@@ -10,8 +10,9 @@ from kdengine.errors import BadInput
 from kdengine.losses import class_alignment, dist, kd, rkd_angle, rkd_distance
 from kdengine.methods import Context, get_method
 from kdengine.methods.fusion_self import FeatureFusion
-from kdengine.models import Shapes, build_model
+from kdengine.models import Shapes
 from kdengine.models.blocks.branch import Branch
+from kdengine.models.blocks.feature_pyramid import FeaturePyramid
 from kdengine.models.blocks.resize import shrink
 
 # dcad --------------------------------------------------------------------------------------------------------------
@@ -178,11 +179,12 @@ def test_light_self_teaches_every_exit_from_the_deepest_and_not_back() -> None:
     assert trial.student.body["layers"][0][0].weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("name", ["light_self", "fusion_self"])
-def test_self_distillation_hangs_on_vgg11_whose_last_map_is_one_place(name: str) -> None:
-    student = build_model("vgg11", 5, 32)
-    assert student.shapes().stages[-1][1:] == (1, 1)
-    trial = bench(name, student=student, image_size=32, batch_size=4)
+@pytest.mark.parametrize("name", ["light_self", "fusion_self", "frskd", "ama_self"])
+def test_self_distillation_hangs_on_a_net_whose_last_map_is_one_place(name: str) -> None:
+    # As vgg11 has at 32 px.
+    student = TinyNet(5, 4)
+    assert [height for _, height, _ in student.shapes().stages] == [4, 2, 1]
+    trial = bench(name, student=student, image_size=4)
     total(trial.terms()).backward()
     assert all(torch.isfinite(p.grad).all() for p in trial.parameters() if p.grad is not None)
     arrays = trial.method.inspect(trial.student(trial.batch.image), None)
@@ -282,3 +284,172 @@ def test_fusion_needs_two_maps_with_more_than_one_place() -> None:
 def test_fusion_exits_end_with_the_fused_one() -> None:
     trial = bench("fusion_self", student=TinyNet(5, 16))
     assert [exit_.name for exit_ in trial.method.exits()] == ["exit 1", "exit 2", "fused"]
+
+
+# the self-teacher --------------------------------------------------------------------------------------------------
+
+RESNET18 = ((64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("stages", "count"), [(RESNET18, 6_375_794), (((32, 32, 32), (64, 16, 16), (128, 8, 8)), 411_885)]
+)
+def test_the_self_teacher_costs_what_the_specification_counts(stages: tuple[tuple[int, ...], ...], count: int) -> None:
+    # 6.376M for ResNet18 and ResNet34, 0.412M for WRN-16-2, with 100 classes.
+    pyramid = FeaturePyramid(stages, 100)  # type: ignore[arg-type]
+    assert sum(parameter.numel() for parameter in pyramid.parameters()) == count
+
+
+@pytest.mark.parametrize("sides", [(8, 4, 2), (7, 4, 1), (9, 9, 3), (16, 5, 5)])
+def test_the_self_teacher_keeps_the_sides_and_doubles_the_channels(sides: tuple[int, ...]) -> None:
+    stages = tuple((channels, side, side) for channels, side in zip((3, 4, 6), sides, strict=True))
+    refined, logits = FeaturePyramid(stages, 5)([torch.rand(2, *shape) for shape in stages])
+    assert [tuple(x.shape) for x in refined] == [(2, 2 * c, side, side) for c, side, _ in stages]
+    assert logits.shape == (2, 5) and all(x.min() >= 0 for x in refined)
+
+
+def test_every_refined_map_sees_every_stage() -> None:
+    stages = ((3, 8, 8), (4, 4, 4), (6, 2, 2))
+    maps = [torch.rand(2, *shape, requires_grad=True) for shape in stages]
+    torch.manual_seed(0)
+    refined, _ = FeaturePyramid(stages, 5)(maps)
+    for x in refined:
+        gradients = torch.autograd.grad(x.square().sum(), maps, retain_graph=True)
+        assert all(gradient.abs().sum() > 0 for gradient in gradients)
+
+
+@pytest.mark.parametrize("name", ["frskd", "ama_self"])
+def test_the_self_teacher_learns_from_the_labels_only(name: str) -> None:
+    trial = bench(name)
+    terms = trial.terms()
+    total({key: term for key, term in terms.items() if key not in ("ce", "ce_teacher")}).backward()
+    assert all(parameter.grad is None for parameter in trial.method.self_teacher.parameters())
+    assert trial.student.body["layers"][0][0].weight.grad.abs().sum() > 0
+    bench_of_labels = bench(name)
+    bench_of_labels.terms()["ce_teacher"].raw.backward()
+    assert all(bool(p.grad.any()) for p in bench_of_labels.method.self_teacher.lateral_down.parameters())
+
+
+@pytest.mark.parametrize("name", ["frskd", "ama_self"])
+def test_the_self_teacher_answers_and_needs_two_maps(name: str) -> None:
+    assert [exit_.name for exit_ in bench(name).method.exits()] == ["self-teacher"]
+    method = get_method(name)
+    for stages in (((4, 8, 8),), ((4, 1, 1), (8, 1, 1))):
+        with pytest.raises(BadInput, match="refines maps of several depths; the student has"):
+            method.build(method.Params(), Context(5, 100, Shapes(5, 8, stages)))
+
+
+def test_frskd_is_attention_transfer_from_the_refined_maps() -> None:
+    from kdengine.losses import attention_transfer
+
+    trial = bench("frskd")
+    with torch.no_grad():
+        own = trial.student(trial.batch.image)
+        refined, guide = trial.method.self_teacher(own.stages)
+        wanted = sum(attention_transfer(s, t) for s, t in zip(own.stages, refined, strict=True)).item()
+    terms = trial.terms()
+    assert terms["attention"].weighted.item() == pytest.approx(100 * wanted, rel=1e-3)
+    assert terms["kd"].weighted.item() == pytest.approx(2 * kd(own.logits, guide, 4.0).item(), rel=1e-3)
+    arrays = trial.method.inspect(own, None)
+    assert set(arrays) == {f"{role}_{number}" for role in ("student", "self_teacher") for number in (1, 2, 3)}
+
+
+# adaptive mixed attention --------------------------------------------------------------------------------------------
+
+
+def shares(**params: object) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Share of each picture on a made-up map, the foreground's energy share, and its area."""
+    trial = bench("ama_self", **params)
+    channels = trial.method.self_teacher.channels[0]
+    refined = torch.rand(10, channels, 8, 8, generator=torch.Generator().manual_seed(0), requires_grad=True) ** 4
+    attention = refined.square().mean(1)
+    mask = trial.method.mask(attention)
+    sure = torch.linspace(0, 1, 10)
+    share = trial.method.share(0, refined.detach(), attention.detach(), mask.detach(), sure)
+    energy_share = (attention * mask).sum((1, 2)) / attention.sum((1, 2))
+    return share.detach(), energy_share.detach(), mask.mean((1, 2)).detach()
+
+
+def test_the_share_follows_the_feature_maps() -> None:
+    share, energy_share, area = shares(mask="hard", ratio_low=0.0, ratio_high=1.0)
+    assert torch.allclose(share, energy_share, atol=1e-5)
+    assert (share > area).all(), "bounded below by the area where the mask is the map's mean"
+
+
+def test_the_share_follows_the_probability() -> None:
+    share, _, _ = shares(ratio="probability")
+    assert share.tolist() == pytest.approx([min(0.8, max(0.2, step / 9)) for step in range(10)], abs=1e-6)
+
+
+def test_the_share_is_fixed_or_learned() -> None:
+    assert shares(ratio="fixed")[0].tolist() == pytest.approx([2 / 3] * 10)
+    learned = shares(ratio="learned", ratio_low=0.3, ratio_high=0.4)[0]
+    assert learned.min() > 0.3 and learned.max() < 0.4
+
+
+@pytest.mark.parametrize("ratio", ["feature", "probability", "learned", "fixed"])
+@pytest.mark.parametrize("mask", ["soft", "hard"])
+def test_ama_shows_masks_regions_and_shares(ratio: str, mask: str) -> None:
+    trial = bench("ama_self", ratio=ratio, mask=mask)
+    before = {key: value.clone() for key, value in trial.method.state_dict().items()}
+    arrays = trial.method.inspect(trial.student(trial.batch.image), None)
+    assert all(torch.equal(value, before[key]) for key, value in trial.method.state_dict().items())
+    assert set(arrays) == {
+        f"{name}_{number}"
+        for name in ("attention", "hard_mask", "soft_mask", "foreground", "background", "ratio")
+        for number in (1, 2, 3)
+    }
+    for number, side in ((1, 16), (2, 8), (3, 4)):
+        assert arrays[f"foreground_{number}"].values.shape == (10, side, side)
+        assert set(arrays[f"hard_mask_{number}"].values.unique().tolist()) == {0.0, 1.0}
+        share = arrays[f"ratio_{number}"]
+        assert share.kind == "scalar" and share.values.shape == (10,)
+        assert share.values.min() >= 0.2 and share.values.max() <= 0.8
+        if mask == "hard":
+            both = arrays[f"foreground_{number}"].values * arrays[f"background_{number}"].values
+            assert both.abs().max() == 0, "hard regions do not overlap"
+
+
+@pytest.mark.parametrize("ratio", ["feature", "probability", "fixed"])
+def test_the_share_cannot_be_lowered_by_the_net(ratio: str) -> None:
+    # With all regions alike in loss, moving the share would be the only way to a gradient in the self-teacher.
+    trial = bench("ama_self", ratio=ratio)
+    terms = trial.terms()
+    (terms["foreground"].raw + terms["background"].raw).backward()
+    assert all(parameter.grad is None for parameter in trial.method.parameters())
+
+
+def test_a_learned_share_is_trained_and_held_off_its_limits() -> None:
+    trial = bench("ama_self", ratio="learned")
+    optimizer = torch.optim.SGD(trial.method.shares.parameters(), lr=1.0)
+    for _ in range(30):
+        optimizer.zero_grad()
+        terms = trial.terms()
+        total({key: terms[key] for key in ("foreground", "background", "ratio")}).backward()
+        assert all(p.grad is None for p in trial.method.self_teacher.parameters())
+        optimizer.step()
+    arrays = trial.method.inspect(trial.student(trial.batch.image), None)
+    values = torch.cat([arrays[f"ratio_{number}"].values for number in (1, 2, 3)])
+    assert values.min() > 0.21 and values.max() < 0.79
+    assert trial.terms()["ratio"].raw.item() >= 0
+
+
+def test_ama_warms_up() -> None:
+    trial = bench("ama_self", epochs=40, warmup=0.25, attention_weight=3.0)
+    trial.clock = torch.tensor(4.9)
+    terms = trial.terms()
+    assert float(terms["foreground"].weight) == float(terms["background"].weight) == pytest.approx(3 * 5 / 10)
+    assert terms["kd"].weight == 2.0
+
+
+def test_ama_takes_mixed_labels() -> None:
+    trial = bench("ama_self", ratio="probability")
+    shares_of = torch.nn.functional.one_hot(trial.batch.target, 5).float()
+    mixed = bench("ama_self", ratio="probability")
+    mixed.batch = type(mixed.batch)(mixed.batch.views, shares_of, mixed.batch.index)
+    assert mixed.terms()["foreground"].raw.item() == pytest.approx(trial.terms()["foreground"].raw.item(), rel=1e-5)
+
+
+def test_ama_refuses_crossed_limits() -> None:
+    with pytest.raises(BadInput, match=r"method\.ratio_low: found 0\.9 above ratio_high = 0\.8"):
+        bench("ama_self", ratio_low=0.9)
