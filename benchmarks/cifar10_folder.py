@@ -1,6 +1,6 @@
 """The main job on real pictures: CIFAR-10 as JPEGs in folders, a resnet20 teacher, a MobileNetV3-small and its twin.
 
-Command (about 40 minutes on two idle cores; start it again if it was interrupted, finished runs stay):
+Command (about an hour on two idle cores; start it again if it was interrupted, finished runs stay):
 
     python benchmarks/cifar10_folder.py --data DIR        # DIR holds train/<class>/*.jpg and test/<class>/*.jpg
 
@@ -27,8 +27,8 @@ from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
 
 RESULTS = Path(__file__).parent / "results"
-TEACHER_EPOCHS = 12
-STUDENT_EPOCHS = 6
+TEACHER_EPOCHS = 18
+STUDENT_EPOCHS = 8
 
 
 def specs(data: str, teacher_epochs: int, student_epochs: int, fraction: float) -> dict[str, ExperimentSpec]:
@@ -39,7 +39,7 @@ def specs(data: str, teacher_epochs: int, student_epochs: int, fraction: float) 
             "data": folder,
             "student": "resnet20",
             "method": "none",
-            "recipe": {"epochs": teacher_epochs, "lr": 0.1, "batch_size": 128},
+            "recipe": {"epochs": teacher_epochs, "lr": 0.1, "batch_size": 64},
         }
     )
     student = {

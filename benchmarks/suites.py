@@ -1,0 +1,157 @@
+"""The arms of `accuracy.py`: what is compared with what, under one recipe each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+DATASETS = ("cifar10", "tiny-imagenet-100")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of a table.
+
+    Attributes:
+        name: of the row.
+        spec: mapping for ExperimentSpec, without the seed.
+        baseline: name of the arm it is compared with, seed by seed; "" for a baseline itself.
+        also: a second arm it is compared with ("kd" for the teacher-student methods), or "".
+    """
+
+    name: str
+    spec: dict[str, Any] = field(repr=False)
+    baseline: str = ""
+    also: str = ""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Arms in the order in which they tell most, how often each is repeated, and what the table says above."""
+
+    title: str
+    seeds: int
+    arms: list[Arm]
+    note: str
+
+
+def digits(folder: str) -> Suite:
+    """Ten pictures a class, resnet20-size nets: small enough for two cores, and honest."""
+    base = {
+        "data": {"name": "digits", "image_size": 16, "per_class": 10},
+        "recipe": {"epochs": 60, "batch_size": 32, "lr": 0.05},
+        "runtime": {"device": "cpu", "threads": 1},
+    }
+    teacher = {"spec": base | {"student": "resnet20", "method": "none", "seed": 100}}
+    cip_teacher = {"spec": base | {"student": "resnet20_cip", "method": "none", "seed": 100}}
+
+    def arm(name: str, student: str, method: str, baseline: str = "none", also: str = "", **more: Any) -> Arm:
+        return Arm(name, base | {"student": student, "method": method} | more, baseline, also)
+
+    arms = [
+        arm("none", "resnet20", "none", baseline=""),
+        arm("none (CIP net)", "resnet20_cip", "none"),
+        arm("none (light net)", "resnet20_light", "none"),
+        arm("kd", "resnet20", "kd", teacher=teacher),
+        arm("kd (CIP teacher)", "resnet20", "kd", teacher=cip_teacher),
+        arm("dcad (CIP teacher)", "resnet20", "dcad", also="kd (CIP teacher)", teacher=cip_teacher),
+        arm("light_self (light net)", "resnet20_light", "light_self", baseline="none (light net)", also="none"),
+        arm("grkd", "resnet20", "grkd", also="kd", teacher=teacher),
+        arm("fusion_self", "resnet20", "fusion_self", also="byot"),
+        arm("ama_self", "resnet20", "ama_self", also="frskd"),
+        arm("byot", "resnet20", "byot"),
+        arm("frskd", "resnet20", "frskd"),
+    ]
+    note = (
+        "Digits at 16 px, ten training pictures a class, 143 for validation, 360 for test; SGD, cosine, 60 epochs, "
+        "batch 32, learning rate 0.05; teachers are trained on the same pictures, one for all seeds. 0.28 points are "
+        "one test picture."
+    )
+    return Suite("Digits, ten pictures a class", 5, arms, note)
+
+
+def gpu(folder: str) -> Suite:
+    """Real pictures, 60 epochs, three seeds; the rows that tell most come first."""
+    arms = [
+        arm for part in (_teachers, _dcad, _self, _light, _graph) for data in DATASETS for arm in part(folder, data)
+    ]
+    note = (
+        "32 px, 60 epochs, SGD with Nesterov momentum, cosine, batch 128, weight decay 5e-4, crop and flip, 10 % of "
+        "the training pictures held out for selection; teachers are one for all seeds. CIFAR-10 is the JPEG form."
+    )
+    return Suite("Real pictures, 60 epochs", 3, arms, note)
+
+
+def _base(folder: str, data: str, **recipe: Any) -> dict[str, Any]:
+    numbers = {"epochs": 60, "batch_size": 128, "lr": 0.1, "warmup_epochs": 2} | recipe
+    pictures = {"name": "folder", "path": f"{folder}/{data}", "image_size": 32, "augmentation": "crop_flip"}
+    return {"data": pictures, "recipe": numbers}
+
+
+def _rows(base: dict[str, Any], data: str, baseline: str, rows: list[tuple[str, str, dict[str, Any]]]) -> list[Arm]:
+    first = f"{data} {baseline}"
+    arms = []
+    for name, also, spec in rows:
+        full = f"{data} {name}"
+        arms.append(Arm(full, base | spec, "" if full == first else first, f"{data} {also}" if also else ""))
+    return arms
+
+
+def _teachers(folder: str, data: str) -> list[Arm]:
+    def net(pool: str, blur: bool) -> dict[str, Any]:
+        student = {"name": "resnet34_cip", "pool": pool, "blur_shortcut": blur}
+        return {"student": student, "method": "none"}
+
+    rows = [
+        ("resnet34", "", {"student": "resnet34", "method": "none"}),
+        ("resnet34 CIP and blur", "", net("cip", True)),
+        ("resnet34 CIP", "", net("cip", False)),
+        ("resnet34 blur", "", net("blur", True)),
+    ]
+    return _rows(_base(folder, data), data, "resnet34", rows)
+
+
+def _dcad(folder: str, data: str) -> list[Arm]:
+    base = _base(folder, data, lr=0.05)
+    teacher = {"spec": _base(folder, data) | {"student": "resnet34_cip", "method": "none", "seed": 100}}
+    rows = [("mobilenetv3_small none", "", {"student": "mobilenetv3_small", "method": "none"})]
+    for method in ("dcad", "dkd", "kd"):
+        spec = {"student": "mobilenetv3_small", "method": method, "teacher": teacher}
+        rows.append((f"mobilenetv3_small {method}", "" if method == "kd" else "mobilenetv3_small kd", spec))
+    return _rows(base, data, "mobilenetv3_small none", rows)
+
+
+def _self(folder: str, data: str) -> list[Arm]:
+    base = _base(folder, data)
+    also = {"fusion_self": "resnet18 byot", "ama_self": "resnet18 frskd"}
+    rows = [("resnet18", "", {"student": "resnet18", "method": "none"})]
+    rows += [
+        (f"resnet18 {method}", also.get(method, ""), {"student": "resnet18", "method": method})
+        for method in ("fusion_self", "ama_self", "byot", "frskd")
+    ]
+    rows.append(
+        ("resnet18 cutmix", "", {"method": "none", "student": "resnet18", "recipe": base["recipe"] | {"cutmix": 1.0}})
+    )
+    return _rows(base, data, "resnet18", rows)
+
+
+def _light(folder: str, data: str) -> list[Arm]:
+    rows = [
+        ("resnet18_light", "", {"student": "resnet18_light", "method": "none"}),
+        ("resnet18_light light_self", "resnet18", {"student": "resnet18_light", "method": "light_self"}),
+    ]
+    return _rows(_base(folder, data), data, "resnet18_light", rows)
+
+
+def _graph(folder: str, data: str) -> list[Arm]:
+    base = _base(folder, data, lr=0.05)
+    teacher = {"spec": base | {"student": "resnet32x4", "method": "none", "seed": 100}}
+    rows = [("resnet8x4 none", "", {"student": "resnet8x4", "method": "none"})]
+    for method in ("grkd", "kd", "rkd"):
+        spec = {"student": "resnet8x4", "method": method, "teacher": teacher}
+        rows.append((f"resnet8x4 {method}", "" if method == "kd" else "resnet8x4 kd", spec))
+    return _rows(base, data, "resnet8x4 none", rows)
+
+
+SUITES: dict[str, Callable[[str], Suite]] = {"digits": digits, "gpu": gpu}
