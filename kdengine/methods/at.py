@@ -53,6 +53,7 @@ class AttentionTransfer(Method):
     description = "The student looks where the teacher looks, at every resolution that both nets have."
     paper = "Zagoruyko, Komodakis: Paying More Attention to Attention, ICLR 2017"
     family = "features"
+    mixes = True
     Params = AtParams
     params: AtParams
 

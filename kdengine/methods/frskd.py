@@ -144,7 +144,8 @@ class SelfTaught(Method):
 
     def exits(self) -> list[Exit]:
         """The self-teacher's own answer."""
-        return [Exit("self-teacher", lambda outputs: self.self_teacher(outputs.stages)[1])]
+        parts = (self.self_teacher,)
+        return [Exit("self-teacher", lambda own: self.self_teacher(own.stages)[1], parts=parts)]
 
 
 @register

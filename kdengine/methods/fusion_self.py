@@ -190,7 +190,8 @@ class FusionSelfDistillation(Method):
             branch = self.branches[index]
             return Exit(f"exit {index + 1}", lambda outputs: branch(outputs.stages[index])[1], index, (branch,))
 
-        fused = Exit("fused", lambda outputs: self._classify(self.fusion(self._answers(outputs).maps).map))
+        parts = (*self.branches, self.fusion, self.classifier)
+        fused = Exit("fused", lambda own: self._classify(self.fusion(self._answers(own).maps).map), parts=parts)
         return [*(head(index) for index in range(self.last)), fused]
 
     @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import torch
@@ -184,6 +184,46 @@ def test_inspected_arrays_are_of_a_known_kind(name: str) -> None:
     for array in arrays.values():
         assert isinstance(array, InspectedArray) and array.kind in ("map", "matrix", "vector", "scalar")
         assert torch.isfinite(array.values).all()
+
+
+def test_looking_inside_changes_nothing(name: str) -> None:
+    trial = bench(name)
+    with torch.no_grad():
+        outputs = trial.student(trial.batch.image), trial.teacher(trial.batch.image) if trial.teacher else None
+    before = {key: value.clone() for key, value in trial.method.state_dict().items() if isinstance(value, Tensor)}
+    state = torch.get_rng_state()
+    trial.method.inspect(*outputs)
+    after = trial.method.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+    assert torch.equal(state, torch.get_rng_state()) and trial.method.training
+
+
+def test_every_choice_works(name: str) -> None:
+    for key, field in get_method(name).Params.model_fields.items():
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        for choice in choices:
+            trial = bench(name, **{key: choice})
+            total(trial.terms()).backward()
+            assert gradients(trial) and all_finite(gradients(trial)), f"{key} = {choice}"
+
+
+def test_mixed_labels_of_one_class_are_plain_labels(name: str) -> None:
+    if not get_method(name).mixes:
+        pytest.skip("refuses mixup and cutmix")
+    plain, mixed = bench(name), bench(name)
+    shares = torch.nn.functional.one_hot(mixed.batch.target, 5).float()
+    mixed.batch = type(mixed.batch)(mixed.batch.views, shares, mixed.batch.index)
+    wanted = {key: term.raw.item() for key, term in plain.terms().items()}
+    assert {key: term.raw.item() for key, term in mixed.terms().items()} == pytest.approx(wanted, rel=1e-5)
+
+
+def test_second_derivatives_are_finite(name: str) -> None:
+    trial = bench(name)
+    parameters = trial.parameters()
+    first = torch.autograd.grad(total(trial.terms()), parameters, create_graph=True, allow_unused=True)
+    slope = torch.stack([gradient.square().sum() for gradient in first if gradient is not None]).sum()
+    second = torch.autograd.grad(slope, parameters, allow_unused=True)
+    assert all_finite(gradient for gradient in second if gradient is not None)
 
 
 def test_it_says_what_it_is(name: str) -> None:
