@@ -28,7 +28,7 @@ from kdengine.workspace import Workspace
 
 RESULTS = Path(__file__).parent / "results"
 TEACHER_EPOCHS = 18
-STUDENT_EPOCHS = 8
+STUDENT_EPOCHS = 6
 
 
 def specs(data: str, teacher_epochs: int, student_epochs: int, fraction: float) -> dict[str, ExperimentSpec]:

@@ -25,6 +25,8 @@ from kdengine.workspace import Workspace
 
 MIN_FREE_BYTES = 200 << 20
 EVALUATION_BATCH = 256
+# Other draws than the training batches of the same seed.
+META_SEED = 1 << 40
 
 T = TypeVar("T")
 
@@ -91,16 +93,17 @@ def training_batches(spec: ExperimentSpec, bundle: DatasetBundle, device: torch.
 
 
 def meta_batches(spec: ExperimentSpec, bundle: DatasetBundle, device: torch.device) -> BatchLoader | None:
-    """Shuffled, augmented batches of the pictures held out for a method that learns how to teach; else None."""
-    if bundle.meta is None:
+    """Shuffled, augmented batches for a method that learns how to teach: held out, or of the train part; else None."""
+    part = bundle.train if needs(spec).meta_from_train else bundle.meta
+    if part is None:
         return None
     return BatchLoader(
-        bundle.meta,
-        batch_size=min(spec.recipe.batch_size, len(bundle.meta)),
+        part,
+        batch_size=min(spec.recipe.batch_size, len(part)),
         mean=bundle.mean,
         std=bundle.std,
         device=device,
-        seed=spec.seed,
+        seed=spec.seed + META_SEED,
         augmentation=augmentation(spec.data),
         shuffle=True,
         drop_last=True,

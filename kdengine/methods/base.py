@@ -79,6 +79,7 @@ class Needs:
         views: augmented views of each picture in a batch.
         sampler: "uniform", "class-balanced", "same-class-pairs" or "overlapping".
         meta: share of the training pictures held out of them for meta batches; 0 = none.
+        meta_from_train: whether meta batches are other batches of the training pictures, nothing held out.
     """
 
     teacher: tuple[str, ...] = ()
@@ -86,6 +87,7 @@ class Needs:
     views: int = 1
     sampler: str = "uniform"
     meta: float = 0.0
+    meta_from_train: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,7 @@ class Method(nn.Module):
 
         Args:
             batch: the batch of the step that follows.
-            meta: gives a batch of the pictures held out for it; None when the method needs none.
+            meta: gives a batch of the pictures held out for it, or of others to train on; None when it needs none.
             student: plain, uncompiled and unwrapped.
             teacher: pictures -> Outputs, without gradients.
             moment: where in the run this is.

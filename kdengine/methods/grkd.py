@@ -117,9 +117,9 @@ class GrkdParams(Settings):
         64, title="Meta pictures", source="our choice", ge=2, le=65536, advanced=True,
         description="At most so many pictures of a batch enter a look-ahead: its memory grows with them.",
     )  # fmt: skip
-    meta_data: Literal["held_out", "same_batch"] = setting(
+    meta_data: Literal["held_out", "train", "same_batch"] = setting(
         "held_out", title="Meta pictures from", source="our choice; L2T-ww and L-MCL use the same batch (biased)",
-        description="Judge the look-ahead on training pictures held out for it, or on the batch it was made with.",
+        description="Judge the look-ahead on pictures held out for it, on another training batch, or on its own batch.",
         advanced=True,
     )  # fmt: skip
     meta_share: float = setting(
@@ -170,6 +170,7 @@ class GraphDistillation(Method):
             student=outputs,
             sampler="class-balanced" if params.balanced else "uniform",
             meta=params.meta_share if held_out else 0.0,
+            meta_from_train=params.meta != "off" and params.meta_data == "train",
         )
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:

@@ -202,6 +202,9 @@ def test_without_meta_learning_no_picture_is_held_out() -> None:
     assert method.requires(method.Params()).meta == 0.1
     assert method.requires(method.Params(meta="off")).meta == 0
     assert method.requires(method.Params(meta_data="same_batch")).meta == 0
+    from_train = method.requires(method.Params(meta_data="train"))
+    assert from_train.meta == 0 and from_train.meta_from_train
+    assert not method.requires(method.Params(meta_data="train", meta="off")).meta_from_train
 
 
 def test_hyper_gradient_of_a_quadratic_by_hand() -> None:
