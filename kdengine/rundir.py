@@ -3,7 +3,8 @@
 Layout::
 
     runs/<id>/spec.yaml  command.txt  environment.json  status.json  events.jsonl  log.txt  heartbeat
-              checkpoints/  student.safetensors  last.safetensors  exits.safetensors  model_card.json  inspection/  mlflow.json
+              checkpoints/  student.safetensors  last.safetensors  exits.safetensors  model_card.json  inspection/
+              mlflow.json
 """
 
 from __future__ import annotations

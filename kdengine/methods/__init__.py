@@ -1,20 +1,21 @@
-"""One file per method. Importing this package registers the built-in ones."""
+"""One file per method. Importing this package registers the built-in ones, in the order in which lists show them."""
 
-from kdengine.methods import (  # noqa: F401
-    ama_self,
-    at,
-    byot,
-    dcad,
-    dist,
-    dkd,
-    frskd,
-    fusion_self,
-    grkd,
+# ruff: noqa: F401, I001  (the order is the point: baseline, answers, features, relations, the student by itself)
+from kdengine.methods import (
+    none,
     kd,
     kd_standardized,
-    light_self,
-    none,
+    dkd,
+    dcad,
+    dist,
+    at,
     rkd,
+    grkd,
+    byot,
+    light_self,
+    fusion_self,
+    frskd,
+    ama_self,
 )
 from kdengine.methods.base import Context, Method, Needs, Term, get_method, list_methods, register
 

@@ -30,9 +30,10 @@ class SampleGraph(NamedTuple):
 class GraphNetwork(nn.Module):
     """Projector, sample graph, two graph convolutions and a classifier on the nodes.
 
-    e = unit(Linear-ReLU-Linear(v standardised over the batch)); A = graph(e); H = unit(A ReLU(A e W1) W2), Kipf & Welling's convolution (ICLR 2017)
-    on a graph that is drawn anew for each batch. More than two rounds make all nodes alike. Without standardising, what
-    all pooled features have in common makes every pair alike and the graph an average over the batch.
+    e = unit(Linear-ReLU-Linear(v standardised over the batch)); A = graph(e); H = unit(A ReLU(A e W1) W2), which is
+    Kipf & Welling's convolution (ICLR 2017) on a graph that is drawn anew for each batch. More than two rounds make all
+    nodes alike. Without standardising, what all pooled features have in common makes every pair alike and the graph an
+    average over the batch.
 
     Args:
         features: D of the vectors that come in.
