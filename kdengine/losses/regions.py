@@ -22,32 +22,66 @@ def energy(feature: Tensor) -> Tensor:
     return feature.float().square().mean(1)
 
 
-def hard_mask(attention: Tensor) -> Tensor:
-    """1 where a map is above its own mean, 0 elsewhere; 0 everywhere in a constant map.
+def mean_threshold(attention: Tensor) -> Tensor:
+    """Mean of each map: (B, H, W) -> (B, 1, 1)."""
+    return attention.mean((1, 2), keepdim=True)
+
+
+def top_threshold(attention: Tensor, share: float) -> Tensor:
+    """Half-way between the strongest ``share`` of the places of each map and the rest: (B, H, W) -> (B, 1, 1)."""
+    values = attention.flatten(1).sort(dim=1).values
+    places = values.shape[1]
+    background = min(max(round((1 - share) * places), 1), places - 1) if places > 1 else 0
+    below = values[:, max(background - 1, 0)]
+    return ((below + values[:, background]) / 2).view(-1, 1, 1)
+
+
+def otsu_threshold(attention: Tensor) -> Tensor:
+    """The threshold that parts each map into two groups as far apart as can be: (B, H, W) -> (B, 1, 1).
+
+    Otsu: A Threshold Selection Method from Gray-Level Histograms, 1979, on the values themselves, without a histogram.
+    """
+    values = attention.flatten(1).sort(dim=1).values
+    places = values.shape[1]
+    if places == 1:
+        return values.view(-1, 1, 1)
+    below = torch.arange(1, places, device=values.device)
+    sums = values.cumsum(dim=1)
+    gap = (sums[:, -1:] - sums[:, :-1]) / (places - below) - sums[:, :-1] / below
+    between = below * (places - below) * gap.square()
+    split = between.argmax(dim=1, keepdim=True)
+    return ((values.gather(1, split) + values.gather(1, split + 1)) / 2).view(-1, 1, 1)
+
+
+def hard_mask(attention: Tensor, threshold: Tensor | None = None) -> Tensor:
+    """1 where a map is above its threshold, 0 elsewhere; 0 everywhere in a constant map.
 
     Args:
         attention: (B, H, W), >= 0.
+        threshold: (B, 1, 1); None = the map's mean.
 
     Returns:
         (B, H, W) of 0 and 1, float32: the foreground. The background is 1 - mask.
     """
-    return (attention > attention.mean((1, 2), keepdim=True)).float()
+    return (attention > (mean_threshold(attention) if threshold is None else threshold)).float()
 
 
-def soft_mask(attention: Tensor, sharpness: float) -> Tensor:
-    """sigmoid(sharpness x (map - mean) / standard deviation); 1/2 everywhere in a constant map.
+def soft_mask(attention: Tensor, sharpness: float, threshold: Tensor | None = None) -> Tensor:
+    """sigmoid(sharpness x (map - threshold) / standard deviation); 1/2 everywhere in a constant map.
 
     Args:
         attention: (B, H, W), >= 0; its scale does not count.
         sharpness: > 0; towards infinity it becomes the hard mask.
+        threshold: (B, 1, 1); None = the map's mean.
 
     Returns:
-        (B, H, W) in (0, 1), float32: the foreground. What lies near the mean belongs to both regions.
+        (B, H, W) in (0, 1), float32: the foreground. What lies near the threshold belongs to both regions.
     """
-    relative = attention / attention.mean((1, 2), keepdim=True).clamp(min=EPS**2)
-    deviations = relative - relative.mean((1, 2), keepdim=True)
-    spread = (deviations.square().mean((1, 2), keepdim=True) + LEAST_SPREAD**2).sqrt()
-    return torch.sigmoid(sharpness * deviations / spread)
+    mean = mean_threshold(attention)
+    scale = mean.clamp(min=EPS**2)
+    spread = (((attention - mean) / scale).square().mean((1, 2), keepdim=True) + LEAST_SPREAD**2).sqrt()
+    above = (attention - (mean if threshold is None else threshold)) / scale
+    return torch.sigmoid(sharpness * above / spread)
 
 
 def region_attention(attention: Tensor, region: Tensor) -> Tensor:

@@ -16,7 +16,17 @@ from torch.nn import functional as F
 
 from kdengine.errors import BadInput, Problem
 from kdengine.fields import setting
-from kdengine.losses.regions import energy, energy_share, hard_mask, region_attention, region_distance, soft_mask
+from kdengine.losses.regions import (
+    energy,
+    energy_share,
+    hard_mask,
+    mean_threshold,
+    otsu_threshold,
+    region_attention,
+    region_distance,
+    soft_mask,
+    top_threshold,
+)
 from kdengine.methods.base import BatchLike, Context, InspectedArray, Outputs, Term, register
 from kdengine.methods.dkd import warm_up
 from kdengine.methods.frskd import SelfTaught, SelfTeacherParams
@@ -53,6 +63,23 @@ class AmaSelfParams(SelfTeacherParams):
         le=100,
         tune=(1.0, 16.0),
         log=True,
+        advanced=True,
+    )
+    threshold: Literal["mean", "otsu", "top"] = setting(
+        "mean",
+        title="Threshold",
+        description="Where the foreground begins: above the map's mean, by Otsu's split, or a share of the places.",
+        source="our choice",
+        advanced=True,
+    )
+    top_share: float = setting(
+        0.4,
+        title="Foreground places",
+        description="Share of the places that is foreground, where the threshold is a share.",
+        source="our choice; the mean threshold leaves about as many on random maps",
+        gt=0,
+        lt=1,
+        tune=(0.1, 0.7),
         advanced=True,
     )
     ratio: Literal["feature", "probability", "learned", "fixed"] = setting(
@@ -158,7 +185,17 @@ class AdaptiveMixedAttention(SelfTaught):
 
     def mask(self, attention: Tensor) -> Tensor:
         """The foreground of the self-teacher's attention, (B, H, W) in 0..1; the background is 1 - mask."""
-        return hard_mask(attention) if self.params.mask == "hard" else soft_mask(attention, self.params.sharpness)
+        threshold = self._threshold(attention)
+        if self.params.mask == "hard":
+            return hard_mask(attention, threshold)
+        return soft_mask(attention, self.params.sharpness, threshold)
+
+    def _threshold(self, attention: Tensor) -> Tensor:
+        if self.params.threshold == "otsu":
+            return otsu_threshold(attention)
+        if self.params.threshold == "top":
+            return top_threshold(attention, self.params.top_share)
+        return mean_threshold(attention)
 
     def share(self, position: int, refined: Tensor, attention: Tensor, mask: Tensor, sure: Tensor) -> Tensor:
         """The foreground's share r of the loss, of each picture; has a gradient only where it is learned.
@@ -200,8 +237,8 @@ class AdaptiveMixedAttention(SelfTaught):
             mask = self.mask(wanted)
             named = {
                 "attention": wanted,
-                "hard_mask": hard_mask(wanted),
-                "soft_mask": soft_mask(wanted, self.params.sharpness),
+                "hard_mask": hard_mask(wanted, self._threshold(wanted)),
+                "soft_mask": soft_mask(wanted, self.params.sharpness, self._threshold(wanted)),
                 "foreground": region_attention(looked_at, mask),
                 "background": region_attention(looked_at, 1 - mask),
             }

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from kdengine.losses.regions import energy, energy_share, hard_mask, region_attention, region_distance, soft_mask
+from kdengine.losses.regions import (
+    energy,
+    energy_share,
+    hard_mask,
+    otsu_threshold,
+    region_attention,
+    region_distance,
+    soft_mask,
+    top_threshold,
+)
 
 
 def attention(seed: int = 0, side: int = 4) -> Tensor:
@@ -27,6 +37,35 @@ def test_masks_by_hand() -> None:
     steps = [4 * value / math.sqrt(3.5) for value in (-2, -1, 0, 3)]
     wanted = [1 / (1 + math.exp(-step)) for step in steps]
     assert soft_mask(x, 4.0).flatten().tolist() == pytest.approx(wanted, abs=1e-4)
+
+
+def test_thresholds_by_hand() -> None:
+    # Two groups, 0 1 2 and 9 10: Otsu parts them; two of five places are the strongest 40 %.
+    x = torch.tensor([[[0.0, 9, 1, 10, 2]]])
+    assert otsu_threshold(x).item() == 5.5
+    assert top_threshold(x, 0.4).item() == 5.5
+    assert top_threshold(x, 0.2).item() == 9.5
+    assert hard_mask(x, top_threshold(x, 0.8)).tolist() == [[[0, 1, 1, 1, 1]]]
+    assert soft_mask(x, 4.0, otsu_threshold(x)).gt(0.5).tolist() == [[[False, True, False, True, False]]]
+
+
+@pytest.mark.parametrize("threshold", [otsu_threshold, lambda x: top_threshold(x, 0.4)])
+def test_thresholds_of_constant_and_of_single_places(threshold: Callable[[Tensor], Tensor]) -> None:
+    for x in (torch.full((2, 3, 3), 0.7), torch.rand(2, 1, 1)):
+        assert threshold(x).shape == (2, 1, 1)
+        assert not hard_mask(x, threshold(x)).any()
+        assert torch.allclose(soft_mask(x, 4.0, threshold(x)), torch.full_like(x, 0.5), atol=1e-3)
+
+
+def test_otsu_finds_the_split_of_greatest_variance_between_groups() -> None:
+    x = attention()
+    for picture, threshold in zip(x, otsu_threshold(x).flatten(), strict=True):
+
+        def between(t: Tensor, picture: Tensor = picture) -> float:
+            high, low = picture[picture > t], picture[picture <= t]
+            return len(high) * len(low) * float(high.mean() - low.mean()) ** 2 if len(high) and len(low) else 0.0
+
+        assert between(threshold) == pytest.approx(max(between(t) for t in picture.flatten()), rel=1e-5)
 
 
 def test_a_sharp_soft_mask_is_the_hard_one_and_scale_does_not_count() -> None:
