@@ -1,14 +1,15 @@
-"""Catalog of classifiers behind the `Backbone` contract. Importing it registers the built-in entries."""
+"""Catalog of classifiers behind the `Backbone` contract. Importing it registers the built-in entries, in list order."""
 
-from kdengine.models import (  # noqa: F401
+# ruff: noqa: F401, I001  (the order is the point: plain nets, nets of the papers, families)
+from kdengine.models import (
     cifar_resnet,
-    light,
-    mobilenetv3,
     resnet,
+    vgg,
+    mobilenetv3,
     resnet_cip,
+    light,
     timm_models,
     torchvision_models,
-    vgg,
 )
 from kdengine.models.backbone import Backbone, ModelDefinition, Outputs, Shapes, build_model, list_models
 

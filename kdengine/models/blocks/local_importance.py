@@ -154,10 +154,7 @@ class _InstanceNorm(nn.Module):
 
 
 def _offsets(maps: Tensor, kernel_size: int, stride: int, padding: int, fill: float) -> list[Tensor]:
-    """For each place in the window, what all windows hold there: kernel_size² views, each (B, C, H', W').
-
-    Faster than unfolding, which copies the map kernel_size² times (3.4 times, forward and back, on one core).
-    """
+    """For each place in the window, what all windows hold there: kernel_size² views, each (B, C, H', W')."""
     padded = F.pad(maps, (padding,) * 4, value=fill)
     rows = range(0, padded.shape[2] - kernel_size + 1, stride)
     columns = range(0, padded.shape[3] - kernel_size + 1, stride)
