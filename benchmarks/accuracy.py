@@ -1,6 +1,7 @@
 """Does a method help? Methods x seeds under one recipe, each compared with its baseline seed by seed.
 
     python benchmarks/accuracy.py --suite digits                # two cores, about 15 minutes
+    python benchmarks/accuracy.py --suite digits_choices        # settings tried, on other seeds, chosen by validation
     python benchmarks/accuracy.py --suite gpu --data DIR        # DIR holds cifar10/ and tiny-imagenet-100/
     python benchmarks/accuracy.py --suite gpu --data DIR --rehearse     # a hundred pictures, one epoch, on any machine
 
@@ -134,9 +135,14 @@ def write(store: dict[str, Any], options: argparse.Namespace) -> None:
         temporary.replace(out / f"accuracy_{options.suite}{suffix}")
 
 
-def accuracies(store: dict[str, Any], arm: Arm, seeds: int, which: str = "test_best") -> dict[int, float]:
+def seeds_of(suite: Suite) -> range:
+    """Which seeds a suite runs."""
+    return range(suite.first_seed, suite.first_seed + suite.seeds)
+
+
+def accuracies(store: dict[str, Any], arm: Arm, suite: Suite, which: str = "test_best") -> dict[int, float]:
     """Accuracy in percent by seed, of the runs that are there."""
-    found = {seed: store["runs"].get(key(make_spec(arm, seed))) for seed in range(seeds)}
+    found = {seed: store["runs"].get(key(make_spec(arm, seed))) for seed in seeds_of(suite)}
     return {seed: 100 * run[which] for seed, run in found.items() if run}
 
 
@@ -148,20 +154,21 @@ def table(store: dict[str, Any], suite: Suite) -> str:
         f"# {suite.title}", "", f"`{store['command']}`", "", suite.note, f"Hardware: {'; '.join(devices)}.", "",
         "Test accuracy in % of the weights best by validation, mean ± standard deviation over n seeds; differences are "
         "paired by seed, with 95 % intervals (Student's t).", "",
-        "| arm | n | test, best by validation | test, last | minus baseline | verdict | minus the second |",
-        "|---|---|---|---|---|---|---|",
+        "| arm | n | validation | test, best by validation | test, last | minus baseline | verdict | minus second |",
+        "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for arm in suite.arms:
-        own = accuracies(store, arm, suite.seeds)
+        own = accuracies(store, arm, suite)
         if not own:
             continue
-        best, last = spread(list(own.values())), spread(list(accuracies(store, arm, suite.seeds, "test_last").values()))
+        best, last, validation = (
+            spread(list(accuracies(store, arm, suite, which).values()))
+            for which in ("test_best", "test_last", "validation_best")
+        )
         first = _difference(store, suite, own, arms.get(arm.baseline))
         second = _difference(store, suite, own, arms.get(arm.also))
-        cells = (
-            arm.name, str(best.n), f"{best.mean:.2f} ± {best.deviation:.2f}", f"{last.mean:.2f} ± {last.deviation:.2f}",
-            first[0], first[1], second[0],
-        )  # fmt: skip
+        accuracy = [f"{group.mean:.2f} ± {group.deviation:.2f}" for group in (validation, best, last)]
+        cells = (arm.name, str(best.n), *accuracy, *first, second[0])
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -169,7 +176,7 @@ def table(store: dict[str, Any], suite: Suite) -> str:
 def _difference(store: dict[str, Any], suite: Suite, own: dict[int, float], other: Arm | None) -> tuple[str, str]:
     if other is None:
         return "", ""
-    theirs = accuracies(store, other, suite.seeds)
+    theirs = accuracies(store, other, suite)
     both = sorted(set(own) & set(theirs))
     if len(both) < 2:
         return "", ""
@@ -232,7 +239,7 @@ def main() -> None:
     store = json.loads(file.read_text()) if file.is_file() else {"command": command, "runs": {}}
     arms = [arm for arm in options.built.arms if options.only in arm.name]
     # Seed by seed, so that all arms meet the same hour; and a table cut short has as many seeds of each arm.
-    jobs = [(arm.name, seed, make_spec(arm, seed)) for seed in range(options.built.seeds) for arm in arms]
+    jobs = [(arm.name, seed, make_spec(arm, seed)) for seed in seeds_of(options.built) for arm in arms]
     began = time.time()
     run_all(jobs, store, options)
     write(store, options)
