@@ -1,6 +1,6 @@
 """The main job on real pictures: CIFAR-10 as JPEGs in folders, a resnet20 teacher, a MobileNetV3-small and its twin.
 
-Command (about an hour on two idle cores; start it again if it was interrupted, finished runs stay):
+Command (about an hour and a half on two idle cores; start it again if it was interrupted, finished runs stay):
 
     python benchmarks/cifar10_folder.py --data DIR        # DIR holds train/<class>/*.jpg and test/<class>/*.jpg
 
