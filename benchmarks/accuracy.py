@@ -239,6 +239,10 @@ def main() -> None:
     store = json.loads(file.read_text()) if file.is_file() else {"command": command, "runs": {}}
     arms = [arm for arm in options.built.arms if options.only in arm.name]
     # Seed by seed, so that all arms meet the same hour; and a table cut short has as many seeds of each arm.
+    # Settings change; a run that no arm stands for any more would only confuse.
+    current = {key(make_spec(arm, seed)) for arm in suite.arms for seed in seeds_of(suite)}
+    if not options.seeds:
+        store["runs"] = {name: run for name, run in store["runs"].items() if name in current}
     jobs = [(arm.name, seed, make_spec(arm, seed)) for seed in seeds_of(options.built) for arm in arms]
     began = time.time()
     run_all(jobs, store, options)

@@ -118,7 +118,7 @@ class GrkdParams(Settings):
         description="At most so many pictures of a batch enter a look-ahead: its memory grows with them.",
     )  # fmt: skip
     meta_data: Literal["held_out", "train", "same_batch"] = setting(
-        "held_out", title="Meta pictures from", source="our choice; L2T-ww and L-MCL use the same batch (biased)",
+        "train", title="Meta pictures from", source="our choice, by validation on digits; L-MCL: the same batch",
         description="Judge the look-ahead on pictures held out for it, on another training batch, or on its own batch.",
         advanced=True,
     )  # fmt: skip

@@ -199,7 +199,7 @@ def test_graphs_on_every_stage_or_on_the_embedding() -> None:
 
 def test_without_meta_learning_no_picture_is_held_out() -> None:
     method = type(bench("grkd").method)
-    assert method.requires(method.Params()).meta == 0.1
+    assert method.requires(method.Params(meta_data="held_out")).meta == 0.1
     assert method.requires(method.Params(meta="off")).meta == 0
     assert method.requires(method.Params(meta_data="same_batch")).meta == 0
     from_train = method.requires(method.Params(meta_data="train"))

@@ -65,7 +65,7 @@ def make_trainer(
     return Trainer(
         spec=spec, student=net, method=built, teacher=teacher, run=run, device=CPU, on_stop=on_stop,
         train=random_loader(views=needs.views, sampler=needs.sampler),
-        meta=random_loader(count=12) if needs.meta else None,
+        meta=random_loader(count=12) if needs.meta or needs.meta_from_train else None,
         validation=lambda: random_loader(count=12, **plain).epoch(0),
     )  # fmt: skip
 
