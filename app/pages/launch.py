@@ -40,6 +40,15 @@ class _Form:
     def controls(self) -> list[Control]:
         return [*self.shared, *(control for controls in self.own.values() for control in controls)]
 
+    def seen(self, values: dict[Any, Any]) -> list[Control]:
+        """The controls that show for these choices; what is hidden needs no word at its field."""
+        hidden = [
+            key
+            for key in self.own
+            if key[0] in ("method", "student") and key[1] != values[self.method if key[0] == "method" else self.student]
+        ]
+        return [*self.shared, *(control for key, own in self.own.items() if key not in hidden for control in own)]
+
     def inputs(self) -> set[Any]:
         pickers = {self.data, self.teacher, self.student, self.method, self.recipe, self.seeds, self.token}
         return pickers | {control.component for control in self.controls()}
@@ -276,13 +285,13 @@ def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, ou
         try:
             spec = _spec(form, workspace, values)
         except BadInput as error:
-            return _show_problems(error.problems, controls)
+            return _show_problems(error.problems, controls, form.seen(values))
         return [
             spec.command(),
             spec.to_yaml(),
             "",
             gr.update(interactive=True, value=_button(values[form.seeds])),
-            *_all_well(controls),
+            *_all_well(controls, form.seen(values)),
         ]
 
     def measure(values: dict[Any, Any]) -> list[Any]:
@@ -294,7 +303,7 @@ def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, ou
         try:
             worker.call("check", text_of_spec)
         except BadInput as error:
-            shown = _show_problems(error.problems, controls)
+            shown = _show_problems(error.problems, controls, form.seen(values))
             return ["", shown[2], shown[3], *shown[4:]]
         except KdError as error:
             return [cards.note(str(error)), *[gr.skip()] * (2 + len(controls))]
@@ -352,7 +361,7 @@ def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, ou
             specs = [spec.model_copy(update={"seed": spec.seed + number}).to_yaml() for number in range(count)]
             ids = worker.call("launch", specs, values[form.token])
         except BadInput as error:
-            shown = _show_problems(error.problems, controls)
+            shown = _show_problems(error.problems, controls, form.seen(values))
             return ["", *shown[2:]]
         except KdError as error:
             return ["", cards.problem_box([str(error)]), gr.skip(), *[gr.skip()] * len(controls)]
@@ -498,8 +507,8 @@ def _keep_upload(workspace: Workspace, path: str) -> str:
 # problems at their fields -------------------------------------------------------------------------------------------
 
 
-def _show_problems(problems: list[Problem], controls: list[Control]) -> list[Any]:
-    """Updates for command, YAML, problem box, button and every control."""
+def _show_problems(problems: list[Problem], controls: list[Control], seen: list[Control]) -> list[Any]:
+    """Updates for command, YAML, problem box, button and every control; those not seen are left as they are."""
     at = {control.path: control for control in controls}
     said = {(problem.field, problem.message) for problem in problems}
     # A teacher trained first shares most fields with its student; what is wrong with them is said once.
@@ -511,10 +520,8 @@ def _show_problems(problems: list[Problem], controls: list[Control]) -> list[Any
     for problem in problems:
         messages.setdefault(problem.field, problem.message)
     fields = [
-        gr.update(info=f"⚠ {messages[control.path]}", elem_classes=["problem"])
-        if control.path in messages
-        else _well(control)
-        for control in controls
+        gr.update(info=f"⚠ {messages[control.path]}", elem_classes=["problem"]) if control.path in messages else well
+        for control, well in zip(controls, _all_well(controls, seen), strict=True)
     ]
     count = len(problems)
     button = gr.update(interactive=False, value=f"{count} problem{'s' if count > 1 else ''} to mend")
@@ -522,12 +529,11 @@ def _show_problems(problems: list[Problem], controls: list[Control]) -> list[Any
     return [gr.skip(), gr.skip(), cards.problem_box(elsewhere + named), button, *fields]
 
 
-def _all_well(controls: list[Control]) -> list[Any]:
-    return [_well(control) for control in controls]
-
-
-def _well(control: Control) -> Any:
-    return gr.update(info=control.description, elem_classes=[])
+def _all_well(controls: list[Control], seen: list[Control]) -> list[Any]:
+    """Takes the words off the fields that are seen. To send all, of every method, would make each click slow."""
+    shown = {id(control) for control in seen}
+    well = [gr.update(info=control.description, elem_classes=[]) for control in controls]
+    return [update if id(control) in shown else gr.skip() for control, update in zip(controls, well, strict=True)]
 
 
 def _button(seeds: Any) -> str:
