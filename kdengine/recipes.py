@@ -17,6 +17,8 @@ _SGD: dict[str, Any] = {
     "label_smoothing": 0.0,
     "ema": 0.0,
     "clip_norm": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
 }
 
 
