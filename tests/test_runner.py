@@ -111,9 +111,9 @@ def test_test_pictures_are_read_once_and_at_the_end(workspace: Workspace, monkey
 
 def test_exits_are_tested_too(workspace: Workspace) -> None:
     result = run(tiny_spec(method="byot", recipe={"epochs": 1}), workspace=workspace)
-    assert set(result.metrics) == {"best", "last", "exit 1", "exit 2", "validation"}
+    assert set(result.metrics) == {"best", "last", "exit 1", "exit 2", "ensemble", "validation"}
     card = read_card(workspace.run(result.run_id))
-    assert set(card.metrics["test"]) == {"best", "last", "exit 1", "exit 2"}
+    assert set(card.metrics["test"]) == {"best", "last", "exit 1", "exit 2", "ensemble"}
     assert not any("branches" in key for key in load_file(result.path / "student.safetensors"))
 
 
