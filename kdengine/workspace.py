@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 from kdengine.errors import BadInput, Problem
@@ -52,11 +53,10 @@ class Workspace:
 
     def check_writable(self) -> None:
         """Raises BadInput when the workspace cannot be written to."""
-        probe = self.root / ".probe"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
+            with tempfile.TemporaryFile(dir=self.root):  # nameless, so that two callers at once cannot meet
+                pass
         except OSError as error:
             raise BadInput(
                 Problem("KD_HOME", f"the workspace {self.root} cannot be written to ({error.strerror}); set KD_HOME")

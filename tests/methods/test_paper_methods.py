@@ -19,7 +19,7 @@ from kdengine.models.blocks.resize import shrink
 
 
 def test_dcad_is_dkd_and_class_alignment() -> None:
-    trial, plain = bench("dcad", gamma=3.0, temperature=2.0, warmup=0.0), bench("dkd", temperature=2.0, warmup=0.0)
+    trial, plain = bench("dcad", beta=8.0, gamma=3.0, temperature=2.0, warmup=0.0), bench("dkd", temperature=2.0, warmup=0.0)
     terms, wanted = trial.terms(), plain.terms()
     for name in ("ce", "target", "non_target"):
         assert terms[name].weighted.item() == pytest.approx(wanted[name].weighted.item(), rel=1e-6)
@@ -30,7 +30,7 @@ def test_dcad_is_dkd_and_class_alignment() -> None:
 
 
 def test_dcad_rises_over_its_share_of_the_run() -> None:
-    trial = bench("dcad", epochs=40, warmup=0.5)
+    trial = bench("dcad", beta=8.0, gamma=2.0, epochs=40, warmup=0.5)
     trial.clock = torch.tensor(4.2)
     weights = {name: float(term.weight) for name, term in trial.terms().items()}
     assert weights == pytest.approx({"ce": 1, "target": 0.25, "non_target": 8 * 0.25, "class_alignment": 2 * 0.25})
