@@ -25,11 +25,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from finished_runs import finished_run
 from suites import DATASETS, SUITES, Arm, Suite
 
 from kdengine.comparison import paired_difference, spread
 from kdengine.errors import KdError
 from kdengine.spec import ExperimentSpec
+from kdengine.workspace import Workspace
 
 RESULTS = Path(__file__).parent / "results"
 log = logging.getLogger("accuracy")
@@ -53,21 +55,10 @@ def key(spec: ExperimentSpec) -> str:
 def train(mapping: dict[str, Any], home: str, threads: int) -> dict[str, Any]:
     """One run, found, resumed or begun, in this process; its numbers."""
     logging.basicConfig(level=logging.WARNING)
-    from kdengine.assembly import find_finished, preflight
-    from kdengine.runner import create, execute
-    from kdengine.workspace import Workspace
-
-    workspace = Workspace(home)
     mapping = mapping | {"runtime": mapping["runtime"] | {"threads": threads}}
-    spec = ExperimentSpec.from_mapping(mapping)
-    run = find_finished(workspace, spec.fingerprint())
-    if run is None:
-        preflight(spec, workspace)
-        begun = [run for run in workspace.list_runs() if run.status().get("fingerprint") == spec.fingerprint()]
-        run = begun[-1] if begun else create(spec, workspace)
-        execute(run, workspace)
-        # A run takes a hundred megabytes of checkpoint that nobody will resume.
-        run.last_checkpoint.unlink(missing_ok=True)
+    run = finished_run(ExperimentSpec.from_mapping(mapping), Workspace(home))
+    # A run takes a hundred megabytes of checkpoint that nobody will resume.
+    run.last_checkpoint.unlink(missing_ok=True)
     status, environment = run.status(), run.environment()
     return {
         "test_best": status["test"]["best"]["accuracy"],

@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kdengine.assembly import find_finished, preflight
+from finished_runs import finished_run
+
 from kdengine.evaluation import cost
 from kdengine.figures import style
 from kdengine.models.stored import load_student
 from kdengine.rundir import RunDirectory
-from kdengine.runner import create, execute
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
 
@@ -54,18 +54,6 @@ def specs(data: str, teacher_epochs: int, student_epochs: int, fraction: float) 
         ),
         "none": ExperimentSpec.from_mapping(student | {"method": "none"}),
     }
-
-
-def train(spec: ExperimentSpec, workspace: Workspace) -> RunDirectory:
-    """The finished run of a spec: found, or resumed, or trained now."""
-    found = find_finished(workspace, spec.fingerprint())
-    if found:
-        return found
-    preflight(spec, workspace)
-    begun = [run for run in workspace.list_runs() if run.status().get("fingerprint") == spec.fingerprint()]
-    run = begun[-1] if begun else create(spec, workspace)
-    execute(run, workspace)
-    return run
 
 
 def row(name: str, run: RunDirectory) -> dict[str, Any]:
@@ -155,7 +143,7 @@ def main() -> None:
     rows = []
     for name, spec in specs(options.data, options.teacher_epochs, options.student_epochs, options.fraction).items():
         logging.info("%s", name)
-        rows.append(row(name, train(spec, workspace)))
+        rows.append(row(name, finished_run(spec, workspace)))
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     command = "python benchmarks/cifar10_folder.py --data DIR"

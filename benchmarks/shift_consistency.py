@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from finished_runs import finished_run
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdengine import run
-from kdengine.assembly import evaluation_batches, find_finished, load_data
+from kdengine.assembly import evaluation_batches, load_data
 from kdengine.comparison import paired_difference, spread
 from kdengine.evaluation import cost
 from kdengine.figures import style
@@ -75,12 +75,6 @@ def experiments(epochs: int, seeds: int) -> Iterator[tuple[str, ExperimentSpec]]
                         }
                     ),
                 )
-
-
-def train(spec: ExperimentSpec, workspace: Workspace) -> RunDirectory:
-    """The finished run of a spec: found, or trained now."""
-    found = find_finished(workspace, spec.fingerprint())
-    return found or workspace.run(run(spec, workspace=workspace).run_id)
 
 
 def shifted(pictures: Tensor, right: int, down: int) -> Tensor:
@@ -238,7 +232,7 @@ def main() -> None:
         rows = [row(name, workspace.existing_run(name), workspace) for name in options.runs]
     else:
         for arm, spec in experiments(1 if options.rehearse else EPOCHS, 1 if options.rehearse else SEEDS):
-            one = row(arm, train(spec, workspace), workspace)
+            one = row(arm, finished_run(spec, workspace), workspace)
             log.info("%s, %s, seed %d: test %.1f %%", one["augmentation"], arm, spec.seed, 100 * one["test_best"])
             rows.append(one)
     command = "python benchmarks/shift_consistency.py" + (" --runs ID ..." if options.runs else "")

@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 
 from kdengine.data import Augmentation, DatasetBundle, load_dataset
+from kdengine.data.bundle import Part
 from kdengine.data.loader import BatchLoader
 from kdengine.errors import BadInput, DiskFull, KdError, Problem
 from kdengine.methods.base import Context, Method, Needs
@@ -76,19 +77,8 @@ def build_method(
 def training_batches(spec: ExperimentSpec, bundle: DatasetBundle, device: torch.device) -> BatchLoader:
     """Shuffled, augmented batches of the train part, as the method asks for them."""
     wanted = needs(spec)
-    return BatchLoader(
-        bundle.train,
-        batch_size=spec.recipe.batch_size,
-        mean=bundle.mean,
-        std=bundle.std,
-        device=device,
-        seed=spec.seed,
-        augmentation=augmentation(spec.data),
-        shuffle=True,
-        drop_last=True,
-        views=wanted.views,
-        channels_last=spec.runtime.channels_last,
-        sampler=wanted.sampler,
+    return _shuffled_batches(
+        spec, bundle, device, bundle.train, spec.recipe.batch_size, spec.seed, wanted.views, wanted.sampler
     )
 
 
@@ -97,17 +87,32 @@ def meta_batches(spec: ExperimentSpec, bundle: DatasetBundle, device: torch.devi
     part = bundle.train if needs(spec).meta_from_train else bundle.meta
     if part is None:
         return None
+    return _shuffled_batches(spec, bundle, device, part, min(spec.recipe.batch_size, len(part)), spec.seed + META_SEED)
+
+
+def _shuffled_batches(
+    spec: ExperimentSpec,
+    bundle: DatasetBundle,
+    device: torch.device,
+    part: Part,
+    batch_size: int,
+    seed: int,
+    views: int = 1,
+    sampler: str = "uniform",
+) -> BatchLoader:
     return BatchLoader(
         part,
-        batch_size=min(spec.recipe.batch_size, len(part)),
+        batch_size=batch_size,
         mean=bundle.mean,
         std=bundle.std,
         device=device,
-        seed=spec.seed + META_SEED,
+        seed=seed,
         augmentation=augmentation(spec.data),
         shuffle=True,
         drop_last=True,
+        views=views,
         channels_last=spec.runtime.channels_last,
+        sampler=sampler,
     )
 
 

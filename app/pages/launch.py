@@ -532,8 +532,10 @@ def _show_problems(problems: list[Problem], controls: list[Control], seen: list[
 def _all_well(controls: list[Control], seen: list[Control]) -> list[Any]:
     """Takes the words off the fields that are seen. To send all, of every method, would make each click slow."""
     shown = {id(control) for control in seen}
-    well = [gr.update(info=control.description, elem_classes=[]) for control in controls]
-    return [update if id(control) in shown else gr.skip() for control, update in zip(controls, well, strict=True)]
+    return [
+        gr.update(info=control.description, elem_classes=[]) if id(control) in shown else gr.skip()
+        for control in controls
+    ]
 
 
 def _button(seeds: Any) -> str:

@@ -22,7 +22,7 @@ def main(options: argparse.Namespace) -> int:
     from kdengine import assembly
     from kdengine.errors import BadInput, Problem
     from kdengine.evaluation.accuracy import evaluate
-    from kdengine.models.stored import load_student
+    from kdengine.models.stored import load_student, read_card
     from kdengine.spec import ExperimentSpec
     from kdengine.training.hardware import pick_device
     from kdengine.workspace import Workspace
@@ -31,9 +31,8 @@ def main(options: argparse.Namespace) -> int:
         raise BadInput(Problem("--last", "exits are kept with the best weights only; leave one of the two options out"))
     workspace = Workspace()
     run = workspace.existing_run(options.run)
-    student, card = load_student(run, last=options.last)
+    card = read_card(run)
     device = pick_device(options.device)
-    student.to(device)
     spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
     bundle = assembly.load_data(spec, workspace)
     batches = assembly.evaluation_batches(spec, bundle, options.part, device).epoch(0)
@@ -43,6 +42,7 @@ def main(options: argparse.Namespace) -> int:
         measured = exits.measure(run, list(batches), device)
         (tables.show_json if options.json else exits.show)(measured)
         return 0
+    student = load_student(run, last=options.last)[0].to(device)
     result = evaluate(lambda x: student(x).logits, batches)
     if options.json:
         per_class = dict(zip(card.classes, result.per_class, strict=True))

@@ -31,7 +31,7 @@ class Batch:
 
     Args:
         views: one tensor per view, float32 (B, 3, H, W), normalised.
-        target: int64 (B,), class of each.
+        target: int64 (B,), class of each; of blended pictures shares of the classes, float32 (B, C) of 0..1.
         index: int64 (B,), number of each sample within the part, 0..N-1.
     """
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdengine.methods.base import Method
@@ -31,11 +32,10 @@ class Cost:
 
 def count(backbone: Backbone) -> Cost:
     """Counts parameters, MACs at the backbone's image size, and bytes; weights and random state stay as they are."""
-    parameter = next(backbone.parameters())
-    blank = torch.zeros(1, 3, backbone.image_size, backbone.image_size, device=parameter.device)
-    with torch.no_grad(), evaluating(backbone), FlopCounterMode(display=False) as counter:
-        backbone(blank)
-    return Cost(count_parameters(backbone), counter.get_total_flops() // 2, size_in_bytes(backbone))
+    picture = blank_pictures(backbone)
+    with evaluating(backbone):
+        macs = macs_of(lambda: backbone(picture))
+    return Cost(count_parameters(backbone), macs, size_in_bytes(backbone))
 
 
 def training_frame(backbone: Backbone, method: Method) -> dict[str, int]:
@@ -43,16 +43,16 @@ def training_frame(backbone: Backbone, method: Method) -> dict[str, int]:
 
     What is trained, beside `count`, what is deployed. A teacher is not counted.
     """
-    parameter = next(backbone.parameters())
-    blank = torch.zeros(1, 3, backbone.image_size, backbone.image_size, device=parameter.device)
-    with torch.no_grad(), evaluating(backbone), FlopCounterMode(display=False) as counter:
-        outputs = backbone(blank)
+    picture = blank_pictures(backbone)
+
+    def all_exits() -> None:
+        outputs = backbone(picture)
         for exit_ in method.exits():
             exit_.logits(outputs)
-    return {
-        "parameters": count_parameters(backbone) + count_parameters(method),
-        "macs": counter.get_total_flops() // 2,
-    }
+
+    with evaluating(backbone):
+        macs = macs_of(all_exits)
+    return {"parameters": count_parameters(backbone) + count_parameters(method), "macs": macs}
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -65,17 +65,35 @@ def size_in_bytes(module: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
 
 
-@torch.no_grad()
 def latency(backbone: Backbone, batch_size: int = 1, repeats: int = 10) -> float:
     """Median seconds of one forward pass over ``batch_size`` pictures on the backbone's device, after two warm-ups."""
-    parameter = next(backbone.parameters())
-    pictures = torch.zeros(batch_size, 3, backbone.image_size, backbone.image_size, device=parameter.device)
+    pictures = blank_pictures(backbone, batch_size)
     backbone.eval()
+    return median_seconds(lambda: backbone(pictures), pictures.device, repeats)
+
+
+def blank_pictures(backbone: Backbone, batch_size: int = 1) -> Tensor:
+    """Zeros (B, 3, H, W) of the backbone's image size, where its weights are."""
+    side = backbone.image_size
+    return torch.zeros(batch_size, 3, side, side, device=next(backbone.parameters()).device)
+
+
+@torch.no_grad()
+def macs_of(call: Callable[[], object]) -> int:
+    """Multiply-accumulates of the convolutions, attentions and linear layers that run in a call."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return int(counter.get_total_flops() // 2)
+
+
+@torch.no_grad()
+def median_seconds(call: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """Median seconds of a call that computes on ``device``, after two warm-ups."""
     seconds = []
     for _ in range(repeats + 2):
         start = time.perf_counter()
-        backbone(pictures)
-        if parameter.is_cuda:
-            torch.cuda.synchronize()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds[2:])

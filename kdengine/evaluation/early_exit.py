@@ -6,19 +6,16 @@ its cost and latency are those of the pieces that ran.
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.utils.flop_counter import FlopCounterMode
 
 from kdengine.errors import KdError
 from kdengine.evaluation.accuracy import Evaluation, score
-from kdengine.evaluation.cost import count_parameters
+from kdengine.evaluation.cost import blank_pictures, count_parameters, macs_of, median_seconds
 from kdengine.methods.base import BatchLike, Exit
 from kdengine.models.backbone import Backbone, Outputs
 
@@ -92,12 +89,9 @@ class EarlyExit:
 
     def costs(self, repeats: int = 20) -> list[ExitCost]:
         """Cost of an answer from each exit, the deployed one last."""
-        parameter = next(self.backbone.parameters())
-        side = self.backbone.image_size
-        picture = torch.zeros(1, 3, side, side, device=parameter.device)
+        picture = blank_pictures(self.backbone)
         return [self._cost(number, picture, repeats) for number in range(len(self.pieces))]
 
-    @torch.no_grad()
     def _cost(self, number: int, picture: Tensor, repeats: int) -> ExitCost:
         deployed = number == len(self.exits)
 
@@ -107,12 +101,11 @@ class EarlyExit:
                 state = piece(state)
             return state if deployed else self._head(number, state)
 
-        with FlopCounterMode(display=False) as counter:
-            answer()
         head = 0 if deployed else sum(map(count_parameters, self.exits[number].parts))
         body = sum(count_parameters(piece) for piece in self.pieces[: number + 1])
         name = "deployed" if deployed else self.exits[number].name
-        return ExitCost(name, body + head, counter.get_total_flops() // 2, 1000 * _median_seconds(answer, repeats))
+        milliseconds = 1000 * median_seconds(answer, picture.device, repeats)
+        return ExitCost(name, body + head, macs_of(answer), milliseconds)
 
 
 @torch.no_grad()
@@ -186,17 +179,6 @@ def _piece(traced: fx.GraphModule, start: fx.Node, end: fx.Node, name: str) -> f
 
 def _confidence(logits: Tensor) -> Tensor:
     return logits.float().softmax(dim=1).amax(dim=1)
-
-
-def _median_seconds(call: Callable[[], object], repeats: int) -> float:
-    seconds = []
-    for _ in range(repeats + 2):
-        start = time.perf_counter()
-        call()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[2:])
 
 
 def ensemble(logits: Sequence[Tensor]) -> Tensor:

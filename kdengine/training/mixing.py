@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from torch import Tensor
-
+from kdengine.data.loader import Batch
 from kdengine.methods.base import BatchLike
 from kdengine.spec import RecipeSpec
 
 Mixer = Callable[[BatchLike], BatchLike]
 
 
-@dataclass(frozen=True)
-class MixedBatch:
-    """A batch whose pictures are blends of two: ``target`` holds the shares of the classes, (B, C) of 0..1."""
-
-    views: tuple[Tensor, ...]
-    target: Tensor
-    index: Tensor
-
-    @property
-    def image(self) -> Tensor:
-        """The first view, (B, 3, H, W)."""
-        return self.views[0]
-
-
 def make_mixer(recipe: RecipeSpec, classes: int) -> Mixer:
     """What the recipe does to each training batch; with both, one of them by chance for each batch.
+
+    The pictures become blends of two, and ``target`` their shares of the classes, (B, C) of 0..1.
 
     Zhang, Cisse, Dauphin, Lopez-Paz: mixup, ICLR 2018. Yun, Han, Oh, Chun, Choe, Yoo: CutMix, ICCV 2019.
     """
@@ -45,6 +31,6 @@ def make_mixer(recipe: RecipeSpec, classes: int) -> Mixer:
 
     def mix(batch: BatchLike) -> BatchLike:
         picture, shares = blend(batch.image, batch.target)
-        return MixedBatch((picture, *batch.views[1:]), shares, batch.index)
+        return Batch((picture, *batch.views[1:]), shares, batch.index)
 
     return mix

@@ -19,7 +19,10 @@ from kdengine.models.blocks.resize import shrink
 
 
 def test_dcad_is_dkd_and_class_alignment() -> None:
-    trial, plain = bench("dcad", beta=8.0, gamma=3.0, temperature=2.0, warmup=0.0), bench("dkd", temperature=2.0, warmup=0.0)
+    trial, plain = (
+        bench("dcad", beta=8.0, gamma=3.0, temperature=2.0, warmup=0.0),
+        bench("dkd", temperature=2.0, warmup=0.0),
+    )
     terms, wanted = trial.terms(), plain.terms()
     for name in ("ce", "target", "non_target"):
         assert terms[name].weighted.item() == pytest.approx(wanted[name].weighted.item(), rel=1e-6)
