@@ -8,8 +8,10 @@ from kdengine.losses.at import attention_map, attention_transfer
 from kdengine.losses.class_alignment import class_alignment, class_correlation
 from kdengine.losses.dist import dist, inter_class, intra_class
 from kdengine.losses.dkd import dkd
+from kdengine.losses.fitnet import hint
 from kdengine.losses.kd import kd
 from kdengine.losses.rkd import rkd_angle, rkd_distance
+from kdengine.losses.sp import similarities, similarity_preserving
 from kdengine.losses.standardised import kd_standardised, standardise
 
 __all__ = [
@@ -19,11 +21,14 @@ __all__ = [
     "class_correlation",
     "dist",
     "dkd",
+    "hint",
     "inter_class",
     "intra_class",
     "kd",
     "kd_standardised",
     "rkd_angle",
     "rkd_distance",
+    "similarities",
+    "similarity_preserving",
     "standardise",
 ]
