@@ -152,7 +152,7 @@ def table(rows: list[dict[str, Any]], command: str) -> str:
         f"{environment['threads']} threads, torch {environment['packages']['torch']}.",
         "Mean ± standard deviation over n seeds, in %. Change: of the logits, relative to their spread over the "
         "pictures. Same class: share of the pictures whose class stays. "
-        f"Last column: same class at 1 px minus `{BASELINE}`, paired by seed, with its 95 % interval.",
+        f"Last two columns: differences to `{BASELINE}` at 1 px, paired by seed, with their 95 % intervals.",
     ]  # fmt: skip
     found = groups(rows)
     head = _head()
@@ -165,14 +165,16 @@ def table(rows: list[dict[str, Any]], command: str) -> str:
 
 def _head() -> str:
     shown = [f"{what}, {shift} px" for what in ("change", "same class") for shift in SHOWN]
-    return f"| {' | '.join(['arm', 'n', 'parameters', 'test', *shown, 'minus baseline'])} |"
+    gaps = ["change minus baseline", "same class minus baseline"]
+    return f"| {' | '.join(['arm', 'n', 'parameters', 'test', *shown, *gaps])} |"
 
 
 def _line(name: str, own: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> str:
     test = [100 * one["test_best"] for one in own]
     numbers = [[at(one, shift, what) for one in own] for what in ("logit_change", "agreement") for shift in SHOWN]
     cells = [name, str(len(own)), f"{own[0]['parameters']:,}", *(_spread(values) for values in (test, *numbers))]
-    return f"| {' | '.join([*cells, _gap(own, baseline)])} |"
+    gaps = [_gap(own, baseline, what) for what in ("logit_change", "agreement")]
+    return f"| {' | '.join([*cells, *gaps])} |"
 
 
 def _spread(values: list[float]) -> str:
@@ -180,13 +182,13 @@ def _spread(values: list[float]) -> str:
     return f"{over.mean:.1f} ± {over.deviation:.1f}"
 
 
-def _gap(own: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> str:
+def _gap(own: list[dict[str, Any]], baseline: list[dict[str, Any]], what: str) -> str:
     theirs = {one["seed"]: one for one in baseline}
-    pairs = [(at(one, 1, "agreement"), at(theirs[one["seed"]], 1, "agreement")) for one in own if one["seed"] in theirs]
+    pairs = [(at(one, 1, what), at(theirs[one["seed"]], 1, what)) for one in own if one["seed"] in theirs]
     if len(pairs) < 2 or own[0]["arm"] == BASELINE:
         return ""
     gap = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
-    return f"{gap.mean:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}] {gap.verdict}"
+    return f"{gap.mean:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}]"
 
 
 def curves(rows: list[dict[str, Any]]) -> Any:

@@ -97,6 +97,47 @@ def digits_choices(folder: str) -> Suite:
     return Suite("Digits: settings tried", 3, arms, base.note, first_seed=10)
 
 
+def light_choices(folder: str) -> Suite:
+    """Why the compressed net loses on digits, and whether other settings of its self-distillation help it."""
+    base = digits(folder)
+    known = {arm.name: arm for arm in base.arms}
+    spec = known["none (light net)"].spec
+
+    def net(**options: Any) -> dict[str, Any]:
+        return {"student": {"name": "resnet20_light"} | options}
+
+    def longer(epochs: int) -> dict[str, Any]:
+        return {"recipe": spec["recipe"] | {"epochs": epochs}}
+
+    nets = {
+        "8 groups": net(),
+        "4 groups": net(groups=4),
+        "2 groups": net(groups=2),
+        "separable": net(layout="separable"),
+        "8 groups, 240 epochs": longer(240),
+    }
+    arms = [known["none"], Arm("none, 240 epochs", known["none"].spec | longer(240))]
+    for label, changed in nets.items():
+        full = "none, 240 epochs" if "240" in label else "none"
+        arms.append(Arm(f"light {label}", spec | changed, full))
+        arms.append(
+            Arm(f"light {label}, light_self", spec | changed | {"method": "light_self"}, f"light {label}", full)
+        )
+    settings: dict[str, dict[str, Any]] = {
+        "without attention": {"attention": "none"},
+        "ECA": {"attention": "eca"},
+        "alpha 0": {"alpha": 0.0, "feature_weight": 0.0},
+        "alpha 0.7": {"alpha": 0.7},
+        "feature weight 0": {"feature_weight": 0.0},
+    }
+    arms += [
+        Arm(f"light 8 groups, light_self {label}", spec | {"method": {"name": "light_self"} | values}, "light 8 groups")
+        for label, values in settings.items()
+    ]
+    arms.append(Arm("resnet20 light_self", known["none"].spec | {"method": "light_self"}, "none"))
+    return Suite("Digits: the compressed net", 3, arms, base.note, first_seed=10)
+
+
 def gpu(folder: str) -> Suite:
     """Real pictures, 60 epochs, three seeds; the rows that tell most come first."""
     arms = [
@@ -182,4 +223,9 @@ def _graph(folder: str, data: str) -> list[Arm]:
     return _rows(base, data, "resnet8x4 none", rows)
 
 
-SUITES: dict[str, Callable[[str], Suite]] = {"digits": digits, "digits_choices": digits_choices, "gpu": gpu}
+SUITES: dict[str, Callable[[str], Suite]] = {
+    "digits": digits,
+    "digits_choices": digits_choices,
+    "light_choices": light_choices,
+    "gpu": gpu,
+}

@@ -45,8 +45,11 @@ def available() -> bool:
 
 
 def prepare(workspace: Workspace) -> None:
-    """Creates or migrates the database once, in one process at a time: concurrent first uses would race."""
-    if not available():
+    """Creates or migrates the workspace's database, in one process at a time: concurrent first uses would race.
+
+    A server that ``MLFLOW_TRACKING_URI`` names looks after itself.
+    """
+    if not available() or os.environ.get("MLFLOW_TRACKING_URI"):
         return
     with files.lock(workspace.root / ".mlflow.lock"):
         _client(workspace).search_experiments(max_results=1)
@@ -61,6 +64,8 @@ def mirror(workspace: Workspace, run: RunDirectory) -> None:
         return
     try:
         with files.lock(run.path / ".mlflow.lock"):
+            if mlflow_run_id(run) is None:
+                prepare(workspace)
             _mirror(_client(workspace), workspace, run)
     except Exception as error:
         log.warning(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support import Distilled, tiny_spec
 
-from kdengine import run, tracking
+from kdengine import ExperimentSpec, run, runner, tracking
 from kdengine.errors import KdError, Stopped
 from kdengine.rundir import RunDirectory
 from kdengine.states import State
@@ -190,3 +190,19 @@ print(run(tiny_spec(recipe={"epochs": 1}), run_id="run").state)
     assert done.stdout.strip() == "finished", done.stderr
     assert "mlflow" not in done.stderr.lower()
     assert not (workspace.run("run").path / "mlflow.json").exists()
+
+
+def test_two_runs_that_are_the_first_of_a_workspace_are_both_mirrored(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "new")
+    folders = [
+        runner.create(ExperimentSpec.from_mapping({"method": "none", "seed": seed}), workspace) for seed in (0, 1)
+    ]
+    script = (
+        "import sys; from kdengine import tracking; from kdengine.workspace import Workspace;"
+        "workspace = Workspace(sys.argv[1]); tracking.mirror(workspace, workspace.run(sys.argv[2]))"
+    )
+    argv = [sys.executable, "-c", script, str(workspace.root)]
+    both = [subprocess.Popen([*argv, folder.id], stderr=subprocess.PIPE) for folder in folders]
+    errors = [process.communicate()[1].decode() for process in both]
+    assert not any("did not take" in error for error in errors), errors
+    assert all(tracking.mlflow_run_id(folder) for folder in folders)
