@@ -7,12 +7,14 @@ and a sum over classes, times T²; each docstring says whether the value changes
 from kdengine.losses.at import attention_map, attention_transfer
 from kdengine.losses.class_alignment import class_alignment, class_correlation
 from kdengine.losses.dist import dist, inter_class, intra_class
+from kdengine.losses.divergences import divergences, kd_of_some
 from kdengine.losses.dkd import dkd
 from kdengine.losses.fitnet import hint
 from kdengine.losses.kd import kd
 from kdengine.losses.rkd import rkd_angle, rkd_distance
 from kdengine.losses.sp import similarities, similarity_preserving
 from kdengine.losses.standardised import kd_standardised, standardise
+from kdengine.losses.tf_kd import virtual_teacher, virtual_teaching
 
 __all__ = [
     "attention_map",
@@ -20,15 +22,19 @@ __all__ = [
     "class_alignment",
     "class_correlation",
     "dist",
+    "divergences",
     "dkd",
     "hint",
     "inter_class",
     "intra_class",
     "kd",
+    "kd_of_some",
     "kd_standardised",
     "rkd_angle",
     "rkd_distance",
     "similarities",
     "similarity_preserving",
     "standardise",
+    "virtual_teacher",
+    "virtual_teaching",
 ]
