@@ -35,6 +35,11 @@ BUILT_IN = (
     ),
     Command("resume", "continue a run from its last checkpoint", "kdengine.commands.resume"),
     Command("eval", "accuracy and calibration of a trained student", "kdengine.commands.evaluate"),
+    Command(
+        "compare",
+        "methods x seeds under one recipe: what each gains, and whether that is decided",
+        "kdengine.commands.compare",
+    ),
     Command("predict", "what a trained student sees in pictures", "kdengine.commands.predict"),
     Command("jobs", "the queue: list, stop, kill, resume, move, delete", "kdengine.commands.jobs"),
     Command("list", "what there is: methods, models, datasets, recipes", "kdengine.commands.listing"),

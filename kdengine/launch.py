@@ -33,6 +33,14 @@ def launch(
         if already:
             return already
     assembly.preflight(spec, workspace)
+    return submit(spec, workspace, run_id=run_id, token=token)
+
+
+def submit(
+    spec: ExperimentSpec, workspace: Workspace, *, run_id: str | None = None, token: str | None = None
+) -> list[Job]:
+    """Queues an experiment that was checked already; else as `launch`."""
+    store = JobStore(workspace)
     jobs: list[Job] = []
     teacher_id: str | None = spec.teacher.run if spec.teacher else None
     waits_for: str | None = None

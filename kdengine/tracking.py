@@ -10,6 +10,7 @@ from __future__ import annotations
 import getpass
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from kdengine import files
@@ -91,6 +92,32 @@ def forget(workspace: Workspace, run: RunDirectory) -> None:
             log.warning("MLflow did not delete %s (%s)", twin, error)
 
 
+def log_comparison(workspace: Workspace, name: str, tables: Mapping[str, str]) -> None:
+    """Keeps the tables of a comparison as artifacts of one MLflow run of the experiment "comparisons".
+
+    Like `mirror` it never raises for a server that cannot be reached.
+
+    Args:
+        workspace: whose MLflow it is.
+        name: of the comparison; its run there is found again by it.
+        tables: file name -> content.
+    """
+    if not available():
+        return
+    try:
+        prepare(workspace)
+        client = _client(workspace)
+        experiment = _experiment(client, workspace, "comparisons")
+        quoted = name.replace("'", "")
+        known = client.search_runs([experiment], f"tags.`kd.comparison` = '{quoted}'", max_results=1)
+        twin = known[0] if known else client.create_run(experiment, run_name=name, tags={"kd.comparison": quoted})
+        for file, content in tables.items():
+            client.log_text(twin.info.run_id, content, file)
+        client.set_terminated(twin.info.run_id)
+    except Exception as error:
+        log.warning("MLflow at %s did not take the tables of %s (%s)", tracking_uri(workspace), name, error)
+
+
 def _mirror(client: Any, workspace: Workspace, run: RunDirectory) -> None:
     memory = _memory(run)
     if "mlflow_run_id" not in memory:
@@ -112,16 +139,7 @@ def _create(client: Any, workspace: Workspace, run: RunDirectory) -> str:
     from mlflow.entities import Param
 
     spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
-    experiment = client.get_experiment_by_name(spec.data.name)
-    if experiment is None:
-        own_store = not os.environ.get("MLFLOW_TRACKING_URI")
-        location = (workspace.mlflow_artifacts / spec.data.name).as_uri() if own_store else None
-        try:
-            experiment_id = client.create_experiment(spec.data.name, artifact_location=location)
-        except Exception:  # another process made it in this moment
-            experiment_id = client.get_experiment_by_name(spec.data.name).experiment_id
-    else:
-        experiment_id = experiment.experiment_id
+    experiment_id = _experiment(client, workspace, spec.data.name)
     tags = {
         "kd.run": run.id,
         "kd.fingerprint": spec.fingerprint(),
@@ -139,6 +157,19 @@ def _create(client: Any, workspace: Workspace, run: RunDirectory) -> str:
         client.log_batch(twin, params=params[start : start + PARAMS_PER_CALL])
     client.log_artifact(twin, str(run.spec_file))
     return twin
+
+
+def _experiment(client: Any, workspace: Workspace, name: str) -> str:
+    """Id of the experiment of that name, made where it is missing."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    own_store = not os.environ.get("MLFLOW_TRACKING_URI")
+    location = (workspace.mlflow_artifacts / name).as_uri() if own_store else None
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except Exception:  # another process made it in this moment
+        return str(client.get_experiment_by_name(name).experiment_id)
 
 
 def _log_epochs(client: Any, twin: str, run: RunDirectory, done: int) -> int:

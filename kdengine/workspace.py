@@ -22,6 +22,7 @@ class Workspace:
         self.runs = self.root / "runs"
         self.datasets = self.root / "datasets"
         self.cache = self.root / "cache"
+        self.comparisons = self.root / "comparisons"
         self.jobs_db = self.root / "jobs.db"
         self.mlflow_db = self.root / "mlflow.db"
         self.mlflow_artifacts = self.root / "artifacts"

@@ -14,8 +14,9 @@ ROOT = Path(__file__).parents[1]
 
 # From the top down: a room imports from its own floor and from those below it.
 FLOORS = (
-    {"app", "runner", "launch", "assembly", "forecast", "cli", "commands", "__main__"},
+    {"app", "runner", "cli", "commands", "__main__"},
     {"studies", "comparison", "tracking"},
+    {"launch", "assembly", "forecast"},
     {"jobs", "inspection", "training", "evaluation"},
     {"spec", "methods", "models", "data"},
     {"figures", "losses", "registry"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from kdengine.rundir import RunDirectory
@@ -70,3 +70,15 @@ def _bar(run: RunDirectory) -> Iterator[None]:
             root.removeHandler(rich)
             for handler in plain:
                 root.addHandler(handler)
+
+
+@contextmanager
+def waiting() -> Iterator[Callable[[str], object]]:
+    """A function that shows what is waited for, on a terminal; one that does nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as status:
+        yield status.update

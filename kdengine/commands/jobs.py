@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from kdengine.commands.console import waiting
 from kdengine.commands.tables import duration, show, show_json, show_pairs, size
 from kdengine.errors import BadInput, KdError, Problem
 from kdengine.jobs import Job, JobStore, ensure_supervisor, stalled, supervisor_alive
@@ -251,7 +251,7 @@ def _print_from(run: RunDirectory, position: int) -> int:
 def _wait(store: JobStore, job: Job, options: argparse.Namespace) -> int:
     if not job.state.ended:
         ensure_supervisor(store.workspace)
-    with _spinner() as tell:
+    with waiting() as tell:
         while not job.state.ended:
             tell(f"{job.id}: {job.state}, {_progress(job, _status(store, job))}")
             time.sleep(LOOK_S)
@@ -270,18 +270,6 @@ def exit_code(job: Job) -> int:
     if job.state is State.STOPPED:
         return 130 if job.exit_code == 130 else 143
     return 2 if job.exit_code == 2 else 3
-
-
-@contextmanager
-def _spinner() -> Iterator[Callable[[str], object]]:
-    """A function that shows what is waited for, on a terminal; one that does nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda text: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("") as status:
-        yield status.update
 
 
 Read = Callable[[JobStore, Job, argparse.Namespace], int]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from kdengine.errors import BadInput, Problem
@@ -12,27 +14,32 @@ from kdengine.errors import BadInput, Problem
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``kd train``."""
-    parser.add_argument("--spec", metavar="FILE", help="YAML file of a whole experiment; the options below change it")
-    parser.add_argument("--dataset", metavar="NAME", help="data set (kd list datasets); default digits")
-    parser.add_argument("--teacher", metavar="NAME", help="model to train first, or run:ID of a finished run, or none")
-    parser.add_argument("--student", metavar="NAME", help="model to train (kd list models); default mobilenetv3_small")
+    add_experiment(parser)
     parser.add_argument("--method", metavar="NAME", help="kd list methods; default kd with a teacher, none without")
-    parser.add_argument("--recipe", metavar="NAME", help="kd list recipes; default quick")
-    parser.add_argument("--epochs", type=int, metavar="N", help="epochs of student and teacher")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the student's run")
-    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", dest="changes",
-                        help="any field by its dotted path, e.g. method.temperature=2; may be repeated")  # fmt: skip
     parser.add_argument("--name", metavar="TEXT", help="a name of your own, for tables")
     parser.add_argument("--run-id", metavar="ID", help="id of the run (default: time and method)")
     parser.add_argument("--queue", action="store_true", help="hand it to the job queue, do not train in this shell")
     parser.add_argument("--print", action="store_true", dest="only_print", help="print the whole spec as YAML and stop")
 
 
+def add_experiment(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that describe data, networks and recipe; `read_mapping` reads them."""
+    parser.add_argument("--spec", metavar="FILE", help="YAML file of a whole experiment; the options below change it")
+    parser.add_argument("--dataset", metavar="NAME", help="data set (kd list datasets); default digits")
+    parser.add_argument("--teacher", metavar="NAME", help="model to train first, or run:ID of a finished run, or none")
+    parser.add_argument("--student", metavar="NAME", help="model to train (kd list models); default mobilenetv3_small")
+    parser.add_argument("--recipe", metavar="NAME", help="kd list recipes; default quick")
+    parser.add_argument("--epochs", type=int, metavar="N", help="epochs of student and teacher")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", dest="changes",
+                        help="any field by its dotted path, e.g. method.temperature=2; may be repeated")  # fmt: skip
+
+
 def main(options: argparse.Namespace) -> int:
     """Trains, queues or prints the experiment."""
     from kdengine.spec import ExperimentSpec
 
-    spec = ExperimentSpec.from_mapping(read_mapping(options))
+    spec = ExperimentSpec.from_mapping(_read_experiment(options))
     if options.only_print:
         sys.stdout.write(spec.to_yaml())
         return 0
@@ -59,23 +66,30 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def read_mapping(options: argparse.Namespace) -> dict[str, Any]:
-    """The nested mapping that file, names and single settings describe, later ones winning."""
+def _read_experiment(options: argparse.Namespace) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    if options.method is not None:
+        named["method"] = {"name": options.method}
+    if options.seed is not None:
+        named["seed"] = options.seed
+    if options.name is not None:
+        named["title"] = options.name
+    return read_mapping(options, named)
+
+
+def read_mapping(options: argparse.Namespace, more: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """The nested mapping that file, names, ``more`` and single settings describe, later ones winning."""
     from kdengine.spec import merge, with_settings
 
     mapping = _read_file(options.spec) if options.spec else {}
     named: dict[str, Any] = {}
-    for option, field in (("dataset", "data"), ("student", "student"), ("method", "method"), ("recipe", "recipe")):
+    for option, field in (("dataset", "data"), ("student", "student"), ("recipe", "recipe")):
         value = getattr(options, option)
         if value is not None:
             named[field] = {"name": value}
     if options.epochs is not None:
         named.setdefault("recipe", {})["epochs"] = options.epochs
-    if options.seed is not None:
-        named["seed"] = options.seed
-    if options.name is not None:
-        named["title"] = options.name
-    mapping = merge(mapping, named)
+    mapping = merge(merge(mapping, named), more)
     if options.teacher is not None:
         mapping["teacher"] = options.teacher
     if "method" not in mapping:

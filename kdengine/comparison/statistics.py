@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from scipy import stats
 
 CONFIDENCE = 0.95
+POWER = 0.8
+MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,17 @@ class Difference:
         n: pairs.
         mean: of the differences.
         low, high: ends of the 95 % interval, Student's t with n - 1 degrees of freedom.
+        deviation: sample standard deviation of the differences (0 for a single pair).
+        p: probability of a mean at least as far from zero, were there no difference (two-sided t test); 1 for a single
+            pair.
     """
 
     n: int
     mean: float
     low: float
     high: float
+    deviation: float = 0.0
+    p: float = 1.0
 
     @property
     def verdict(self) -> str:
@@ -63,5 +70,47 @@ def paired_difference(ours: Sequence[float], baseline: Sequence[float]) -> Diffe
     gaps = spread([a - b for a, b in zip(ours, baseline, strict=True)])
     if gaps.n == 1:
         return Difference(1, gaps.mean, -math.inf, math.inf)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, gaps.n - 1)) * gaps.deviation / math.sqrt(gaps.n)
-    return Difference(gaps.n, gaps.mean, gaps.mean - half, gaps.mean + half)
+    error = gaps.deviation / math.sqrt(gaps.n)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, gaps.n - 1)) * error
+    # Equal gaps in every pair: certain, but for nothing at all.
+    p = 2 * float(stats.t.sf(abs(gaps.mean) / error, gaps.n - 1)) if error else float(gaps.mean == 0)
+    return Difference(gaps.n, gaps.mean, gaps.mean - half, gaps.mean + half, gaps.deviation, p)
+
+
+def seeds_to_decide(effect: float, deviation: float) -> int | None:
+    """How many seeds let the 95 % interval leave zero out in four of five repetitions, for differences of that kind.
+
+    Args:
+        effect: mean of the paired differences.
+        deviation: their standard deviation.
+
+    Returns:
+        The least n whose t test has a power of 0.8 (non-central t); None where a thousand would not do, or the effect
+        is zero.
+    """
+    if effect == 0:
+        return None
+    if deviation == 0:
+        return 2
+    return next((n for n in range(2, MOST_SEEDS + 1) if _power(abs(effect) / deviation, n) >= POWER), None)
+
+
+def _power(standardised: float, n: int) -> float:
+    """Probability that the two-sided test of n pairs rejects, for a mean of so many standard deviations."""
+    limit = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)
+    shift = standardised * math.sqrt(n)
+    return float(stats.nct.sf(limit, n - 1, shift) + stats.nct.cdf(-limit, n - 1, shift))
+
+
+def holm(p_values: Sequence[float]) -> list[bool]:
+    """Which of several tests hold together at 5 %: the chance that any is a false one stays below that.
+
+    Holm: A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6, 1979.
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    holds = [False] * len(p_values)
+    for rank, index in enumerate(order):
+        if p_values[index] > (1 - CONFIDENCE) / (len(p_values) - rank):
+            break
+        holds[index] = True
+    return holds

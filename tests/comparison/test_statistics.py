@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from kdengine.comparison import paired_difference, spread
+from kdengine.comparison import Difference, holm, paired_difference, seeds_to_decide, spread
 
 
 def test_spread_by_hand() -> None:
@@ -47,3 +47,47 @@ def test_the_interval_holds_the_truth_as_often_as_it_says_with_few_seeds() -> No
         difference = paired_difference(list(shared + 1 + rng.normal(0, 1, 4)), list(shared + rng.normal(0, 1, 4)))
         held += difference.low <= 1 <= difference.high
     assert 0.92 < held / 600 < 0.98
+
+
+def simulated(rng: np.random.Generator, n: int, effect: float) -> Difference:
+    """A comparison of n seeds whose paired differences have that mean and a standard deviation of one."""
+    return paired_difference(list(effect + rng.normal(0, 1, n)), [0.0] * n)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_without_a_difference_it_says_helps_no_more_often_than_it_promises(n: int) -> None:
+    rng = np.random.default_rng(n)
+    helps = sum(simulated(rng, n, 0.0).verdict == "helps" for _ in range(3000)) / 3000
+    assert 0.025 / 2 < helps < 0.025 + 3 * math.sqrt(0.025 * 0.975 / 3000)
+
+
+@pytest.mark.parametrize("effect", [0.5, 1.0, 2.0])
+def test_a_difference_is_found_at_the_number_of_seeds_named(effect: float) -> None:
+    n = seeds_to_decide(effect, 1.0)
+    assert n is not None
+    rng = np.random.default_rng(7)
+    found, fewer = (
+        sum(simulated(rng, seeds, effect).verdict == "helps" for _ in range(2000)) / 2000 for seeds in (n, n - 1)
+    )
+    assert found >= 0.8 - 3 * math.sqrt(0.16 / 2000)
+    assert fewer < 0.8 + 3 * math.sqrt(0.16 / 2000)
+
+
+def test_seeds_to_decide_by_the_book() -> None:
+    # Power tables of the paired t test at 5 %, 80 %: d = 1 needs 10 pairs, d = 0.5 needs 34.
+    assert (seeds_to_decide(1.0, 1.0), seeds_to_decide(-0.5, 1.0), seeds_to_decide(3.0, 6.0)) == (10, 34, 34)
+    assert seeds_to_decide(0.0, 1.0) is None and seeds_to_decide(0.01, 1.0) is None
+    assert seeds_to_decide(0.4, 0.0) == 2
+
+
+def test_holm_by_hand() -> None:
+    # Sorted 0.01, 0.02, 0.03, 0.5 against 0.05 / 4, / 3, / 2, / 1: the second fails, and with it all behind it.
+    assert holm([0.02, 0.01, 0.03, 0.5]) == [False, True, False, False]
+    assert holm([0.01, 0.016, 0.5]) == [True, True, False]
+    assert holm([]) == []
+
+
+def test_equal_gaps_in_every_pair_are_certain() -> None:
+    assert paired_difference([2.0, 3.0], [1.0, 2.0]).p == 0
+    assert paired_difference([2.0, 3.0], [2.0, 3.0]).p == 1
+    assert paired_difference([2.0], [1.0]).p == 1

@@ -1,0 +1,185 @@
+"""``kd compare``: methods x seeds under one recipe, as jobs; mean, spread, gain over the student alone, verdict."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from kdengine.commands import train
+from kdengine.commands.console import waiting
+from kdengine.commands.tables import show, show_json
+from kdengine.comparison.plan import Plan, list_plans, load_plan, make_plan, save_plan
+from kdengine.comparison.progress import Progress, progress, queue_missing, unmeasured
+from kdengine.comparison.report import Report, report
+from kdengine.comparison.tables import FORMATS, SUFFIXES, columns, notes, rows
+from kdengine.errors import BadInput, KdError, Problem
+from kdengine.workspace import Workspace
+
+LOOK_S = 1.0
+ALL = "all"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``kd compare``."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of the comparison; alone: shows how it stands")
+    parser.add_argument("--methods", metavar="A,B,C", help="methods to compare (kd list methods), or all")
+    parser.add_argument("--arm", action="append", default=[], metavar="'NAME PATH=VALUE ...'", dest="arms",
+                        help="one more arm, e.g. 'dkd b2 method=dkd method.beta=2'; may be repeated")  # fmt: skip
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds of each arm (default 3)")
+    parser.add_argument("--first-seed", type=int, default=0, metavar="K", help="the seeds are K, K+1, ... (default 0)")
+    train.add_experiment(parser)
+    parser.add_argument("--queue", action="store_true", help="queue the runs and return; else wait for all")
+    parser.add_argument("--resume", action="store_true", help="queue again what was stopped, lost or failed")
+    parser.add_argument("--format", choices=("text", "json", *FORMATS), default="text", help="default text")
+    parser.add_argument("--out", metavar="FILE", help="write the table to a file instead")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Begins, continues or shows a comparison."""
+    workspace = Workspace()
+    if options.methods or options.arms:
+        plan = _plan(options)
+        _begin(plan, workspace)
+    elif options.name:
+        plan = load_plan(workspace, options.name)
+        if options.resume:
+            _queue(plan, workspace, again=True)
+    else:
+        return _list(workspace)
+    if (options.methods or options.arms or options.resume) and not options.queue:
+        _wait(plan, workspace)
+    now = progress(plan, workspace)
+    _measure(now, workspace)
+    found = report(now)
+    _write(found, options)
+    if found.finished == found.total:
+        from kdengine import tracking
+
+        tables = {f"comparison{SUFFIXES[kind]}": write(found) for kind, write in FORMATS.items()}
+        tracking.log_comparison(workspace, found.plan.name, tables)
+    return 3 if found.failed else 0
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    if not options.name:
+        raise BadInput(Problem("compare", "give it a name: kd compare NAME --methods a,b,c"))
+    if options.seeds < 1:
+        raise BadInput(Problem("--seeds", f"found {options.seeds}, expected 1 or more; 5 give a verdict a chance"))
+    mapping = train.read_mapping(options)
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    return make_plan(options.name, mapping, _methods(options.methods or "", mapping), seeds, options.arms)
+
+
+def _methods(text: str, mapping: dict[str, object]) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if names != [ALL]:
+        return names
+    from kdengine.registry import METHODS
+
+    has_teacher = mapping.get("teacher") not in (None, "", "none")
+    return [name for name in METHODS.names() if has_teacher or not _needs_teacher(METHODS.get(name))]
+
+
+def _needs_teacher(method: type) -> bool:
+    return bool(method.requires(method.Params()).teacher)  # type: ignore[attr-defined]
+
+
+def _begin(plan: Plan, workspace: Workspace) -> None:
+    """Checks every arm before anything is written or queued."""
+    from kdengine import assembly
+
+    problems = []
+    for arm in plan.arms:
+        try:
+            assembly.preflight(plan.spec(arm, plan.seeds[0]), workspace)
+        except BadInput as error:
+            problems += [Problem(f"arm {arm.name!r}, {problem.field}", problem.message) for problem in error.problems]
+    if problems:
+        raise BadInput(list(dict.fromkeys(problems)))
+    save_plan(plan, workspace)
+    _queue(plan, workspace, again=False)
+
+
+def _queue(plan: Plan, workspace: Workspace, *, again: bool) -> None:
+    from kdengine.jobs import ensure_supervisor
+    from kdengine.launch import submit
+
+    count = queue_missing(plan, workspace, submit, again=again)
+    if count:
+        ensure_supervisor(workspace)
+    sys.stderr.write(f"{plan.name}: {count} of {len(plan.arms) * len(plan.seeds)} runs queued\n")
+
+
+def _wait(plan: Plan, workspace: Workspace) -> None:
+    from kdengine.jobs import ensure_supervisor
+
+    try:
+        with waiting() as tell:
+            while (now := progress(plan, workspace)).under_way:
+                ensure_supervisor(workspace)
+                tell(_line(now))
+                time.sleep(LOOK_S)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"The runs go on; `kd compare {plan.name}` shows how they stand.\n")
+        raise
+
+
+def _line(now: Progress) -> str:
+    running = [f"{cell.cell.arm} seed {cell.cell.seed}" for cell in now.cells if cell.state == "running"]
+    done = f"{now.plan.name}: {now.count('finished')} of {len(now.cells)} runs"
+    return f"{done}, now {', '.join(running)}" if running else done
+
+
+def _measure(now: Progress, workspace: Workspace) -> None:
+    missing = unmeasured(now)
+    if not missing:
+        return
+    from kdengine.comparison.measure import measure
+
+    with waiting() as tell:
+        for number, run in enumerate(missing, 1):
+            tell(f"fidelity and latency: {number} of {len(missing)}")
+            try:
+                measure(run, now.teacher, workspace)
+            except KdError as error:
+                sys.stderr.write(f"kd: {run.id} cannot be measured: {error}\n")
+
+
+def _write(found: Report, options: argparse.Namespace) -> None:
+    if options.format == "json":
+        from dataclasses import asdict
+
+        numbers = {key: value for key, value in asdict(found).items() if key != "plan"}
+        show_json({"plan": found.plan.model_dump(mode="json")} | numbers)
+        return
+    kind = options.format
+    if kind == "text" and options.out:
+        kind = "markdown"
+    if kind == "text":
+        show(columns(found, brief=True), rows(found, brief=True))
+        sys.stdout.writelines(f"{note}\n" for note in notes(found))
+        return
+    text = FORMATS[kind](found)
+    if not options.out:
+        sys.stdout.write(text)
+        return
+    from kdengine import files
+
+    files.write_text(Path(options.out), text)
+    sys.stderr.write(f"{options.out}\n")
+
+
+def _list(workspace: Workspace) -> int:
+    names = list_plans(workspace)
+    if not names:
+        sys.stdout.write("There is none yet. `kd compare NAME --methods kd,dkd --teacher resnet8x4` makes one.\n")
+        return 0
+    lines = []
+    for name in names:
+        now = progress(load_plan(workspace, name), workspace)
+        arms = ", ".join(arm.name for arm in now.plan.arms)
+        lines.append((name, f"{now.count('finished')} of {len(now.cells)}", str(len(now.plan.seeds)), arms))
+    show(("name", "runs", "seeds", "arms"), lines)
+    return 0

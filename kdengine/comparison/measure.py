@@ -1,0 +1,67 @@
+"""What a finished run is worth beside its accuracy: fidelity to the teacher, size, work, latency. Measured once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdengine import assembly, files
+from kdengine.comparison.progress import MEASURED, measured
+from kdengine.evaluation import cost
+from kdengine.evaluation.fidelity import agreement, divergence
+from kdengine.models.stored import load_student
+from kdengine.rundir import RunDirectory
+from kdengine.spec import ExperimentSpec
+from kdengine.workspace import Workspace
+
+
+def measure(run: RunDirectory, teacher: RunDirectory | None, workspace: Workspace) -> dict[str, Any]:
+    """Measures a finished run on its test pictures, on the CPU, and keeps the numbers in its folder.
+
+    Args:
+        run: with weights best by validation.
+        teacher: whom it is compared with; the run's own, where it had one, goes before.
+        workspace: where its data are.
+
+    Returns:
+        ``parameters``, ``macs``, ``bytes``; ``milliseconds``, the median of one picture alone on one thread; with a
+        teacher ``agreement`` (0..1), ``kl`` (nats) and ``teacher``, its run.
+    """
+    own = run.status().get("teacher_run")
+    teacher = workspace.run(own) if own else teacher
+    known = measured(run)
+    if known and known.get("teacher") == (teacher.id if teacher else None):
+        return known
+    backbone, _ = load_student(run)
+    size = cost.count(backbone)
+    numbers: dict[str, Any] = {"parameters": size.parameters, "macs": size.macs, "bytes": size.bytes}
+    numbers["milliseconds"] = 1000 * _one_thread_latency(backbone)
+    numbers["teacher"] = teacher.id if teacher else None
+    if teacher is not None:
+        ours, theirs = _logits(run, run, workspace), _logits(teacher, run, workspace)
+        numbers |= {"agreement": agreement(ours, theirs), "kl": divergence(ours, theirs)}
+    files.write_json(run.path / MEASURED, numbers)
+    return numbers
+
+
+def _one_thread_latency(backbone: Any) -> float:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return cost.latency(backbone, repeats=20)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.no_grad()
+def _logits(answering: RunDirectory, asked: RunDirectory, workspace: Workspace) -> Tensor:
+    """Answers (N, C) of the network of one run to the test pictures of another, each with its own normalisation."""
+    spec = ExperimentSpec.from_yaml(asked.spec_file.read_text())
+    bundle = assembly.load_data(spec, workspace)
+    device = torch.device("cpu")
+    net = assembly.freeze_teacher(answering, bundle, device, spec.runtime.channels_last)
+    return torch.cat(
+        [net(batch.image).logits for batch in assembly.evaluation_batches(spec, bundle, "test", device).epoch(0)]
+    )

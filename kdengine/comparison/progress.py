@@ -1,0 +1,157 @@
+"""Where a comparison stands: for each of its runs the folder that answers it, and what is missing.
+
+A run belongs to a comparison by its fingerprint alone, wherever it was started: what is finished is never run twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kdengine import files
+from kdengine.comparison.plan import Cell, Plan
+from kdengine.jobs import JobStore
+from kdengine.jobs.job import UNENDED, Job
+from kdengine.rundir import RunDirectory
+from kdengine.spec import ExperimentSpec
+from kdengine.states import State
+from kdengine.workspace import Workspace
+
+MISSING = "missing"
+MEASURED = "measured.json"
+
+
+@dataclass(frozen=True)
+class CellState:
+    """One run of a comparison as it is now.
+
+    Attributes:
+        cell: arm, seed and experiment.
+        state: of the run or job ("finished", "running", "queued", "failed", ...), or "missing".
+        run: the folder of the run; None when there is none yet.
+        message: why it failed or waits.
+    """
+
+    cell: Cell
+    state: str
+    run: RunDirectory | None = None
+    message: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether its numbers are there."""
+        return self.state == State.FINISHED
+
+
+@dataclass(frozen=True)
+class Progress:
+    """All runs of a comparison, and the run of the teacher that they share (None while there is none)."""
+
+    plan: Plan
+    cells: tuple[CellState, ...]
+    teacher: RunDirectory | None
+
+    def of(self, arm: str) -> list[CellState]:
+        """The runs of an arm, by seed."""
+        return [state for state in self.cells if state.cell.arm == arm]
+
+    def count(self, *states: str) -> int:
+        """How many runs are in one of the states."""
+        return sum(cell.state in states for cell in self.cells)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether some run is still to come by itself."""
+        return any(cell.state in UNENDED for cell in self.cells)
+
+
+def progress(plan: Plan, workspace: Workspace) -> Progress:
+    """Looks up every run of a plan."""
+    index = _Index(workspace)
+    cells = tuple(index.state(cell) for cell in plan.cells())
+    return Progress(plan, cells, index.teacher(plan.teacher()))
+
+
+def queue_missing(
+    plan: Plan, workspace: Workspace, submit: Callable[[ExperimentSpec, Workspace], list[Job]], *, again: bool = True
+) -> int:
+    """Hands every run that is neither finished nor under way to the queue.
+
+    Args:
+        plan: what is compared.
+        workspace: where the queue is.
+        submit: puts an experiment, and before it its teacher where it must be trained, into the queue.
+        again: resume what was stopped, failed or lost; else leave it.
+
+    Returns:
+        How many runs were queued or resumed.
+    """
+    store = JobStore(workspace)
+    count = 0
+    for state in progress(plan, workspace).cells:
+        if state.state == MISSING:
+            submit(state.cell.spec, workspace)
+        elif again and state.run is not None and State(state.state).resumable:
+            if store.find(state.run.id) is None:
+                store.adopt(state.run)
+            store.resume(state.run.id)
+        else:
+            continue
+        count += 1
+    return count
+
+
+def measured(run: RunDirectory) -> dict[str, Any]:
+    """What `kdengine.comparison.measure` wrote into the folder of a run; {} before that."""
+    found: dict[str, Any] = files.read_json(run.path / MEASURED, {})
+    return found
+
+
+def unmeasured(now: Progress) -> list[RunDirectory]:
+    """Finished runs whose fidelity, size and latency are not known yet; the teacher's among them."""
+    runs = [cell.run for cell in now.cells if cell.finished]
+    return [run for run in [*runs, now.teacher] if run is not None and not measured(run)]
+
+
+class _Index:
+    """Runs and jobs of a workspace by fingerprint; of several with the same, the one that tells most."""
+
+    ORDER = (State.FINISHED, State.RUNNING, State.STOPPING, State.STARTING, State.QUEUED)
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.jobs = {job.id: job for job in JobStore(workspace).jobs()}
+        self.found: dict[str, tuple[str, RunDirectory]] = {}
+        for run in workspace.list_runs():
+            status = run.status()
+            job = self.jobs.get(run.id)
+            state = str(job.state) if job is not None else str(status.get("state", MISSING))
+            fingerprint = status.get("fingerprint")
+            if fingerprint and self._tells_more(fingerprint, state):
+                self.found[fingerprint] = (state, run)
+
+    def _tells_more(self, fingerprint: str, state: str) -> bool:
+        """The later of two runs of equal standing wins: they come in the order of their age."""
+        known = self.found.get(fingerprint)
+        return known is None or self._rank(state) <= self._rank(known[0])
+
+    def _rank(self, state: str) -> int:
+        return next((number for number, known in enumerate(self.ORDER) if known == state), len(self.ORDER))
+
+    def state(self, cell: Cell) -> CellState:
+        if cell.spec.fingerprint() not in self.found:
+            return CellState(cell, MISSING)
+        state, run = self.found[cell.spec.fingerprint()]
+        job = self.jobs.get(run.id)
+        message = (job.message if job is not None else None) or run.status().get("message") or ""
+        return CellState(cell, state, run, str(message))
+
+    def teacher(self, teacher: ExperimentSpec | str | None) -> RunDirectory | None:
+        if isinstance(teacher, str):
+            run = self.workspace.run(teacher)
+            return run if run.student_file.is_file() else None
+        if teacher is None:
+            return None
+        state, found = self.found.get(teacher.fingerprint(), (MISSING, None))
+        return found if state == State.FINISHED else None

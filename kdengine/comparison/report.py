@@ -1,0 +1,204 @@
+"""The table of a comparison: what each arm reaches, what it gains over the student alone, and what that is worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kdengine import files
+from kdengine.comparison.plan import ALONE, SOFT_TARGETS, Plan
+from kdengine.comparison.progress import Progress, measured
+from kdengine.comparison.statistics import (
+    Difference,
+    Spread,
+    holm,
+    paired_difference,
+    seeds_to_decide,
+    spread,
+)
+from kdengine.rundir import RunDirectory
+
+
+@dataclass(frozen=True)
+class Gain:
+    """An arm against another one, over the seeds that both have, in points of test accuracy.
+
+    Attributes:
+        to: the other arm.
+        difference: paired by seed.
+        holds: whether it also holds when all arms are judged together (Holm).
+        seeds: how many seeds would decide, were the differences to go on like this; None: a thousand would not.
+    """
+
+    to: str
+    difference: Difference
+    holds: bool
+    seeds: int | None
+
+    @property
+    def verdict(self) -> str:
+        """In words: helps, hurts, or not decided, and what would decide it."""
+        if self.difference.verdict != "not decided":
+            return self.difference.verdict
+        if self.difference.n < 2:
+            return "not decided: one seed says nothing"
+        more = f"about {self.seeds} seeds would" if self.seeds else "no number of seeds within reach would"
+        return f"not decided: {more}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm. Accuracies are percent; None where no run has the number yet.
+
+    Attributes:
+        name: of the arm.
+        wanted: how many seeds the plan asks for.
+        best, last: test accuracy of the weights best by validation, and of the last.
+        validation: best validation accuracy.
+        gain, gain_to_kd: against the student alone and against soft targets; None without two to compare.
+        ece: expected calibration error, percent.
+        agreement: with the teacher, percent.
+        kl: to the teacher, nats.
+        minutes: of training.
+        milliseconds: a picture alone on one CPU thread.
+        parameters, macs: of what is deployed.
+        per_class: mean test accuracy of each class, percent.
+        runs: the finished runs, by seed.
+    """
+
+    name: str
+    wanted: int
+    best: Spread | None = None
+    last: Spread | None = None
+    validation: Spread | None = None
+    gain: Gain | None = None
+    gain_to_kd: Gain | None = None
+    ece: Spread | None = None
+    agreement: Spread | None = None
+    kl: Spread | None = None
+    minutes: Spread | None = None
+    milliseconds: Spread | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    per_class: tuple[float, ...] = ()
+    runs: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A comparison as a table.
+
+    Attributes:
+        plan: what is compared.
+        rows: the arms in the plan's order; the shared teacher by itself first, where there is one.
+        classes: names, for the table by class.
+        hardware: where the runs ran, each device once.
+        finished, failed, total: counts of runs.
+    """
+
+    plan: Plan
+    rows: tuple[Row, ...]
+    classes: tuple[str, ...]
+    hardware: tuple[str, ...]
+    finished: int
+    failed: int
+    total: int
+
+
+def report(now: Progress) -> Report:
+    """Reads the finished runs of a comparison; what is still to come is left out."""
+    done = {arm.name: _finished(now, arm.name) for arm in now.plan.arms}
+    best = {arm: {seed: _test(run, "best") for seed, run in runs.items()} for arm, runs in done.items()}
+    others = [arm for arm in done if arm != ALONE]
+    gains = _gains(best, others, ALONE)
+    to_kd = _gains(best, [arm for arm in others if arm != SOFT_TARGETS], SOFT_TARGETS)
+    rows = [_row(arm, len(now.plan.seeds), runs, gains.get(arm), to_kd.get(arm)) for arm, runs in done.items()]
+    if now.teacher is not None:
+        rows.insert(0, _row("teacher", 1, {0: now.teacher}, None, None))
+    runs = [run for found in done.values() for run in found.values()]
+    return Report(
+        plan=now.plan,
+        rows=tuple(rows),
+        classes=tuple(_classes(runs[0])) if runs else (),
+        hardware=tuple(sorted({_hardware(run) for run in runs})),
+        finished=len(runs),
+        failed=now.count("failed", "lost"),
+        total=len(now.cells),
+    )
+
+
+def _finished(now: Progress, arm: str) -> dict[int, RunDirectory]:
+    """The finished runs of an arm by seed."""
+    return {cell.cell.seed: cell.run for cell in now.of(arm) if cell.finished and cell.run is not None}
+
+
+def _gains(best: dict[str, dict[int, float]], arms: Sequence[str], to: str) -> dict[str, Gain]:
+    baseline = best.get(to, {})
+    differences = {}
+    for arm in arms:
+        both = sorted(set(best[arm]) & set(baseline))
+        if both:
+            differences[arm] = paired_difference([best[arm][s] for s in both], [baseline[s] for s in both])
+    holds = holm([difference.p for difference in differences.values()])
+    return {
+        arm: Gain(to, gap, hold, seeds_to_decide(gap.mean, gap.deviation) if gap.n > 1 else None)
+        for (arm, gap), hold in zip(differences.items(), holds, strict=True)
+    }
+
+
+def _row(name: str, wanted: int, runs: dict[int, RunDirectory], gain: Gain | None, to_kd: Gain | None) -> Row:
+    if not runs:
+        return Row(name, wanted)
+    there = list(runs.values())
+    statuses = [run.status() for run in there]
+    more = [measured(run) for run in there]
+    size = next((numbers for numbers in more if numbers), {})
+    return Row(
+        name=name,
+        wanted=wanted,
+        best=spread([_test(run, "best") for run in there]),
+        last=spread([_test(run, "last") for run in there]),
+        validation=_spread_of(statuses, lambda status: 100 * status["best"]["accuracy"]),
+        gain=gain,
+        gain_to_kd=to_kd,
+        ece=_spread_of(statuses, lambda status: 100 * status["test"]["best"]["ece"]),
+        agreement=_spread_of(more, lambda numbers: 100 * numbers["agreement"]),
+        kl=_spread_of(more, lambda numbers: numbers["kl"]),
+        minutes=_spread_of(statuses, lambda status: (status["ended"] - status["started"]) / 60),
+        milliseconds=_spread_of(more, lambda numbers: numbers["milliseconds"]),
+        parameters=size.get("parameters"),
+        macs=size.get("macs"),
+        per_class=_per_class(statuses),
+        runs={seed: run.id for seed, run in runs.items()},
+    )
+
+
+def _spread_of(sources: Sequence[dict[str, Any]], number: Callable[[dict[str, Any]], float]) -> Spread | None:
+    values = []
+    for source in sources:
+        try:
+            values.append(float(number(source)))
+        except (KeyError, TypeError):
+            continue
+    finite = [value for value in values if math.isfinite(value)]
+    return spread(finite) if finite else None
+
+
+def _test(run: RunDirectory, weights: str) -> float:
+    return 100 * float(run.status()["test"][weights]["accuracy"])
+
+
+def _per_class(statuses: Sequence[dict[str, Any]]) -> tuple[float, ...]:
+    tables = [status["per_class"] for status in statuses if status.get("per_class")]
+    return tuple(100 * sum(column) / len(column) for column in zip(*tables, strict=True))
+
+
+def _classes(run: RunDirectory) -> list[str]:
+    return list((files.read_json(run.card_file) or {}).get("classes", ()))
+
+
+def _hardware(run: RunDirectory) -> str:
+    environment = run.environment()
+    return f"{environment.get('device_name', 'unknown')}, torch {environment.get('packages', {}).get('torch', '?')}"

@@ -1,0 +1,220 @@
+"""A report as text: for the shell, CSV, Markdown, LaTeX and HTML. All say the same; all numbers carry n and spread."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from collections.abc import Callable
+
+from kdengine.comparison.report import Gain, Report, Row
+from kdengine.comparison.statistics import Spread
+
+Cells = tuple[str, ...]
+
+
+def columns(report: Report, *, brief: bool = False) -> Cells:
+    """Titles of the columns of `rows`; ``brief`` leaves out what does not fit a terminal."""
+    return tuple(title for title, shown in _titles(report).items() if not brief or shown)
+
+
+def rows(report: Report, *, brief: bool = False) -> list[Cells]:
+    """A line of text cells for each arm."""
+    shown = list(_titles(report).values())
+    whole = [_row(row, _has_kd(report)) for row in report.rows]
+    return [tuple(cell for cell, kept in zip(cells, shown, strict=True) if kept or not brief) for cells in whole]
+
+
+def _has_kd(report: Report) -> bool:
+    return any(row.gain_to_kd for row in report.rows)
+
+
+def _titles(report: Report) -> dict[str, bool]:
+    """Title of each column, and whether a terminal shows it."""
+    kd = {"minus kd": True, "verdict to kd": False} if _has_kd(report) else {}
+    return (
+        {"arm": True, "n": True, "test, best (%)": True, "test, last (%)": False, "validation (%)": False}
+        | {"minus alone": True, "verdict": True}
+        | kd
+        | {"ECE (%)": False, "as the teacher (%)": True, "KL (nats)": False, "parameters": False, "MACs": False}
+        | {"ms": True, "minutes": False}
+    )
+
+
+def _row(row: Row, kd: bool) -> Cells:
+    n = row.best.n if row.best else 0
+    return (
+        row.name, str(n) if n == row.wanted else f"{n} of {row.wanted}",
+        spread(row.best), spread(row.last), spread(row.validation),
+        *gain(row.gain),
+        *(gain(row.gain_to_kd) if kd else ()),
+        spread(row.ece, 1), spread(row.agreement, 1), spread(row.kl, 3),
+        f"{row.parameters:,}" if row.parameters else "", f"{row.macs / 1e6:.1f} M" if row.macs else "",
+        spread(row.milliseconds, 2, bare=True), spread(row.minutes, 1, bare=True),
+    )  # fmt: skip
+
+
+def spread(value: Spread | None, digits: int = 2, *, bare: bool = False) -> str:
+    """Mean ± standard deviation; the mean alone for a single run, or where ``bare``."""
+    if value is None:
+        return ""
+    mean = f"{value.mean:.{digits}f}"
+    return mean if bare or value.n == 1 else f"{mean} ± {value.deviation:.{digits}f}"
+
+
+def gain(value: Gain | None) -> Cells:
+    """Difference with its interval, and the verdict."""
+    if value is None:
+        return "", ""
+    gap = value.difference
+    if gap.n < 2:
+        return f"{gap.mean:+.2f}", value.verdict
+    return f"{gap.mean:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]", value.verdict + (" *" if value.holds else "")
+
+
+def notes(report: Report) -> list[str]:
+    """What a reader must know: n, hardware, how to read the columns."""
+    arms = sum(row.gain is not None for row in report.rows)
+    by_chance = f"{0.025 * arms:.1f}".rstrip("0").rstrip(".")
+    return [
+        f"{report.finished} of {report.total} runs finished"
+        + (f", {report.failed} failed" if report.failed else "")
+        + (f"; {'; '.join(report.hardware)}" if report.hardware else "")
+        + ".",
+        "Mean ± standard deviation over n seeds. Test accuracy of the weights best by validation; differences to the "
+        "student alone are paired by seed, with 95 % intervals (Student's t).",
+        f"Without any real gain, {by_chance} of {arms} arms would be said to help; * holds for all arms together "
+        "(Holm).",
+    ]
+
+
+def as_csv(report: Report) -> str:
+    """Comma separated, with plain numbers: one line an arm."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["arm", "n", "test_best", "test_best_sd", "test_last", "test_last_sd", "validation", "validation_sd",
+         "gain", "gain_low", "gain_high", "gain_p", "verdict", "gain_to_kd", "gain_to_kd_low", "gain_to_kd_high",
+         "ece", "agreement", "kl", "parameters", "macs", "milliseconds", "minutes",
+         *(f"class {name}" for name in report.classes)]
+    )  # fmt: skip
+    for row in report.rows:
+        writer.writerow([_plain(cell) for cell in _numbers(row)])
+    return out.getvalue()
+
+
+def _numbers(row: Row) -> list[object]:
+    own, kd = row.gain, row.gain_to_kd
+    gap, to_kd = (own.difference if own else None), (kd.difference if kd else None)
+    return [
+        row.name, row.best.n if row.best else 0,
+        *(part for value in (row.best, row.last, row.validation)
+          for part in ((value.mean, value.deviation) if value else ("", ""))),
+        *((gap.mean, gap.low, gap.high, gap.p, own.verdict) if gap and own else ("",) * 5),
+        *((to_kd.mean, to_kd.low, to_kd.high) if to_kd else ("",) * 3),
+        *(value.mean if value else "" for value in (row.ece, row.agreement, row.kl)),
+        row.parameters or "", row.macs or "",
+        *(value.mean if value else "" for value in (row.milliseconds, row.minutes)),
+        *row.per_class,
+    ]  # fmt: skip
+
+
+def _plain(cell: object) -> object:
+    return f"{cell:.6g}" if isinstance(cell, float) else cell
+
+
+def as_markdown(report: Report) -> str:
+    """A page with the table, the table by class, and the notes."""
+    parts = [f"# {report.plan.name}", "", *(f"{note}  " for note in notes(report)), ""]
+    parts += _markdown(columns(report), rows(report))
+    if report.classes:
+        parts += ["", "## Test accuracy by class (%)", ""]
+        parts += _markdown(("arm", *report.classes), by_class(report))
+    return "\n".join(parts) + "\n"
+
+
+def by_class(report: Report) -> list[Cells]:
+    """Mean test accuracy of each class, a line an arm."""
+    return [(row.name, *(f"{value:.1f}" for value in row.per_class)) for row in report.rows if row.per_class]
+
+
+def _markdown(head: Cells, body: list[Cells]) -> list[str]:
+    lines = [head, ("---",) * len(head), *body]
+    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
+
+
+def as_latex(report: Report) -> str:
+    """A ``booktabs`` table of accuracies and gains."""
+    lines = [
+        r"\begin{tabular}{lrrrl}", r"\toprule",
+        r"Arm & $n$ & Test (\%) & Gain & 95\,\% interval \\", r"\midrule",
+    ]  # fmt: skip
+    for row in report.rows:
+        gap = row.gain.difference if row.gain else None
+        test = f"${row.best.mean:.2f} \\pm {row.best.deviation:.2f}$" if row.best else "--"
+        interval = f"$[{gap.low:+.2f}, {gap.high:+.2f}]$" if gap and gap.n > 1 else ""
+        cells = (
+            _tex(row.name),
+            str(row.best.n if row.best else 0),
+            test,
+            f"${gap.mean:+.2f}$" if gap else "",
+            interval,
+        )
+        lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _tex(text: str) -> str:
+    signs = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    signs |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+    return "".join(signs.get(sign, sign) for sign in text)
+
+
+def as_html(report: Report) -> str:
+    """A page that stands alone: figure of the gains, table, table by class, notes."""
+    from kdengine.figures import comparison
+
+    figure = comparison.gains(report_gains(report)).to_html(full_html=False, include_plotlyjs="cdn")
+    parts = [
+        f"<!doctype html><meta charset='utf-8'><title>{html.escape(report.plan.name)}</title>{_STYLE}",
+        f"<h1>{html.escape(report.plan.name)}</h1>",
+        *(f"<p>{html.escape(note)}</p>" for note in notes(report)),
+        figure,
+        html_table(columns(report), rows(report)),
+    ]
+    if report.classes:
+        parts += ["<h2>Test accuracy by class (%)</h2>", html_table(("arm", *report.classes), by_class(report))]
+    return "\n".join(parts) + "\n"
+
+
+def html_table(head: Cells, body: list[Cells]) -> str:
+    """A table in HTML, every cell escaped."""
+    title = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    lines = ["<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>" for line in body]
+    return f"<table><thead><tr>{title}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+_STYLE = """<style>
+body { font: 14px system-ui, sans-serif; margin: 2rem; } table { border-collapse: collapse; margin: 1rem 0; }
+td, th { padding: .25rem .6rem; border-bottom: 1px solid #d0d5dd; text-align: right; white-space: nowrap; }
+td:first-child, th:first-child { text-align: left; }
+</style>"""
+
+
+def report_gains(report: Report) -> list[dict[str, object]]:
+    """What the figure of the gains shows: name, mean, low, high, n and verdict of each arm that has a gain."""
+    return [
+        {"name": row.name, "mean": gap.mean, "low": gap.low, "high": gap.high, "n": gap.n, "verdict": row.gain.verdict}
+        for row in report.rows
+        if row.gain is not None
+        for gap in (row.gain.difference,)
+    ]
+
+
+FORMATS: dict[str, Callable[[Report], str]] = {
+    "csv": as_csv,
+    "markdown": as_markdown,
+    "latex": as_latex,
+    "html": as_html,
+}
+SUFFIXES = {"csv": ".csv", "markdown": ".md", "latex": ".tex", "html": ".html"}
