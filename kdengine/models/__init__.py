@@ -3,9 +3,12 @@
 # ruff: noqa: F401, I001  (the order is the point: plain nets, nets of the papers, families)
 from kdengine.models import (
     cifar_resnet,
+    wide_resnet,
     resnet,
     vgg,
     mobilenetv3,
+    mobilenetv2,
+    shufflenet,
     resnet_cip,
     light,
     timm_models,

@@ -1,4 +1,4 @@
-"""The narrow three-stage ResNets of the CIFAR literature: resnet20/56/110, and resnet8x4/32x4 of RepDistiller.
+"""The narrow three-stage ResNets of the CIFAR literature: resnet20/32/56/110, and resnet8x4/32x4 of RepDistiller.
 
 He et al., CVPR 2016, section 4.2 (depth 6n+2, widths 16-32-64). As in RepDistiller and mdistiller the shortcut at a
 change of shape is a 1x1 convolution (He's option B), which is what the distillation tables are measured with; the "x4"
@@ -97,6 +97,7 @@ _NARROW = (16, 16, 32, 64)
 _WIDE = (32, 64, 128, 256)
 for _depth, _widths, _suffix in (
     (20, _NARROW, ""),
+    (32, _NARROW, ""),
     (56, _NARROW, ""),
     (110, _NARROW, ""),
     (8, _WIDE, "x4"),

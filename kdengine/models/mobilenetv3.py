@@ -90,13 +90,14 @@ def _make(
         name.replace("mobilenetv3", "mobilenet_v3"), weights=None, num_classes=num_classes, dropout=params.dropout
     )
     if image_size <= SMALL_IMAGE:
-        _set_stride(body.features[0], stem_stride(image_size))
-        _set_stride(body.features[first_strided], 1)
+        set_stride(body.features[0], stem_stride(image_size))
+        set_stride(body.features[first_strided], 1)
     params.apply_to(body, image_size)
     return MobileNetV3(body, name, image_size, ends)
 
 
-def _set_stride(block: nn.Module, stride: int) -> None:
+def set_stride(block: nn.Module, stride: int) -> None:
+    """Gives every convolution of stride 2 in a block another stride."""
     for module in block.modules():
         if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
             module.stride = (stride, stride)
