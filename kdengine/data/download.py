@@ -47,9 +47,14 @@ class RemoteFile:
         """Its name, here and there."""
         return self.url.rsplit("/", 1)[-1]
 
+    @property
+    def place(self) -> str:
+        """Where it lies below the data root, and on a mirror."""
+        return f"{self.folder}/{self.filename}" if self.folder else self.filename
+
     def path(self, root: Path) -> Path:
         """Where it lies under the data root."""
-        return root / self.folder / self.filename
+        return root / self.place
 
     def is_here(self, root: Path) -> bool:
         """Whether a file of the right size lies there; its checksum is for ``fetch`` to read."""
@@ -57,9 +62,9 @@ class RemoteFile:
         return path.is_file() and self.size in (None, path.stat().st_size)
 
     def current_url(self) -> str:
-        """The published address, or ``<KD_DATA_URL>/<filename>`` when that variable names a mirror."""
+        """The published address, or that on the mirror which KD_DATA_URL names: a data root that somebody serves."""
         mirror = os.environ.get(MIRROR_VARIABLE, "").strip()
-        return f"{mirror.rstrip('/')}/{self.filename}" if mirror else self.url
+        return f"{mirror.rstrip('/')}/{self.place}" if mirror else self.url
 
 
 def fetch(remote: RemoteFile, root: Path) -> Path:
@@ -165,5 +170,5 @@ def _start_of(status: int, content_range: str) -> int:
 def _by_hand(remote: RemoteFile, path: Path) -> str:
     return (
         f"To place it by hand, get {remote.url} (MD5 {remote.md5}) from where you can and save it as {path}; or set "
-        f"{MIRROR_VARIABLE} to the address of a mirror that holds {remote.filename}"
+        f"{MIRROR_VARIABLE} to the address of a mirror that holds {remote.place}"
     )

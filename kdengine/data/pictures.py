@@ -55,13 +55,16 @@ def resize_all(pictures: np.ndarray, size: int) -> np.ndarray:
     return resized
 
 
-def blocks_of(pictures: np.ndarray) -> Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]]:
-    """The ``blocks`` of a ``Source`` whose pictures are one array, uint8 (N, H, W) or (N, H, W, 3)."""
+def blocks_of(*parts: np.ndarray) -> Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]]:
+    """The ``blocks`` of a ``Source`` whose pictures are arrays one after the other, (N, H, W) or (N, H, W, 3) uint8."""
 
     def blocks(size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for start in range(0, len(pictures), 1000):
-            block = pictures[start : start + 1000]
-            yield np.arange(start, start + len(block)), resize_all(block, size)
+        row = 0
+        for pictures in parts:
+            for start in range(0, len(pictures), 1000):
+                block = pictures[start : start + 1000]
+                yield np.arange(row, row + len(block)), resize_all(block, size)
+                row += len(block)
 
     return blocks
 

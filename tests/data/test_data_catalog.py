@@ -83,7 +83,7 @@ def test_fashion_mnist_is_grey_repeated_and_resized(
         dataclasses.replace(file, md5=md5(content)) for file, content in zip(definition.files, contents, strict=True)
     )
     monkeypatch.setattr(definition, "files", files)
-    server.contents.update({file.filename: content for file, content in zip(files, contents, strict=True)})
+    server.contents.update({file.place: content for file, content in zip(files, contents, strict=True)})
     bundle = load_dataset("fashion_mnist", tmp_path / "datasets", 32, validation=0)
     stored = bundle.train.pictures([7])[0]
     expected = np.asarray(Image.fromarray(train[7]).resize((32, 32), Image.Resampling.BILINEAR))

@@ -1,7 +1,32 @@
-"""The built-in data sets; importing this package registers them."""
+"""The built-in data sets; importing this package registers them, in list order."""
 
+# ruff: noqa: I001  (the order is the point: from small pictures to large ones, one's own last)
 from __future__ import annotations
 
-from kdengine.data.catalog import cifar, digits, fashion_mnist, folder
+from kdengine.data.catalog import (
+    digits,
+    idx,
+    cifar,
+    svhn,
+    stl10,
+    tiny_imagenet,
+    cub200,
+    mit67,
+    flowers102,
+    oxford_pets,
+    folder,
+)
 
-__all__ = ["cifar", "digits", "fashion_mnist", "folder"]
+__all__ = [
+    "cifar",
+    "cub200",
+    "digits",
+    "flowers102",
+    "folder",
+    "idx",
+    "mit67",
+    "oxford_pets",
+    "stl10",
+    "svhn",
+    "tiny_imagenet",
+]

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from kdengine.data.catalog.published import PublishedSet
 from kdengine.data.containers import TarContainer
-from kdengine.data.definition import DatasetDefinition, Source
+from kdengine.data.definition import Source
 from kdengine.data.download import RemoteFile, fetch
 from kdengine.data.pickles import load_plain
 from kdengine.data.pictures import blocks_of
-from kdengine.data.store import is_stored
 from kdengine.errors import DataError
 from kdengine.fields import NoSettings
 from kdengine.registry import DATASETS
@@ -20,7 +20,7 @@ from kdengine.registry import DATASETS
 _CITATION = "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
 
 
-class Cifar(DatasetDefinition):
+class Cifar(PublishedSet):
     """32x32 colour pictures in pickled batches: rows of 3072 bytes, the red plane first, then green, then blue.
 
     Attributes:
@@ -38,8 +38,8 @@ class Cifar(DatasetDefinition):
     citation = _CITATION
     counts = (50_000, 10_000)
 
-    def identity(self, params: NoSettings, root: Path) -> str:
-        return f"md5:{self.archive.md5}"
+    def needed(self, params: NoSettings) -> tuple[RemoteFile, ...]:
+        return (self.archive,)
 
     def open(self, params: NoSettings, root: Path) -> Source:
         members = self._members(fetch(self.archive, root))
@@ -50,10 +50,6 @@ class Cifar(DatasetDefinition):
         labels = np.concatenate([batch[1] for batch in train + test])
 
         return Source(tuple(map(str, names)), labels, sum(len(batch[1]) for batch in train), blocks_of(pictures))
-
-    def present(self, params: NoSettings, root: Path, image_size: int | None = None) -> bool:
-        size = image_size or self.default_image_size
-        return self.archive.is_here(root) or is_stored(root, self.name, self.identity(params, root), size)
 
     def _members(self, path: Path) -> dict[str, Any]:
         container = TarContainer(path)

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from kdengine.data.containers import Container, open_container
+from kdengine.data.decoding import Corrupt, decode_files
 from kdengine.data.definition import Block, DatasetDefinition, Source
-from kdengine.data.layout import Layout, find_layout
-from kdengine.data.pictures import CorruptPicture, decode
+from kdengine.data.layout import find_layout
 from kdengine.errors import DataError
 from kdengine.fields import Settings, setting
 from kdengine.registry import DATASETS
 
 log = logging.getLogger(__name__)
-
-_BATCH_PICTURES = 256
-_BATCH_BYTES = 32 << 20
-
-Corrupt = list[tuple[str, str]]
-Files = list[tuple[int, str, bytes]]
 
 
 class FolderParams(Settings):
@@ -66,7 +55,7 @@ class Folder(DatasetDefinition):
 
         def blocks(size: int) -> Iterator[Block]:
             corrupt: Corrupt = []
-            yield from _decode_all(container, layout, size, corrupt)
+            yield from decode_files(container, layout.paths, size, corrupt)
             if corrupt:
                 _tell(corrupt, params, container)
 
@@ -75,56 +64,6 @@ class Folder(DatasetDefinition):
 
 def _container(params: FolderParams) -> Container:
     return open_container(Path(params.path).expanduser())
-
-
-def _decode_all(container: Container, layout: Layout, size: int, corrupt: Corrupt) -> Iterator[Block]:
-    """Decodes in threads, with a bounded number of batches in flight; adds what cannot be read to ``corrupt``."""
-    workers = min(8, os.cpu_count() or 1)
-    running: deque[Future[tuple[Block, Corrupt]]] = deque()
-    missing = set(layout.paths)
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        for batch in _batches(container, layout):
-            missing.difference_update(name for _, name, _ in batch)
-            running.append(pool.submit(_decode_batch, batch, size))
-            if len(running) > 2 * workers:
-                yield _collect(running.popleft(), corrupt)
-        while running:
-            yield _collect(running.popleft(), corrupt)
-    corrupt.extend((name, "could not be read") for name in missing)
-
-
-def _batches(container: Container, layout: Layout) -> Iterator[Files]:
-    row_of = {name: row for row, name in enumerate(layout.paths)}
-    batch: Files = []
-    held = 0
-    for name, content in container.read(row_of.keys()):
-        batch.append((row_of[name], name, content))
-        held += len(content)
-        if len(batch) >= _BATCH_PICTURES or held >= _BATCH_BYTES:
-            yield batch
-            batch, held = [], 0
-    if batch:
-        yield batch
-
-
-def _decode_batch(batch: Files, size: int) -> tuple[Block, Corrupt]:
-    rows, pictures, corrupt = [], [], []
-    for row, name, content in batch:
-        try:
-            picture = decode(content, size)
-        except CorruptPicture as error:
-            corrupt.append((name, str(error) if content else "empty, too large or not readable"))
-            continue
-        rows.append(row)
-        pictures.append(picture)
-    block = np.stack(pictures) if pictures else np.empty((0, size, size, 3), np.uint8)
-    return (np.array(rows, np.int64), block), corrupt
-
-
-def _collect(done: Future[tuple[Block, Corrupt]], corrupt: Corrupt) -> Block:
-    block, bad = done.result()
-    corrupt.extend(bad)
-    return block
 
 
 def _tell(corrupt: Corrupt, params: FolderParams, container: Container) -> None:

@@ -1,0 +1,75 @@
+"""Decodes the picture files of a container in threads, as a stream of blocks with a bound on what is held."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from kdengine.data.containers import Container
+from kdengine.data.definition import Block
+from kdengine.data.pictures import CorruptPicture, decode
+
+_BATCH_PICTURES = 256
+_BATCH_BYTES = 32 << 20
+
+Corrupt = list[tuple[str, str]]
+Files = list[tuple[int, str, bytes]]
+
+
+def decode_files(container: Container, paths: Sequence[str], size: int, corrupt: Corrupt) -> Iterator[Block]:
+    """Blocks of the files of those paths: (rows, pictures uint8 RGB (n, size, size, 3)), row i being ``paths[i]``.
+
+    They come in the order that is cheapest to read. Of files and pictures no more is held than a few batches a thread
+    (256 pictures or 32 MB of files each). What is missing or cannot be read is added to ``corrupt`` as (path, reason),
+    and its row never comes.
+    """
+    workers = min(8, os.cpu_count() or 1)
+    running: deque[Future[tuple[Block, Corrupt]]] = deque()
+    missing = set(paths)
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        for batch in _batches(container, paths):
+            missing.difference_update(name for _, name, _ in batch)
+            running.append(pool.submit(_decode_batch, batch, size))
+            if len(running) > 2 * workers:
+                yield _collect(running.popleft(), corrupt)
+        while running:
+            yield _collect(running.popleft(), corrupt)
+    corrupt.extend((name, "could not be read") for name in missing)
+
+
+def _batches(container: Container, paths: Sequence[str]) -> Iterator[Files]:
+    row_of = {name: row for row, name in enumerate(paths)}
+    batch: Files = []
+    held = 0
+    for name, content in container.read(row_of.keys()):
+        batch.append((row_of[name], name, content))
+        held += len(content)
+        if len(batch) >= _BATCH_PICTURES or held >= _BATCH_BYTES:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
+
+
+def _decode_batch(batch: Files, size: int) -> tuple[Block, Corrupt]:
+    rows, pictures, corrupt = [], [], []
+    for row, name, content in batch:
+        try:
+            picture = decode(content, size)
+        except CorruptPicture as error:
+            corrupt.append((name, str(error) if content else "empty, too large or not readable"))
+            continue
+        rows.append(row)
+        pictures.append(picture)
+    block = np.stack(pictures) if pictures else np.empty((0, size, size, 3), np.uint8)
+    return (np.array(rows, np.int64), block), corrupt
+
+
+def _collect(done: Future[tuple[Block, Corrupt]], corrupt: Corrupt) -> Block:
+    block, bad = done.result()
+    corrupt.extend(bad)
+    return block
