@@ -8,8 +8,11 @@ from kdengine.methods import (
     dkd,
     dcad,
     dist,
+    multi_level,
     fitnet,
     at,
+    review_kd,
+    crd,
     rkd,
     sp,
     grkd,
@@ -22,6 +25,7 @@ from kdengine.methods import (
     fusion_self,
     frskd,
     ama_self,
+    mix_skd,
 )
 from kdengine.methods.base import Context, Method, Needs, Term, get_method, list_methods, register
 

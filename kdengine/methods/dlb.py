@@ -1,9 +1,9 @@
 """Self-distillation from the last mini-batch (Shen et al., CVPR 2022).
 
 Official code: Meta-knowledge-Lab/DLB, dlb.py: each picture is seen in two steps running, under two augmentations, and
-the answer of the first step teaches the second. Deviations: half of each batch is the second half of the one before,
-as the paper says (the code keeps whole batches and runs the net twice); an epoch's first batch has nothing to learn from but
-pictures that happen to be in the last batch too. What is remembered: the logits of one batch, and whose they are.
+the answer of the first step teaches the second. What is remembered: the logits of one batch, and whose they are.
+Deviations: half of each batch is the second half of the one before, as the paper says (the code keeps whole batches and
+runs the net twice); an epoch's first batch learns only from pictures that happen to be in the last batch too.
 """
 
 from __future__ import annotations

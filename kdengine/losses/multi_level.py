@@ -1,0 +1,101 @@
+"""Answers aligned at three levels: each sample's, how the samples of a batch go together, and how the classes do.
+
+Jin, Wang, Lin: Multi-Level Logit Distillation. CVPR 2023, sections 3.2 and 3.3.
+Official code: Jin-Ying/Multi-Level-Logit-Distillation, mdistiller/distillers/KD_ours.py (kd_loss, bc_loss, cc_loss).
+Deviations: the batch level is a mean over pairs, the class level divides its sums over the batch by the batch size; the
+code's values are B and B² times as large, and grow with the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdengine.losses.divergences import divergences
+from kdengine.losses.precision import full
+from kdengine.losses.relations import full_precision
+
+
+def least_sure(scores: Tensor, share: float) -> Tensor:
+    """1 for the lowest scores, up to the quantile ``share`` (that one included), 0 for the others.
+
+    Args:
+        scores: (N,), e.g. how sure the teacher is of each sample, or how much it gives to each class.
+        share: 0..1; 1 takes all, 0 the lowest alone.
+
+    Returns:
+        (N,) of 0 and 1, float32.
+    """
+    scores = scores.float()
+    return (scores <= torch.quantile(scores, share)).float()
+
+
+def instance_level(
+    student: Tensor, teacher: Tensor, temperatures: Sequence[float], taken: Tensor | None = None
+) -> Tensor:
+    """Sum over temperatures of KL(teacher || student) x T², a mean over the batch.
+
+    Args:
+        student: logits (B, C).
+        teacher: logits (B, C).
+        temperatures: each > 0.
+        taken: (B,) of 0 and 1: those that are not count as 0 in the mean; None = all.
+
+    Returns:
+        Scalar >= 0, float32; unchanged when the batch is repeated.
+    """
+    each = torch.stack([divergences(student, teacher, temperature) for temperature in temperatures]).sum(dim=0)
+    return each.mean() if taken is None else (each * taken).mean()
+
+
+def batch_level(student: Tensor, teacher: Tensor, temperatures: Sequence[float], taken: Tensor | None = None) -> Tensor:
+    """Sum over temperatures of the squared difference of P P', a mean over pairs of samples; P = softmax(logits / T).
+
+    Args:
+        student: logits (B, C).
+        teacher: logits (B, C).
+        temperatures: each > 0.
+        taken: (B,) of 0 and 1: pairs whose second sample is not count as 0 in the mean; None = all.
+
+    Returns:
+        Scalar >= 0, float32. Unchanged when the batch is repeated, but a relation over the batch: the mean over two
+        halves differs from the value of the whole.
+    """
+    gaps = [sample_relations(student, t) - sample_relations(teacher, t) for t in temperatures]
+    squares = torch.stack(gaps).square().sum(dim=0)
+    return squares.mean() if taken is None else (squares * taken).mean()
+
+
+def class_level(student: Tensor, teacher: Tensor, temperatures: Sequence[float], taken: Tensor | None = None) -> Tensor:
+    """Sum over temperatures of |P'P / B of the student - that of the teacher|² / C; P = softmax(logits / T).
+
+    Args:
+        student: logits (B, C).
+        teacher: logits (B, C).
+        temperatures: each > 0.
+        taken: (C,) of 0 and 1: columns of classes that are not count as 0; None = all.
+
+    Returns:
+        Scalar >= 0, float32; unchanged when the batch is repeated, but a relation over the batch. With one temperature
+        and all classes it is `kdengine.losses.class_alignment` of the kind "gram".
+    """
+    gaps = [class_relations(student, t) - class_relations(teacher, t) for t in temperatures]
+    squares = torch.stack(gaps).square().sum(dim=0)
+    return (squares if taken is None else squares * taken).sum() / student.shape[1]
+
+
+def sample_relations(logits: Tensor, temperature: float) -> Tensor:
+    """P P' of P = softmax(logits / T), (B, C): (B, B), float32, 0..1: whether two samples get the same answer."""
+    with full_precision(logits):
+        probabilities = F.softmax(full(logits) / temperature, dim=1)
+        return probabilities @ probabilities.T
+
+
+def class_relations(logits: Tensor, temperature: float) -> Tensor:
+    """P'P / B of P = softmax(logits / T), (B, C): (C, C), float32, 0..1: how often two classes are meant together."""
+    with full_precision(logits):
+        probabilities = F.softmax(full(logits) / temperature, dim=1)
+        return probabilities.T @ probabilities / len(probabilities)

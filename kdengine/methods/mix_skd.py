@@ -1,0 +1,231 @@
+"""Self-distillation from mixup (Yang et al., ECCV 2022): what the net says of a blend, and the blend of what it says.
+
+Official code: winycg/Self-KD-Lib, main_mixskd_cifar.py, models/resnet_mixskd.py, methods/adversarial.py. What it does
+and is not copied: the cross-entropies of blended pictures and of the fused head are computed and not summed, so that
+the fused head, which teaches, never learns. Deviations: branches are depthwise-separable (see `Branch`), where the code
+repeats the net's own stages; the fused head works on pooled features, which is the same, since it is linear; the
+discriminators have one output.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdengine.errors import BadInput, Problem
+from kdengine.fields import Settings, setting
+from kdengine.losses import attention_map, hint, kd
+from kdengine.losses.precision import full
+from kdengine.methods.base import (
+    BatchLike,
+    Context,
+    Exit,
+    InspectedArray,
+    Method,
+    Needs,
+    Network,
+    Outputs,
+    Term,
+    register,
+)
+from kdengine.models.backbone import evaluating
+from kdengine.models.blocks.branch import Branch
+
+HIDDEN = 128
+
+
+class MixSkdParams(Settings):
+    """Parameters of self-distillation from mixup."""
+
+    alpha: float = setting(
+        0.4, title="Mixup alpha", source="Self-KD-Lib, CIFAR-100: 0.4",
+        description="Shares of the blends are drawn from Beta(alpha, alpha): low = nearly plain.",
+        gt=0, le=10, tune=(0.1, 2.0), log=True,
+    )  # fmt: skip
+    temperature: float = setting(
+        3.0, title="Temperature", description="Softens the answers.", source="Self-KD-Lib", gt=0, le=100,
+        tune=(1.0, 8.0), log=True,
+    )  # fmt: skip
+    kd_weight: float = setting(
+        1.0, title="Answer weight", description="Weight of the gap between both kinds of answers.", ge=0, le=100,
+        source="Self-KD-Lib", tune=(0.1, 4.0), log=True,
+    )  # fmt: skip
+    feature_weight: float = setting(
+        1.0, title="Feature weight", description="Weight of the squared gap between both kinds of maps.", ge=0, le=100,
+        source="Self-KD-Lib", tune=(0.1, 4.0), log=True,
+    )  # fmt: skip
+    discriminator_weight: float = setting(
+        1.0, title="Discriminator weight", source="Self-KD-Lib", ge=0, le=100,
+        description="Weight of telling both kinds of maps apart, so that they do not become trivial; 0 = leave it out.",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class MixedBatch:
+    """A batch and its blend.
+
+    Attributes:
+        views: the pictures, and the blends ``share * picture + (1 - share) * partner's picture``, each (B, 3, H, W).
+        target: class indices (B,).
+        index: number of each sample (B,).
+        partner: place in the batch of each picture's partner (B,).
+        share: of the picture itself, a scalar in 0..1.
+    """
+
+    views: tuple[Tensor, ...]
+    target: Tensor
+    index: Tensor
+    partner: Tensor
+    share: Tensor
+
+    @property
+    def image(self) -> Tensor:
+        """The plain pictures."""
+        return self.views[0]
+
+
+@register
+class MixupSelf(Method):
+    """L = CE of all heads, plain and blended + k T² KL + f squared gap + d discriminators, of blends and blended."""
+
+    name = "mix_skd"
+    title = "Mixup (MixSKD)"
+    description = (
+        "Exits and a fused head: what the net says of two blended pictures is the blend of what it says of each."
+    )
+    paper = "Yang, An, Zhou, Zhang, Xu, Xu: MixSKD: Self-Knowledge Distillation from Mixup, ECCV 2022"
+    family = "self-distillation"
+    Params = MixSkdParams
+    params: MixSkdParams
+
+    def __init__(self, params: MixSkdParams, context: Context) -> None:
+        super().__init__(params, context)
+        stages = context.student.stages
+        if len(stages) < 2:
+            message = f"{self.name} hangs exits on shallow stages; the student has {len(stages)} stage maps"
+            raise BadInput(Problem("student", message + ", expected two or more"))
+        width = stages[-1][0]
+        self.branches = nn.ModuleList(Branch(stage, stages[-1], context.classes) for stage in stages[:-1])
+        self.fusion = nn.Sequential(
+            nn.Linear(width * len(stages), width, bias=False), nn.Linear(width, context.classes)
+        )
+        judged = len(stages) if params.discriminator_weight > 0 else 0
+        self.discriminators = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1)) for _ in range(judged)
+        )
+
+    @classmethod
+    def requires(cls, params: MixSkdParams) -> Needs:
+        """Stage maps of the student; no teacher."""
+        return Needs(student=("logits", "stages"))
+
+    def prepare(self, batch: Any) -> MixedBatch:
+        """Adds the blends, by random numbers of the global generator."""
+        pictures = batch.image
+        partner = torch.randperm(len(pictures), device=pictures.device)
+        concentration = torch.tensor(self.params.alpha)
+        share = torch.distributions.Beta(concentration, concentration, validate_args=False).sample()
+        share = share.to(pictures.device, pictures.dtype)
+        blend = share * pictures + (1 - share) * pictures[partner]
+        return MixedBatch((pictures, blend), batch.target, batch.index, partner, share)
+
+    def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
+        """Returns ``ce`` (plain pictures), ``ce_mixed`` (blends), ``kd``, ``features`` and ``discriminator``."""
+        assert isinstance(batch, MixedBatch)
+        params, target = self.params, batch.target
+        own = student(torch.cat(batch.views))
+        maps = self._maps(own)
+        answers = self._answers(maps, own)
+        plain = [answer.chunk(2)[0] for answer in answers]
+        # Of each head and map: the blend of the plain ones, and that of the blended pictures.
+        blended = [_blend(answer, batch) for answer in plain]
+        mixed = [answer.chunk(2)[1] for answer in answers]
+        blended_maps = [_blend(full(one).chunk(2)[0], batch) for one in maps]
+        mixed_maps = [full(one).chunk(2)[1] for one in maps]
+        fused_blended, fused_mixed = self._fuse(blended_maps), self._fuse(mixed_maps)
+        labels = torch.stack([self.cross_entropy(logits, target) for logits in plain]).sum()
+        blends = torch.stack([self._mixed_labels(one, batch) for one in (*mixed, fused_blended, fused_mixed)]).sum()
+        lessons = self._lessons(blended, mixed, fused_blended, fused_mixed)
+        taught = [kd(learner, guide.detach(), params.temperature) for learner, guide in lessons]
+        gaps = [hint(one, other) for one, other in zip(blended_maps, mixed_maps, strict=True)]
+        terms = {
+            "ce": Term(labels, 1.0),
+            "ce_mixed": Term(blends, 1.0),
+            "kd": Term(torch.stack(taught).sum(), params.kd_weight),
+            "features": Term(torch.stack(gaps).sum(), params.feature_weight),
+        }
+        if self.discriminators:
+            told = self._tell_apart(blended_maps, mixed_maps)
+            terms["discriminator"] = Term(told, params.discriminator_weight)
+        return terms
+
+    # parts of the forward pass ---------------------------------------------------------------------------------------
+
+    def _maps(self, own: Outputs) -> list[Tensor]:
+        """Maps of all heads, shallow to deep, each of the deepest stage's shape."""
+        shallow = [branch.map(stage) for branch, stage in zip(self.branches, own.stages, strict=False)]  # type: ignore[operator]
+        return [*shallow, own.stages[-1]]
+
+    def _answers(self, maps: list[Tensor], own: Outputs) -> list[Tensor]:
+        """Logits of the branches, and the net's own."""
+        shallow = [branch.classifier(_pool(one)) for branch, one in zip(self.branches, maps, strict=False)]  # type: ignore[operator]
+        return [*shallow, own.logits]
+
+    def _fuse(self, maps: list[Tensor]) -> Tensor:
+        """Logits of the fused head."""
+        return self.fusion(torch.cat([_pool(one) for one in maps], dim=1))
+
+    def _mixed_labels(self, logits: Tensor, batch: MixedBatch) -> Tensor:
+        own, other = (self.cross_entropy(logits, labels) for labels in (batch.target, batch.target[batch.partner]))
+        return batch.share * own + (1 - batch.share) * other
+
+    @staticmethod
+    def _lessons(
+        blended: list[Tensor], mixed: list[Tensor], fused_blended: Tensor, fused_mixed: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Who learns from whom: in each exit both kinds from each other; the net's own answer from the fused head."""
+        mutual = [pair for one, two in zip(blended[:-1], mixed[:-1], strict=True) for pair in ((one, two), (two, one))]
+        return [*mutual, (blended[-1], fused_mixed), (mixed[-1], fused_blended)]
+
+    def _tell_apart(self, blended: list[Tensor], mixed: list[Tensor]) -> Tensor:
+        losses = []
+        for judge, one, two in zip(self.discriminators, blended, mixed, strict=True):
+            scores = full(judge(torch.cat([_pool(one), _pool(two)]))).squeeze(1)
+            kinds = torch.cat([torch.ones_like(scores[: len(one)]), torch.zeros_like(scores[len(one) :])])
+            losses.append(F.binary_cross_entropy_with_logits(scores, kinds))
+        return torch.stack(losses).sum()
+
+    # what others ask -------------------------------------------------------------------------------------------------
+
+    def exits(self) -> list[Exit]:
+        """One exit a shallow stage, and the fused head, which needs the whole net."""
+
+        def exit_at(index: int, branch: Branch) -> Exit:
+            return Exit(f"exit {index + 1}", lambda own: branch(own.stages[index])[1], index, (branch,))
+
+        found = [exit_at(index, branch) for index, branch in enumerate(self.branches)]  # type: ignore[arg-type]
+        parts = (self.branches, self.fusion)
+        return [*found, Exit("fused", lambda own: self._fuse(self._maps(own)), parts=parts)]
+
+    @torch.no_grad()
+    def inspect(self, student: Outputs, teacher: Outputs | None) -> dict[str, InspectedArray]:
+        """``exit_<n>`` and ``deepest``: attention maps (B, H, W) of the heads, all of the deepest side."""
+        with evaluating(self):
+            maps = self._maps(student)
+        names = [*(f"exit_{number + 1}" for number in range(len(maps) - 1)), "deepest"]
+        return {
+            name: InspectedArray(attention_map(one).view(len(one), *one.shape[2:]), "map")
+            for name, one in zip(names, maps, strict=True)
+        }
+
+
+def _blend(values: Tensor, batch: MixedBatch) -> Tensor:
+    return batch.share * values + (1 - batch.share) * values[batch.partner]
+
+
+def _pool(maps: Tensor) -> Tensor:
+    return full(maps).mean(dim=(2, 3))

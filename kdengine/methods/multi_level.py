@@ -1,0 +1,139 @@
+"""Multi-level logit distillation (Jin et al., CVPR 2023). The losses are in `kdengine.losses.multi_level`.
+
+Official code: Jin-Ying/Multi-Level-Logit-Distillation, mdistiller/distillers/KD_ours.py. What it does and is not
+copied: its masks multiply values that are means already, so that they act as a factor of about 1/2 (here they choose
+samples, pairs and classes, as the commented-out code beside them would); the batch and class level of the stronger view
+are computed and not summed (here they are); two temperatures of the stronger view's instance level read the plain view.
+Other deviations: losses do not grow with the batch (the default weights make up for it at the code's batch of 64); the
+stronger view is made here, from the second of two plain ones, by contrast, brightness and a square cut out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdengine.fields import Settings, setting
+from kdengine.losses import batch_level, class_level, class_relations, instance_level, least_sure
+from kdengine.losses.precision import full
+from kdengine.methods.base import BatchLike, InspectedArray, Method, Needs, Network, Outputs, Term, register
+
+LADDER = (0.5, 0.75, 1.0, 1.25, 1.5)
+"""Temperatures as multiples of the middle one: 2 to 6 around 4, as in the official code."""
+
+
+class MultiLevelParams(Settings):
+    """Parameters of multi-level distillation."""
+
+    temperature: float = setting(
+        4.0, title="Middle temperature", gt=0, le=100, tune=(1.0, 10.0), log=True, source="official code: 2 to 6",
+        description="Answers are compared at this temperature and at 0.5, 0.75, 1.25 and 1.5 times it.",
+    )  # fmt: skip
+    ce_weight: float = setting(
+        0.1, title="Label weight", description="Weight of the cross-entropy with the labels, for each view.",
+        source="official code", ge=0, le=100, tune=(0.05, 1.0), log=True,
+    )  # fmt: skip
+    instance_weight: float = setting(
+        0.9, title="Instance weight", description="Weight of the divergence from the teacher's answers.",
+        source="official code", ge=0, le=100, tune=(0.1, 10.0), log=True,
+    )  # fmt: skip
+    batch_weight: float = setting(
+        57.6, title="Batch weight", description="Weight of the difference in which samples get the same answer.",
+        source="official code: 0.9 on a loss 64 times as large with its batch of 64", ge=0, le=1e5,
+        tune=(5.0, 500.0), log=True,
+    )  # fmt: skip
+    class_weight: float = setting(
+        3686.4, title="Class weight", description="Weight of the difference in which classes are meant together.",
+        source="official code: 0.9 on a loss 64² times as large with its batch of 64", ge=0, le=1e6,
+        tune=(100.0, 30000.0), log=True,
+    )  # fmt: skip
+    unsure_share: float = setting(
+        0.5, title="Unsure share", source="official code: the half below the median", ge=0, le=1,
+        description="On the plain view only this share of samples and classes is taught: those of which the teacher is "
+        "least sure; 1 = all.",
+    )  # fmt: skip
+    strength: float = setting(
+        0.5, title="Strength", source="our choice", ge=0, le=1, tune=(0.0, 1.0),
+        description="How much the second view is changed: contrast, brightness, a square cut out.",
+    )  # fmt: skip
+
+
+@register
+class MultiLevel(Method):
+    """L = sum over two views of ce * CE + i * instance + b * batch + c * class level, at five temperatures."""
+
+    name = "multi_level"
+    title = "Multi-level (MLKD)"
+    description = (
+        "Two views; each answer, which samples get the same one, and which classes go together are the teacher's."
+    )
+    paper = "Jin, Wang, Lin: Multi-Level Logit Distillation, CVPR 2023"
+    family = "logits"
+    Params = MultiLevelParams
+    params: MultiLevelParams
+
+    @classmethod
+    def requires(cls, params: MultiLevelParams) -> Needs:
+        """The teacher's logits, and two views of each picture."""
+        return Needs(teacher=("logits",), views=2)
+
+    def prepare(self, batch: Any) -> Any:
+        """Changes the second view more strongly, by random numbers of the global generator."""
+        first, second, *others = batch.views
+        return replace(batch, views=(first, stronger(second, self.params.strength), *others))
+
+    def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
+        """Returns ``ce``, ``instance``, ``batch`` and ``class``, each the sum over both views."""
+        assert teacher is not None
+        params = self.params
+        temperatures = [params.temperature * factor for factor in LADDER]
+        guides = [teacher(view).logits for view in batch.views[:2]]
+        owns = [student(view).logits for view in batch.views[:2]]
+        probabilities = full(guides[0]).softmax(dim=1)
+        samples = least_sure(probabilities.amax(dim=1), params.unsure_share)
+        classes = least_sure(probabilities.sum(dim=0), params.unsure_share)
+
+        def both(level: Any, taken: Tensor) -> Tensor:
+            plain = level(owns[0], guides[0], temperatures, taken)
+            return plain + level(owns[1], guides[1], temperatures)
+
+        labels = torch.stack([self.cross_entropy(own, batch.target) for own in owns]).sum()
+        return {
+            "ce": Term(labels, params.ce_weight),
+            "instance": Term(both(instance_level, samples), params.instance_weight),
+            "batch": Term(both(batch_level, samples), params.batch_weight),
+            "class": Term(both(class_level, classes), params.class_weight),
+        }
+
+    @torch.no_grad()
+    def inspect(self, student: Outputs, teacher: Outputs | None) -> dict[str, InspectedArray]:
+        """``student``, ``teacher``, ``difference``: which classes are meant together, (C, C), middle temperature."""
+        if teacher is None:
+            return {}
+        own, guide = (class_relations(outputs.logits, self.params.temperature) for outputs in (student, teacher))
+        matrices = {"student": own, "teacher": guide, "difference": own - guide}
+        return {name: InspectedArray(values, "matrix") for name, values in matrices.items()}
+
+
+def stronger(pictures: Tensor, strength: float) -> Tensor:
+    """Pictures with another contrast and brightness, and a square of each set to 0, the mean of normalised pixels.
+
+    Args:
+        pictures: (B, 3, H, W), normalised.
+        strength: s in 0..1. Contrast is drawn from 1 - s/2 .. 1 + s/2, what is added from -s/2 .. s/2 (standard
+            deviations), the square's side from 0 to s/2 of the picture's, its place anywhere; each picture by itself.
+
+    Returns:
+        The same shape; equal to ``pictures`` for strength 0.
+    """
+    count, _, height, width = pictures.shape
+    draws = torch.rand(5, count, 1, 1, 1, device=pictures.device, dtype=pictures.dtype)
+    contrast, brightness = 1 + strength * (draws[0] - 0.5), strength * (draws[1] - 0.5)
+    half = strength / 4 * draws[2]
+    rows = torch.linspace(0, 1, height, device=pictures.device, dtype=pictures.dtype).view(-1, 1)
+    columns = torch.linspace(0, 1, width, device=pictures.device, dtype=pictures.dtype)
+    inside = ((rows - draws[3]).abs() < half) & ((columns - draws[4]).abs() < half)
+    return torch.where(inside, 0.0, pictures * contrast + brightness)
