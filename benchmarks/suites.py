@@ -110,11 +110,11 @@ def light_choices(folder: str) -> Suite:
         return {"recipe": spec["recipe"] | {"epochs": epochs}}
 
     nets = {
-        "8 groups": net(),
-        "4 groups": net(groups=4),
+        "8 groups": net(groups=8),
+        "4 groups": net(),
         "2 groups": net(groups=2),
-        "separable": net(layout="separable"),
-        "8 groups, 240 epochs": longer(240),
+        "separable": net(layout="separable", groups=8),
+        "8 groups, 240 epochs": net(groups=8) | longer(240),
     }
     arms = [known["none"], Arm("none, 240 epochs", known["none"].spec | longer(240))]
     for label, changed in nets.items():
@@ -131,7 +131,11 @@ def light_choices(folder: str) -> Suite:
         "feature weight 0": {"feature_weight": 0.0},
     }
     arms += [
-        Arm(f"light 8 groups, light_self {label}", spec | {"method": {"name": "light_self"} | values}, "light 8 groups")
+        Arm(
+            f"light 8 groups, light_self {label}",
+            spec | net(groups=8) | {"method": {"name": "light_self"} | values},
+            "light 8 groups",
+        )
         for label, values in settings.items()
     ]
     arms.append(Arm("resnet20 light_self", known["none"].spec | {"method": "light_self"}, "none"))

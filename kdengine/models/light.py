@@ -46,6 +46,19 @@ class LightParams(Settings):
     )
 
 
+class NarrowLightParams(LightParams):
+    """The same for nets of 16 to 64 channels, where eight groups would leave two channels to each."""
+
+    groups: int = setting(
+        4,
+        title="Groups",
+        description="Groups of a grouped convolution: more make the net smaller.",
+        ge=1,
+        le=64,
+        source="our choice, by validation on digits: benchmarks/results/accuracy_light_choices.md",
+    )
+
+
 class ChannelShuffle(nn.Module):
     """Deals the channels of each group out to all groups: (B, C, H, W) -> same, channel g C/G + k -> k G + g."""
 
@@ -118,10 +131,10 @@ def _conv(channels_in: int, channels: int, size: int, stride: int | tuple[int, .
     return conv
 
 
-for _name, _make, _summary, _min_size in (
-    ("resnet18_light", _make_resnet, "ResNet-18 with grouped and depthwise separable convolutions", 8),
-    ("resnet34_light", _make_resnet, "ResNet-34 with grouped and depthwise separable convolutions", 8),
-    ("vgg11_light", _make_vgg, "VGG-11 with grouped and depthwise separable convolutions, one linear layer", 32),
-    ("resnet20_light", _make_resnet, "CIFAR ResNet of depth 20 with grouped and depthwise separable convolutions", 8),
+for _name, _make, _summary, _params, _min_size in (
+    ("resnet18_light", _make_resnet, "ResNet-18 with grouped and depthwise separable convolutions", LightParams, 8),
+    ("resnet34_light", _make_resnet, "ResNet-34 with grouped and depthwise separable convolutions", LightParams, 8),
+    ("vgg11_light", _make_vgg, "VGG-11 of grouped and separable convolutions, one linear layer", LightParams, 32),
+    ("resnet20_light", _make_resnet, "CIFAR ResNet-20 of grouped and separable convolutions", NarrowLightParams, 8),
 ):
-    MODELS.register(_name)(ModelDefinition(_name, _summary, partial(_make, _name), LightParams, min_size=_min_size))
+    MODELS.register(_name)(ModelDefinition(_name, _summary, partial(_make, _name), _params, min_size=_min_size))
