@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from app.board import Board
-from app.pages import demo, launch, runs
+from app.pages import compare, demo, launch, runs
 from app.worker import Worker
 from kdengine.workspace import Workspace
 
@@ -27,6 +27,9 @@ def build(workspace: Workspace, workers: tuple[Worker, Worker], mlflow_url: str 
     with site.route("Runs", "/runs") as page:
         gr.Navbar(main_page_name="Launch")
         runs.build(board, page, mlflow_url)
+    with site.route("Compare", "/compare") as page:
+        gr.Navbar(main_page_name="Launch")
+        compare.build(workspace, workers[0], page)
     with site.route("Demo", "/demo") as page:
         gr.Navbar(main_page_name="Launch")
         demo.build(board, workers[1], page)

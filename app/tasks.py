@@ -123,6 +123,43 @@ def launch(workspace: Workspace, spec_yamls: list[str], token: str) -> list[str]
     return [queue(spec, workspace, token=f"{token}-{number}")[-1].id for number, spec in enumerate(specs)]
 
 
+def begin_comparison(
+    workspace: Workspace, name: str, mapping: dict[str, Any], methods: list[str], seeds: int, arms: list[str]
+) -> int:
+    """Checks and queues a comparison; how many runs. BadInput names every problem of every arm."""
+    from kdengine.comparison.control import begin
+    from kdengine.comparison.plan import make_plan
+    from kdengine.jobs import ensure_supervisor
+
+    count = begin(make_plan(name, mapping, methods, range(seeds), arms), workspace)
+    ensure_supervisor(workspace)
+    return count
+
+
+def resume_comparison(workspace: Workspace, name: str) -> int:
+    """Queues again what is missing, was stopped, lost or failed; how many runs."""
+    from kdengine.comparison.control import queue_missing
+    from kdengine.comparison.plan import load_plan
+    from kdengine.jobs import ensure_supervisor
+
+    count = queue_missing(load_plan(workspace, name), workspace)
+    ensure_supervisor(workspace)
+    return count
+
+
+def measure_comparison(workspace: Workspace, name: str) -> int:
+    """Measures fidelity, size and latency of one finished run that has none yet; how many are left."""
+    from kdengine.comparison.measure import measure
+    from kdengine.comparison.plan import load_plan
+    from kdengine.comparison.progress import progress, unmeasured
+
+    now = progress(load_plan(workspace, name), workspace)
+    left = unmeasured(now)
+    if left:
+        measure(left[0], now.teacher, workspace)
+    return max(0, len(left) - 1)
+
+
 def classify(workspace: Workspace, run_id: str, path: str) -> list[dict[str, Any]]:
     """The student's answer to a picture file and, where there is one, the teacher's: model, size, top five, time."""
     from kdengine.evaluation.classifier import open_picture
@@ -188,5 +225,17 @@ def _bundle(home: str, run_id: str) -> Any:
 
 
 TASKS: dict[str, Callable[..., Any]] = {
-    function.__name__: function for function in (warm, samples, check, forecast, launch, classify, test_picture)
+    function.__name__: function
+    for function in (
+        warm,
+        samples,
+        check,
+        forecast,
+        launch,
+        classify,
+        test_picture,
+        begin_comparison,
+        resume_comparison,
+        measure_comparison,
+    )
 }

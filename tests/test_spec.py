@@ -72,7 +72,7 @@ def parse(words: list[str]) -> ExperimentSpec:
     """What ``kd train`` makes of these words."""
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
-    return ExperimentSpec.from_mapping(train.read_mapping(parser.parse_args(words)))
+    return ExperimentSpec.from_mapping(train.read_experiment(parser.parse_args(words)))
 
 
 def problems(mapping: dict[str, Any]) -> dict[str, str]:
@@ -218,7 +218,7 @@ def test_every_problem_at_once_with_its_field() -> None:
     ("mapping", "field", "message"),
     [
         ({"data": "digit"}, "data.name", "did you mean 'digits'"),
-        ({"student": "resnet21"}, "student.name", "did you mean 'resnet20'"),
+        ({"student": "resnet21"}, "student.name", "'resnet20'"),
         ({"method": "dkdd"}, "method.name", "did you mean 'dkd'"),
         ({"recipe": "crd24"}, "recipe.name", "did you mean 'crd240'"),
         ({"student": "timm/resnet1O"}, "student.name", "timm has no model"),
@@ -230,7 +230,7 @@ def test_every_problem_at_once_with_its_field() -> None:
         ({"data": {"imagesize": 16}, "method": "none"}, "data.imagesize", "did you mean 'image_size'"),
         ({"recipe": {"epoch": 3}, "method": "none"}, "recipe.epoch", "did you mean 'epochs'"),
         ({"runtime": {"thread": 3}, "method": "none"}, "runtime.thread", "did you mean 'threads'"),
-        ({"teacher": "resnet2O", "method": "kd"}, "teacher.spec.student.name", "did you mean 'resnet20'"),
+        ({"teacher": "resnet2O", "method": "kd"}, "teacher.spec.student.name", "'resnet20'"),
         ({"teacher": {"spec": {"method": "none", "recipe": {"epoch": 1}}}}, "teacher.spec.recipe.epoch", "'epochs'"),
         ({"teacher": {"rum": "x"}}, "teacher.rum", "did you mean 'run'"),
         ({"teacher": {}}, "teacher", "give either run: ID or spec"),

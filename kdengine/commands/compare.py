@@ -10,8 +10,8 @@ from pathlib import Path
 from kdengine.commands import train
 from kdengine.commands.console import waiting
 from kdengine.commands.tables import show, show_json
-from kdengine.comparison.plan import Plan, list_plans, load_plan, make_plan, save_plan
-from kdengine.comparison.progress import Progress, progress, queue_missing, unmeasured
+from kdengine.comparison.plan import Plan, list_plans, load_plan, make_plan
+from kdengine.comparison.progress import Progress, progress, unmeasured
 from kdengine.comparison.report import Report, report
 from kdengine.comparison.tables import FORMATS, SUFFIXES, columns, notes, rows
 from kdengine.errors import BadInput, KdError, Problem
@@ -38,14 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Begins, continues or shows a comparison."""
+    from kdengine.comparison.control import begin, queue_missing
+
     workspace = Workspace()
     if options.methods or options.arms:
         plan = _plan(options)
-        _begin(plan, workspace)
+        _tell(plan, begin(plan, workspace))
     elif options.name:
         plan = load_plan(workspace, options.name)
         if options.resume:
-            _queue(plan, workspace, again=True)
+            _tell(plan, queue_missing(plan, workspace))
     else:
         return _list(workspace)
     if (options.methods or options.arms or options.resume) and not options.queue:
@@ -86,29 +88,7 @@ def _needs_teacher(method: type) -> bool:
     return bool(method.requires(method.Params()).teacher)  # type: ignore[attr-defined]
 
 
-def _begin(plan: Plan, workspace: Workspace) -> None:
-    """Checks every arm before anything is written or queued."""
-    from kdengine import assembly
-
-    problems = []
-    for arm in plan.arms:
-        try:
-            assembly.preflight(plan.spec(arm, plan.seeds[0]), workspace)
-        except BadInput as error:
-            problems += [Problem(f"arm {arm.name!r}, {problem.field}", problem.message) for problem in error.problems]
-    if problems:
-        raise BadInput(list(dict.fromkeys(problems)))
-    save_plan(plan, workspace)
-    _queue(plan, workspace, again=False)
-
-
-def _queue(plan: Plan, workspace: Workspace, *, again: bool) -> None:
-    from kdengine.jobs import ensure_supervisor
-    from kdengine.launch import submit
-
-    count = queue_missing(plan, workspace, submit, again=again)
-    if count:
-        ensure_supervisor(workspace)
+def _tell(plan: Plan, count: int) -> None:
     sys.stderr.write(f"{plan.name}: {count} of {len(plan.arms) * len(plan.seeds)} runs queued\n")
 
 

@@ -39,7 +39,7 @@ def main(options: argparse.Namespace) -> int:
     """Trains, queues or prints the experiment."""
     from kdengine.spec import ExperimentSpec
 
-    spec = ExperimentSpec.from_mapping(_read_experiment(options))
+    spec = ExperimentSpec.from_mapping(read_experiment(options))
     if options.only_print:
         sys.stdout.write(spec.to_yaml())
         return 0
@@ -66,7 +66,8 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def _read_experiment(options: argparse.Namespace) -> dict[str, Any]:
+def read_experiment(options: argparse.Namespace) -> dict[str, Any]:
+    """The nested mapping that all options of ``kd train`` describe."""
     named: dict[str, Any] = {}
     if options.method is not None:
         named["method"] = {"name": options.method}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import yaml
@@ -40,11 +41,12 @@ class Arm(Settings):
 
 
 class Cell(NamedTuple):
-    """One run of a comparison: its arm, its seed, and the experiment."""
+    """One run of a comparison: its arm, its seed, the experiment, and the experiment's fingerprint."""
 
     arm: str
     seed: int
     spec: ExperimentSpec
+    fingerprint: str
 
 
 class Plan(Settings):
@@ -78,11 +80,14 @@ class Plan(Settings):
         mapping = lay_over(self.common, arm.changes)
         return ExperimentSpec.from_mapping(mapping | {"seed": seed, "title": f"{self.name}: {arm.name}, seed {seed}"})
 
-    def cells(self) -> Iterator[Cell]:
-        """All runs, seed by seed: all arms meet the same hour, and a table cut short has as many seeds of each."""
-        for seed in self.seeds:
-            for arm in self.arms:
-                yield Cell(arm.name, seed, self.spec(arm, seed))
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """All runs, seed by seed: all arms meet the same hour, and a table cut short has as many seeds of each.
+
+        Made once: a page that looks every other second must not validate a hundred experiments each time.
+        """
+        found = [(arm, seed, self.spec(arm, seed)) for seed in self.seeds for arm in self.arms]
+        return tuple(Cell(arm.name, seed, spec, spec.fingerprint()) for arm, seed, spec in found)
 
     def teacher(self) -> ExperimentSpec | str | None:
         """The teacher that the arms share by default: its experiment, or the id of its run; None without one."""

@@ -5,14 +5,13 @@ A run belongs to a comparison by its fingerprint alone, wherever it was started:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from kdengine import files
 from kdengine.comparison.plan import Cell, Plan
 from kdengine.jobs import JobStore
-from kdengine.jobs.job import UNENDED, Job
+from kdengine.jobs.job import UNENDED
 from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.states import State
@@ -69,37 +68,8 @@ class Progress:
 def progress(plan: Plan, workspace: Workspace) -> Progress:
     """Looks up every run of a plan."""
     index = _Index(workspace)
-    cells = tuple(index.state(cell) for cell in plan.cells())
+    cells = tuple(index.state(cell) for cell in plan.cells)
     return Progress(plan, cells, index.teacher(plan.teacher()))
-
-
-def queue_missing(
-    plan: Plan, workspace: Workspace, submit: Callable[[ExperimentSpec, Workspace], list[Job]], *, again: bool = True
-) -> int:
-    """Hands every run that is neither finished nor under way to the queue.
-
-    Args:
-        plan: what is compared.
-        workspace: where the queue is.
-        submit: puts an experiment, and before it its teacher where it must be trained, into the queue.
-        again: resume what was stopped, failed or lost; else leave it.
-
-    Returns:
-        How many runs were queued or resumed.
-    """
-    store = JobStore(workspace)
-    count = 0
-    for state in progress(plan, workspace).cells:
-        if state.state == MISSING:
-            submit(state.cell.spec, workspace)
-        elif again and state.run is not None and State(state.state).resumable:
-            if store.find(state.run.id) is None:
-                store.adopt(state.run)
-            store.resume(state.run.id)
-        else:
-            continue
-        count += 1
-    return count
 
 
 def measured(run: RunDirectory) -> dict[str, Any]:
@@ -140,9 +110,9 @@ class _Index:
         return next((number for number, known in enumerate(self.ORDER) if known == state), len(self.ORDER))
 
     def state(self, cell: Cell) -> CellState:
-        if cell.spec.fingerprint() not in self.found:
+        if cell.fingerprint not in self.found:
             return CellState(cell, MISSING)
-        state, run = self.found[cell.spec.fingerprint()]
+        state, run = self.found[cell.fingerprint]
         job = self.jobs.get(run.id)
         message = (job.message if job is not None else None) or run.status().get("message") or ""
         return CellState(cell, state, run, str(message))

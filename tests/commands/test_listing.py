@@ -41,7 +41,10 @@ def test_methods_say_whether_they_need_a_teacher(capsys: pytest.CaptureFixture[s
 
 
 def test_a_part_of_names_and_a_shell_pattern_narrow_the_list(capsys: pytest.CaptureFixture[str]) -> None:
-    assert [row["name"] for row in listed(capsys, "models", "mobile")] == ["mobilenetv3_small", "mobilenetv3_large"]
+    assert [row["name"] for row in listed(capsys, "models", "mobilenetv3")] == [
+        "mobilenetv3_small",
+        "mobilenetv3_large",
+    ]
     assert {row["name"] for row in listed(capsys, "models", "resnet[35]*")} >= {"resnet34", "resnet50", "resnet56"}
 
 

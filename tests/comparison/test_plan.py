@@ -22,12 +22,12 @@ def plan(*arms: str, methods: tuple[str, ...] = ("kd", "byot"), **changes: Any) 
 def test_the_student_alone_is_always_among_the_arms_with_and_without_cutmix() -> None:
     assert [arm.name for arm in plan().arms] == ["none", "none, cutmix", "kd", "byot"]
     assert [arm.name for arm in plan(methods=("none", "kd")).arms] == ["none", "none, cutmix", "kd"]
-    specs = {cell.arm: cell.spec for cell in plan().cells()}
+    specs = {cell.arm: cell.spec for cell in plan().cells}
     assert specs["none, cutmix"].recipe.cutmix == 1 and specs["none"].recipe.cutmix == 0
 
 
 def test_every_arm_is_the_experiment_that_kd_train_would_make() -> None:
-    found = {(cell.arm, cell.seed): cell.spec.fingerprint() for cell in plan().cells()}
+    found = {(cell.arm, cell.seed): cell.spec.fingerprint() for cell in plan().cells}
     wanted = {
         ("kd", 1): COMMON | {"method": "kd", "seed": 1},
         ("byot", 0): {key: value for key, value in COMMON.items() if key != "teacher"} | {"method": "byot"},
@@ -39,7 +39,7 @@ def test_every_arm_is_the_experiment_that_kd_train_would_make() -> None:
 
 
 def test_one_teacher_and_one_split_for_all_seeds() -> None:
-    cells = [cell.spec for cell in plan().cells() if cell.arm == "kd"]
+    cells = [cell.spec for cell in plan().cells if cell.arm == "kd"]
     teachers = {cell.teacher.spec.fingerprint() for cell in cells if cell.teacher and cell.teacher.spec}
     assert len(cells) == 2 and len(teachers) == 1
     assert {cell.data.split_seed for cell in cells} == {0}
@@ -49,7 +49,7 @@ def test_an_arm_may_have_settings_a_student_and_a_teacher_of_its_own() -> None:
     wide = plan(
         "b2 method=dkd method.beta=2", "cip method=kd teacher=resnet20_cip", "light student=resnet20_light method=none"
     )
-    specs = {cell.arm: cell.spec for cell in wide.cells()}
+    specs = {cell.arm: cell.spec for cell in wide.cells}
     assert specs["b2"].method.params.model_dump()["beta"] == 2
     assert specs["cip"].teacher_label() == "resnet20_cip" and specs["kd"].teacher_label() == "resnet8x4"
     assert specs["light"].student.name == "resnet20_light" and specs["light"].teacher is None

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from kdengine import files
+from kdengine.comparison.control import queue_missing, stop
 from kdengine.comparison.plan import Plan, make_plan
-from kdengine.comparison.progress import MISSING, progress, queue_missing, unmeasured
+from kdengine.comparison.progress import MISSING, progress, unmeasured
 from kdengine.comparison.report import Report, Row, report
 from kdengine.comparison.tables import FORMATS, columns, notes, rows
 from kdengine.jobs import JobStore
-from kdengine.launch import submit
 from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
@@ -53,7 +53,7 @@ def plan() -> Plan:
 @pytest.fixture
 def finished(plan: Plan, tmp_path: Path) -> Workspace:
     workspace = Workspace(tmp_path)
-    for number, cell in enumerate(plan.cells()):
+    for number, cell in enumerate(plan.cells):
         finish(workspace, cell.spec, ACCURACY[cell.arm][cell.seed], f"run-{number:02d}")
     return workspace
 
@@ -84,7 +84,7 @@ def test_means_spreads_and_gains_by_hand(plan: Plan, finished: Workspace) -> Non
 def test_only_seeds_that_both_have_are_paired(plan: Plan, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     kept = {("none", 0), ("none", 1), ("kd", 1), ("kd", 2)}
-    for number, cell in enumerate(cell for cell in plan.cells() if (cell.arm, cell.seed) in kept):
+    for number, cell in enumerate(cell for cell in plan.cells if (cell.arm, cell.seed) in kept):
         finish(workspace, cell.spec, ACCURACY[cell.arm][cell.seed], f"run-{number}")
     found = report(progress(plan, workspace))
     gain = by_name(found)["kd"].gain
@@ -140,7 +140,7 @@ def test_the_csv_is_read_back(plan: Plan, finished: Workspace) -> None:
 def test_signs_of_the_format_in_a_name_do_no_harm(finished: Workspace) -> None:
     common = {"data": {"name": "digits", "per_class": 10}, "student": "resnet20"}
     odd = make_plan("odd", common, [], range(1), ["a_b|<i>50%</i> method=byot"])
-    finish(finished, next(cell.spec for cell in odd.cells() if "|" in cell.arm), 90.0, "odd")
+    finish(finished, next(cell.spec for cell in odd.cells if "|" in cell.arm), 90.0, "odd")
     found = report(progress(odd, finished))
     assert r"a\_b|<i>50\%</i>" in FORMATS["latex"](found)
     assert "<i>" not in FORMATS["html"](found) and r"a_b\|<i>" in FORMATS["markdown"](found)
@@ -156,13 +156,13 @@ def test_a_terminal_gets_fewer_columns_and_the_notes_say_what_chance_does(plan: 
 
 def test_what_is_finished_is_not_queued_again(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = Workspace(tmp_path)
-    cells = list(plan.cells())
+    cells = list(plan.cells)
     finish(workspace, cells[0].spec, 90.0, "before")
-    assert queue_missing(plan, workspace, submit) == len(cells) - 1
+    assert queue_missing(plan, workspace) == len(cells) - 1
     jobs = JobStore(workspace).jobs()
     assert len(jobs) == len(cells) - 1 + 1, "one teacher for all, and nothing for what is there"
     assert len({job.fingerprint for job in jobs}) == len(jobs)
-    assert queue_missing(plan, workspace, submit) == 0, "what waits is not queued again"
+    assert queue_missing(plan, workspace) == 0, "what waits is not queued again"
     now = progress(plan, workspace)
     assert now.under_way and now.count("queued") == len(cells) - 1 and now.count(MISSING) == 0
 
@@ -171,6 +171,14 @@ def test_what_was_stopped_is_resumed_only_when_asked(plan: Plan, finished: Works
     broken = finished.run("run-05")
     broken.update_status(state="stopped", message="stopped on request")
     assert progress(plan, finished).count("stopped") == 1
-    assert queue_missing(plan, finished, submit, again=False) == 0
-    assert queue_missing(plan, finished, submit, again=True) == 1
+    assert queue_missing(plan, finished, again=False) == 0
+    assert queue_missing(plan, finished, again=True) == 1
     assert JobStore(finished).get("run-05").state == "queued"
+
+
+def test_stopping_takes_what_waits_out_of_the_queue_and_resuming_brings_it_back(plan: Plan, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    count = queue_missing(plan, workspace)
+    assert stop(plan, workspace) == count and not progress(plan, workspace).under_way
+    assert stop(plan, workspace) == 0
+    assert queue_missing(plan, workspace) == count and progress(plan, workspace).under_way
