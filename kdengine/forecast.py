@@ -24,7 +24,7 @@ from kdengine.data import DatasetBundle, DatasetDefinition, Part, splits
 from kdengine.data.loader import RESIDENT_BYTES, BatchLoader
 from kdengine.data.store import is_stored
 from kdengine.errors import BadInput, Problem
-from kdengine.evaluation.cost import count, count_parameters, latency, size_in_bytes
+from kdengine.evaluation.cost import count, latency, size_in_bytes
 from kdengine.methods.base import BatchLike, Method
 from kdengine.models.backbone import Backbone
 from kdengine.models.stored import load_student
@@ -163,9 +163,9 @@ def _measure(spec: ExperimentSpec, workspace: Workspace) -> Forecast:
     )
     teacher = next(iter(_teacher_modules(trainer)), None)
     return Forecast(
-        student=_network_cost(trainer.module.student),
+        student=_network_cost(trainer.deployed),
         teacher=_network_cost(teacher) if teacher is not None else None,
-        method_parameters=count_parameters(trainer.module.method),
+        method_parameters=_training_only(trainer),
         device=str(device),
         steps_per_epoch=steps_per_epoch,
         images_per_s=spec.recipe.batch_size / step_seconds,
@@ -280,6 +280,12 @@ def _teacher(spec: ExperimentSpec, workspace: Workspace, classes: int, device: t
 
 def _teacher_modules(trainer: Trainer) -> list[Backbone]:
     return [trainer.teacher.backbone] if isinstance(trainer.teacher, FrozenTeacher) else []
+
+
+def _training_only(trainer: Trainer) -> int:
+    """Weights of the method that are not deployed."""
+    shipped = {id(parameter) for parameter in trainer.deployed.parameters()}
+    return sum(parameter.numel() for parameter in trainer.module.method.parameters() if id(parameter) not in shipped)
 
 
 def _network_cost(backbone: Backbone) -> NetworkCost:

@@ -23,7 +23,7 @@ from kdengine.evaluation.early_exit import evaluate_exits
 from kdengine.jobs.executor import RUNNING_LOCK
 from kdengine.jobs.failures import classify_exception
 from kdengine.models.backbone import Backbone
-from kdengine.models.stored import ModelCard, load_student, write_card
+from kdengine.models.stored import ModelCard, added_to, load_student, write_card
 from kdengine.rundir import RunDirectory, new_run_id, process_identity
 from kdengine.spec import ExperimentSpec
 from kdengine.states import State
@@ -192,7 +192,7 @@ class _Execution:
         guide = teacher.backbone if teacher is not None else None
         method = assembly.build_method(spec, len(bundle.classes), len(bundle.train), student, guide)
         method.to(device)
-        write_card(folder, self._card(bundle))
+        write_card(folder, self._card(bundle, method.deployable(student)))
         # Dropout and the like draw the same numbers whatever parts the method has.
         seed_everything(spec.seed + 1)
         validation = assembly.evaluation_batches(spec, bundle, "validation", device)
@@ -265,13 +265,13 @@ class _Execution:
             student, method = assembly.load_with_exits(self.folder)
             answers = evaluate_exits(student.to(device), method.to(device).exits(), batches)
             metrics |= {name: result.summary() for name, result in answers.items() if name != "deployed"}
-        card = self._card(bundle)
+        card = self._card(bundle, trainer.student)
         write_card(self.folder, replace(card, metrics={"test": metrics, "per_class": best.per_class}))
         self.folder.update_status(test=metrics, per_class=best.per_class)
         log.info("test: %.1f %% (best by validation), %.1f %% (last)", 100 * best.accuracy, 100 * last.accuracy)
         return metrics | {"validation": self.folder.status().get("validation", {})}
 
-    def _card(self, bundle: DatasetBundle) -> ModelCard:
+    def _card(self, bundle: DatasetBundle, deployed: Backbone) -> ModelCard:
         return ModelCard(
             model=self.spec.student.name,
             options=self.spec.student.params.model_dump(),
@@ -282,6 +282,7 @@ class _Execution:
             weights="ema" if self.spec.recipe.ema else "raw",
             run=self.folder.id,
             fingerprint=self.spec.fingerprint(),
+            added=added_to(deployed),
         )
 
     # the outcome ---------------------------------------------------------------------------------------------------

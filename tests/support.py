@@ -129,6 +129,8 @@ def bench(
     shapes = teacher.shapes() if teacher is not None else None
     context = Context(classes, 100, student.shapes(), shapes, label_smoothing, epochs)
     method = cls.build(settings, context)
+    if teacher is not None:
+        method.meet_teacher(teacher)
     target = torch.arange(batch_size) % classes
     views = tuple(
         torch.randn(batch_size, 3, image_size, image_size) + target.view(-1, 1, 1, 1) for _ in range(needs.views)

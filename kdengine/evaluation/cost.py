@@ -61,8 +61,9 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def size_in_bytes(module: nn.Module) -> int:
-    """Bytes of weights and buffers."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+    """Bytes of weights and buffers; what a module keeps beside them (extra state) is not counted."""
+    tensors = [value for value in module.state_dict().values() if isinstance(value, Tensor)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def latency(backbone: Backbone, batch_size: int = 1, repeats: int = 10) -> float:

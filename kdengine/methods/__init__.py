@@ -13,6 +13,7 @@ from kdengine.methods import (
     at,
     review_kd,
     crd,
+    sim_kd,
     rkd,
     sp,
     grkd,

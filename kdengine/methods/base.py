@@ -166,6 +166,13 @@ class Method(nn.Module):
         """The method for these shapes; raises BadInput in words where it cannot work."""
         return cls(params, context)
 
+    def meet_teacher(self, teacher: Backbone) -> None:
+        """Called once with the plain teacher, before training or resuming: to copy what the method keeps of it.
+
+        What is copied belongs into the method's state. Weights may be read, not changed; random numbers not drawn.
+        Raises BadInput in words where this teacher cannot serve.
+        """
+
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """The loss terms of one batch.
 
@@ -229,8 +236,13 @@ class Method(nn.Module):
         """Heads of self-distillation, shallow to deep, without the deployed one; [] for most methods."""
         return []
 
-    def deployable(self, student: nn.Module) -> nn.Module:
-        """What is shipped: the plain student."""
+    def deployable(self, student: Backbone) -> Backbone:
+        """What is evaluated, selected, stored and shipped; here the plain student.
+
+        A method that ships more names the added parts in ``deploy_extra`` and returns a net that *shares* its modules
+        with the student and itself, of a kind that `kdengine.models.stored` can rebuild. The recipe's EMA averages all
+        of it.
+        """
         return student
 
     @torch.no_grad()

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from kdengine import files
 from kdengine.errors import BadInput, KdError, Problem
 from kdengine.models.backbone import Backbone, build_model
+from kdengine.models.projected import ProjectedBackbone, rebuild
 from kdengine.rundir import RunDirectory
 
 
@@ -30,6 +31,7 @@ class ModelCard:
         weights: "raw" or "ema".
         metrics: what was measured, by split; filled when the run has ended.
         run, fingerprint: where the weights come from.
+        added: what the method deploys beside the model's body, in plain types with its ``kind``; None for nothing.
     """
 
     model: str
@@ -42,11 +44,20 @@ class ModelCard:
     metrics: dict[str, Any] = field(default_factory=dict)
     run: str = ""
     fingerprint: str = ""
+    added: dict[str, Any] | None = None
+
+
+def added_to(backbone: Backbone) -> dict[str, Any] | None:
+    """What a model card says of the parts that were added to a body; None for a plain net."""
+    return backbone.added if isinstance(backbone, ProjectedBackbone) else None
 
 
 def write_card(run: RunDirectory, card: ModelCard) -> None:
     """Writes model_card.json."""
-    files.write_json(run.card_file, asdict(card))
+    content = asdict(card)
+    if card.added is None:
+        del content["added"]
+    files.write_json(run.card_file, content)
 
 
 def read_card(run: RunDirectory) -> ModelCard:
@@ -58,7 +69,7 @@ def read_card(run: RunDirectory) -> ModelCard:
 
 
 def write_weights(path: Path, backbone: Backbone) -> None:
-    """Writes the body's weights atomically; the file loads in the body's own library."""
+    """Writes the body's weights atomically; a plain net's file loads in the body's own library."""
     write_tensors(path, backbone.body.state_dict())
 
 
@@ -87,6 +98,8 @@ def load_student(run: RunDirectory, *, last: bool = False) -> tuple[Backbone, Mo
     if not path.is_file():
         raise BadInput(Problem("run", f"the run {run.id} has no weights yet ({path.name} is missing)"))
     backbone = build_model(card.model, len(card.classes), card.image_size, **card.options)
+    if card.added is not None:
+        backbone = rebuild(backbone, card.added)
     read_weights(path, backbone)
     return backbone.eval(), card
 

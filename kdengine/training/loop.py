@@ -26,6 +26,7 @@ from kdengine.spec import ExperimentSpec
 from kdengine.training import checkpoint
 from kdengine.training.mixing import make_mixer
 from kdengine.training.optimisation import build_optimizer, learning_rate, make_ema
+from kdengine.training.teacher import FrozenTeacher
 
 NEVER = 1 << 62
 
@@ -109,6 +110,9 @@ class Trainer:
         self.device = device
         self.module = TrainingModule(student, method)
         self.teacher = teacher
+        if isinstance(teacher, FrozenTeacher):
+            method.meet_teacher(teacher.backbone)
+        self.deployed = method.deployable(student)
         self.train_batches = train
         self.validation_batches = validation
         self.meta_batches = meta
@@ -119,7 +123,7 @@ class Trainer:
         self.on_checkpoint = on_checkpoint
         groups = [{"params": list(student.parameters())}, *method.param_groups()]
         self.optimizer = build_optimizer(self.recipe, groups, fused=device.type == "cuda")
-        self.ema = make_ema(student, self.recipe.ema)
+        self.ema = make_ema(self.deployed, self.recipe.ema)
         self.compiled = torch.compile(self.module) if spec.runtime.compile else self.module
         self.clock = torch.zeros((), device=device)
         self.epoch = 0
@@ -156,8 +160,8 @@ class Trainer:
 
     @property
     def student(self) -> Backbone:
-        """The network as it is evaluated: the EMA where the recipe has one, the raw weights else."""
-        return self.ema.module if self.ema is not None else self.module.student  # type: ignore[return-value]
+        """The network as it is evaluated and kept: what the method deploys, averaged where the recipe has an EMA."""
+        return self.ema.module if self.ema is not None else self.deployed  # type: ignore[return-value]
 
     def _pretrain(self) -> None:
         """The method's own first stage, where it has one. Not in any checkpoint until it has ended."""
@@ -209,7 +213,7 @@ class Trainer:
             nn.utils.clip_grad_norm_(stepped, self.recipe.clip_norm)
         self.optimizer.step()
         if self.ema is not None:
-            self.ema.update_parameters(self.module.student)
+            self.ema.update_parameters(self.deployed)
         self.sums.add(terms)
         return rate
 
