@@ -59,7 +59,7 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
                     for kind, label in zip(FORMATS, ("CSV", "Markdown", "LaTeX", "HTML"), strict=True)
                 ]
             gains = gr.Plot(show_label=False, container=False, visible=False, elem_id="compare-gains")
-            table = gr.HTML("", elem_id="compare-table")
+            table = gr.HTML("", elem_id="compare-table", apply_default_css=False)
     seen = gr.State("")
     outputs = [seen, state, resume, halt, *files, gains, table]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -76,7 +76,7 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
         if mark == known:
             return [gr.skip()] * len(outputs)
         found = report(now)
-        return [mark, *_shown(found, now, len(files))]
+        return [mark, *_shown(found, now)]
 
     def arrive(request: gr.Request) -> Any:
         names = list_plans(workspace)
@@ -133,14 +133,6 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
 
     gr.Timer(MEASURE_S).tick(measure, chosen, None, concurrency_limit=1, trigger_mode="once", **quiet)
 
-    def save(name: str, kind: str) -> str:
-        path = Path(tempfile.mkdtemp()) / f"{name}{SUFFIXES[kind]}"
-        path.write_text(FORMATS[kind](report(progress(plans.get(name), workspace))))
-        return str(path)
-
-    for button, kind in zip(files, FORMATS, strict=True):
-        button.click(lambda name, kind=kind: save(name, kind), chosen, button, **quiet)
-
 
 class _Plans:
     """Plans by name, read again only when their file was written again."""
@@ -171,13 +163,8 @@ def _form(workspace: Workspace) -> dict[str, Any]:
         form["data"] = gr.Dropdown(
             catalog.datasets(workspace), value=DEFAULTS["data"], label="Data", elem_id="compare-data"
         )
-        form["per_class"] = gr.Number(
-            None,
-            label="Pictures per class",
-            info="Empty: all.",
-            precision=0,
-            elem_id="compare-per-class",
-            min_width=120,
+        form["per_class"] = gr.Textbox(
+            "", label="Pictures per class", placeholder="all", elem_id="compare-per-class", min_width=120
         )
     with gr.Row():
         choices = [("no teacher", ""), *catalog.teachers(workspace, {"name": DEFAULTS["data"]})]
@@ -213,7 +200,7 @@ def _form(workspace: Workspace) -> dict[str, Any]:
 def _mapping(workspace: Workspace, filled: dict[str, Any]) -> dict[str, Any]:
     data = catalog.data_mapping(workspace, filled["data"])
     if filled["per_class"]:
-        data["per_class"] = int(filled["per_class"])
+        data["per_class"] = filled["per_class"].strip()
     mapping = {"data": data, "student": filled["student"], "recipe": {"epochs": int(filled["epochs"] or 1)}}
     return mapping | ({"teacher": filled["teacher"]} if filled["teacher"] else {})
 
@@ -233,7 +220,7 @@ def _command(form: dict[str, Any], values: tuple[Any, ...]) -> str:
         words += ["--teacher", filled["teacher"]]
     words += ["--student", filled["student"] or "", "--epochs", str(int(filled["epochs"] or 1))]
     if filled["per_class"]:
-        words += ["--set", f"data.per_class={int(filled['per_class'])}"]
+        words += ["--set", f"data.per_class={filled['per_class'].strip()}"]
     words += [word for line in _lines(filled["settings"]) for word in ("--set", line)]
     words += [word for line in _lines(filled["arms"]) for word in ("--arm", line)]
     return shlex.join(words)
@@ -256,17 +243,28 @@ def _mark(now: Progress) -> str:
     return hashlib.sha1(whole.encode(), usedforsecurity=False).hexdigest()
 
 
-def _shown(found: Report, now: Progress, files: int) -> list[Any]:
+def _shown(found: Report, now: Progress) -> list[Any]:
     ended_early = now.count("stopped", "failed", "lost", MISSING)
     some = found.finished > 0
     return [
         _state(found, now),
         gr.update(visible=ended_early > 0 and not now.under_way),
         gr.update(visible=now.under_way),
-        *[gr.update(visible=some)] * files,
+        *[gr.update(visible=some, value=path) for path in _files(found)],
         gr.update(value=comparison.gains(report_gains(found)), visible=some),
         _table(found) if some else "",
     ]
+
+
+def _files(found: Report) -> list[str]:
+    """The table in every format, written where Gradio takes it from: the workspace itself is never served."""
+    folder = Path(tempfile.mkdtemp(prefix="kd-compare-"))
+    paths = []
+    for kind, write in FORMATS.items():
+        path = folder / f"{found.plan.name}{SUFFIXES[kind]}"
+        path.write_text(write(found))
+        paths.append(str(path))
+    return paths
 
 
 def _state(found: Report, now: Progress) -> str:

@@ -33,10 +33,17 @@ def _titles(report: Report) -> dict[str, bool]:
     """Title of each column, and whether a terminal shows it."""
     kd = {"minus kd": True, "verdict to kd": False} if _has_kd(report) else {}
     return (
-        {"arm": True, "n": True, "test, best (%)": True, "test, last (%)": False, "validation (%)": False}
-        | {"minus alone": True, "verdict": True}
+        {"arm": True, "n": True, "test, best (%)": True, "minus alone": True, "verdict": True}
         | kd
-        | {"ECE (%)": False, "as the teacher (%)": True, "KL (nats)": False, "parameters": False, "MACs": False}
+        | {
+            "test, last (%)": False,
+            "validation (%)": False,
+            "ECE (%)": False,
+            "as the teacher (%)": True,
+            "KL (nats)": False,
+            "parameters": False,
+            "MACs": False,
+        }
         | {"ms": True, "minutes": False}
     )
 
@@ -44,10 +51,10 @@ def _titles(report: Report) -> dict[str, bool]:
 def _row(row: Row, kd: bool) -> Cells:
     n = row.best.n if row.best else 0
     return (
-        row.name, str(n) if n == row.wanted else f"{n} of {row.wanted}",
-        spread(row.best), spread(row.last), spread(row.validation),
+        row.name, str(n) if n == row.wanted else f"{n} of {row.wanted}", spread(row.best),
         *gain(row.gain),
         *(gain(row.gain_to_kd) if kd else ()),
+        spread(row.last), spread(row.validation),
         spread(row.ece, 1), spread(row.agreement, 1), spread(row.kl, 3),
         f"{row.parameters:,}" if row.parameters else "", f"{row.macs / 1e6:.1f} M" if row.macs else "",
         spread(row.milliseconds, 2, bare=True), spread(row.minutes, 1, bare=True),
