@@ -100,7 +100,7 @@ def weights(run: RunDirectory) -> dict[str, Tensor]:
 
 def reached(trainer: Trainer, step: int) -> bool:
     """Whether the trainer is at that step, counted over all epochs."""
-    return trainer.epoch * STEPS + trainer.step >= step
+    return trainer.epoch * trainer.train_batches.steps_per_epoch + trainer.step >= step
 
 
 CASES = [pytest.param(name, {}, {}, id=name) for name in list_methods()] + [
@@ -122,11 +122,12 @@ def test_stopped_twice_and_resumed_equals_undisturbed_bit_for_bit(
     undisturbed.fit()
 
     path = tmp_path / "disturbed"
+    steps = undisturbed.train_batches.steps_per_epoch  # more of them where batches overlap
     # In the middle of the second epoch, then at the end of it, in a fresh object with other random states each time.
-    for stop_at in (STEPS + 2, 2 * STEPS):
+    for stop_at in (steps + 2, 2 * steps):
         trainer = make_trainer(path, method, **options)
         trainer.stop = partial(reached, trainer, stop_at)
-        assert trainer.resume() == (stop_at > STEPS + 2)
+        assert trainer.resume() == (stop_at > steps + 2)
         with pytest.raises(Stopped):
             trainer.fit()
         torch.rand(17)
