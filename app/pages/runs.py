@@ -98,7 +98,9 @@ def build(board: Board, page: gr.Blocks, mlflow_url: str | None) -> None:
             with gr.Column(visible=False) as body:
                 with gr.Accordion("Log", open=True):
                     log = gr.HTML("", elem_id="log")
-                    download = gr.DownloadButton("Whole log", size="sm", elem_id="log-download")
+                    download = gr.Button("Whole log", size="sm", elem_id="log-download")
+                    # Gradio's download button hands out the value it has when clicked: it is filled, then clicked.
+                    log_file = gr.DownloadButton(visible="hidden", elem_id="log-file")
                 with gr.Accordion("Command and settings", open=False):
                     command = gr.Code(
                         language="shell",
@@ -194,7 +196,9 @@ def build(board: Board, page: gr.Blocks, mlflow_url: str | None) -> None:
         return "", gr.update(visible=False)
 
     sure.click(remove, chosen, [chosen, really], **quiet).then(**look)
-    download.click(lambda run_id: _log_copy(board, run_id), chosen, download, **quiet)
+    download.click(lambda run_id: _log_copy(board, run_id), chosen, log_file, **quiet).then(
+        None, None, None, js="() => setTimeout(() => document.querySelector('#log-file').click(), 100)", **quiet
+    )
 
 
 def _mark(value: Any) -> str:

@@ -114,6 +114,11 @@ def test_from_click_to_answer(dashboard: Dashboard, browser: Browser, page: Page
     assert [100 * metric.value for metric in history] == pytest.approx(shown)
     assert client.get_run(twin).data.metrics["test.best.accuracy"] == pytest.approx(test)
 
+    # The log is handed out at the first click.
+    with fresh.expect_download() as download:
+        fresh.click("#log-download")
+    assert download.value.path().read_text() == folder.log_file.read_text()
+
     # An uploaded PNG is classified.
     bundle = load_dataset("digits", dashboard.workspace.datasets, 16, cache=dashboard.workspace.cache)
     picture = tmp_path / "four.png"
