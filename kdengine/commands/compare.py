@@ -43,11 +43,11 @@ def main(options: argparse.Namespace) -> int:
     workspace = Workspace()
     if options.methods or options.arms:
         plan = _plan(options)
-        _tell(plan, begin(plan, workspace))
+        _set_going(plan, begin(plan, workspace), workspace)
     elif options.name:
         plan = load_plan(workspace, options.name)
         if options.resume:
-            _tell(plan, queue_missing(plan, workspace))
+            _set_going(plan, queue_missing(plan, workspace), workspace)
     else:
         return _list(workspace)
     if (options.methods or options.arms or options.resume) and not options.queue:
@@ -88,7 +88,11 @@ def _needs_teacher(method: type) -> bool:
     return bool(method.requires(method.Params()).teacher)  # type: ignore[attr-defined]
 
 
-def _tell(plan: Plan, count: int) -> None:
+def _set_going(plan: Plan, count: int, workspace: Workspace) -> None:
+    from kdengine.jobs import ensure_supervisor
+
+    if count:
+        ensure_supervisor(workspace)
     sys.stderr.write(f"{plan.name}: {count} of {len(plan.arms) * len(plan.seeds)} runs queued\n")
 
 

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 
 import pytest
+from finished_comparison import ACCURACY, finish
 
 from kdengine import files
 from kdengine.comparison.control import queue_missing, stop
@@ -16,46 +17,10 @@ from kdengine.comparison.progress import MISSING, progress, unmeasured
 from kdengine.comparison.report import Report, Row, report
 from kdengine.comparison.tables import FORMATS, columns, notes, rows
 from kdengine.jobs import JobStore
-from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
 
-ACCURACY = {
-    "none": [90.0, 92.0, 91.0],
-    "none, cutmix": [91.0, 91.0, 91.0],
-    "kd": [92.0, 93.0, 95.0],
-    "byot": [92.0, 94.0, 93.0],
-}
 GAIN = {"kd": (2.333333, 1.527525), "byot": (2.0, 0.0)}
-
-
-def finish(workspace: Workspace, spec: ExperimentSpec, accuracy: float, run_id: str) -> RunDirectory:
-    """A folder like that of a finished run."""
-    run = RunDirectory(workspace.runs / run_id)
-    run.create(spec.to_yaml(), spec.command(), {"device_name": "Abacus", "packages": {"torch": "1.0"}})
-    share = accuracy / 100
-    numbers = {"accuracy": share, "ece": 0.02}
-    run.update_status(
-        state="finished", fingerprint=spec.fingerprint(), started=0.0, ended=90.0, best={"accuracy": share, "epoch": 1},
-        test={"best": numbers, "last": numbers | {"accuracy": share - 0.01}}, per_class=[share, 1.0],
-    )  # fmt: skip
-    files.write_json(run.card_file, {"classes": ["left", "right"]})
-    run.student_file.write_bytes(b"weights")
-    return run
-
-
-@pytest.fixture
-def plan() -> Plan:
-    common = {"data": {"name": "digits", "per_class": 10}, "student": "resnet20", "teacher": "resnet8x4"}
-    return make_plan("trial", common, ["kd", "byot"], range(3))
-
-
-@pytest.fixture
-def finished(plan: Plan, tmp_path: Path) -> Workspace:
-    workspace = Workspace(tmp_path)
-    for number, cell in enumerate(plan.cells):
-        finish(workspace, cell.spec, ACCURACY[cell.arm][cell.seed], f"run-{number:02d}")
-    return workspace
 
 
 def by_name(found: Report) -> dict[str, Row]:
