@@ -82,9 +82,8 @@ def mlflow_run_id(run: RunDirectory) -> str | None:
     return _memory(run).get("mlflow_run_id")
 
 
-def forget(workspace: Workspace, run: RunDirectory) -> None:
-    """Marks the twin of a deleted run as deleted."""
-    twin = mlflow_run_id(run)
+def forget(workspace: Workspace, twin: str | None) -> None:
+    """Marks a run of MLflow as deleted; nothing for None. Its id is to be read before the folder is deleted."""
     if twin and available():
         try:
             _client(workspace).delete_run(twin)

@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[1]
 # From the top down: a room imports from its own floor and from those below it.
 FLOORS = (
     {"app", "runner", "cli", "commands", "__main__"},
-    {"studies", "comparison", "tracking"},
+    {"studies", "comparison", "tracking", "disk"},
     {"launch", "assembly", "forecast"},
-    {"jobs", "inspection", "training", "evaluation"},
+    {"jobs", "inspection", "training", "evaluation", "teachers"},
     {"spec", "methods", "models", "data"},
     {"figures", "losses", "registry"},
     {"errors", "fields", "files", "recipes", "rundir", "states", "workspace"},

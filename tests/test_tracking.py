@@ -153,7 +153,7 @@ def test_a_run_whose_trainer_died_is_told_by_another_process(workspace: Workspac
 def test_a_deleted_run_is_deleted_there(workspace: Workspace) -> None:
     result = run(tiny_spec(recipe={"epochs": 1}), workspace=workspace)
     folder = workspace.run(result.run_id)
-    tracking.forget(workspace, folder)
+    tracking.forget(workspace, tracking.mlflow_run_id(folder))
     assert twin_of(workspace, folder).info.lifecycle_stage == "deleted"
 
 

@@ -186,10 +186,10 @@ def build(board: Board, page: gr.Blocks, mlflow_url: str | None) -> None:
     def remove(run_id: str) -> tuple[str, Any]:
         from kdengine import tracking
 
-        run = board.workspace.run(run_id)
+        twin = tracking.mlflow_run_id(board.workspace.run(run_id))
         try:
-            tracking.forget(board.workspace, run)
             board.store.delete(run_id)
+            tracking.forget(board.workspace, twin)
         except BadInput as error:
             gr.Warning(str(error))
             return run_id, gr.update(visible=False)

@@ -167,7 +167,7 @@ def _workspace(workspace: Workspace) -> Iterator[Finding]:
     text = f"{size(free)} free"
     if free < LITTLE_FREE:
         level = PROBLEM if free < LEAST_FREE else WARNING
-        yield Finding(level, "disk", text, "delete old runs (kd jobs delete ID) or set KD_HOME to another disk")
+        yield Finding(level, "disk", text, "`kd disk` tells what takes room; free some, or set KD_HOME to another disk")
     else:
         yield Finding(OK, "disk", text)
 

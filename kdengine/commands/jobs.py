@@ -96,10 +96,9 @@ def _answer(job: Job | None) -> str:
 def _delete(store: JobStore, job_id: str) -> None:
     from kdengine import tracking
 
-    job = store.get(job_id)
-    if job.state.ended:  # else the store refuses below, in words
-        tracking.forget(store.workspace, store.workspace.run(job_id))
+    twin = tracking.mlflow_run_id(store.workspace.run(job_id))
     store.delete(job_id)
+    tracking.forget(store.workspace, twin)
 
 
 ACTIONS: dict[str, Action] = {

@@ -211,7 +211,11 @@ class JobStore:
         return self.get(job_id)
 
     def delete(self, job_id: str) -> None:
-        """Removes the row and the folder. Raises BadInput while it is alive, queued, or awaited by another job."""
+        """Removes the row and the folder.
+
+        Raises:
+            BadInput: it is alive or queued, another job waits for it, or a run that can be resumed is taught by it.
+        """
         run = self.workspace.run(job_id)
         trash = run.path.with_name(f".trash-{run.id}-{secrets.token_hex(4)}")
         with self._write() as db:
@@ -222,6 +226,10 @@ class JobStore:
             waiting = [row["id"] for row in db.execute(f"SELECT id FROM jobs {where} AND after = ?", [*values, job_id])]
             if waiting:
                 raise BadInput(Problem("job", f"{', '.join(waiting)} waits for {job_id!r}; cancel that first"))
+            taught = taught_by(self.workspace, job_id)
+            if taught:
+                message = f"{', '.join(taught)} can be resumed and is taught by {job_id!r}; delete that first"
+                raise BadInput(Problem("job", message))
             db.execute("DELETE FROM jobs WHERE id = ?", [job_id])
             if run.path.exists():
                 with files.disk_errors(run.path):
@@ -432,6 +440,13 @@ def works_now(status: dict[str, Any]) -> bool:
     """Whether a process is at work on the run. A notebook that lives on after its run is not."""
     state = status.get("state")
     return not (state and State(state).ended) and is_alive(status.get("process") or {})
+
+
+def taught_by(workspace: Workspace, run_id: str) -> list[str]:
+    """Runs that still need the network of a run as their teacher: those under way, and those that can be resumed."""
+    needing = UNENDED | {state for state in State if state.resumable}
+    found = ((run.id, run.status()) for run in workspace.list_runs() if run.id != run_id)
+    return [name for name, status in found if status.get("teacher_run") == run_id and status.get("state") in needing]
 
 
 def identity_values(identity: dict[str, Any]) -> dict[str, Any]:
