@@ -2,8 +2,9 @@
 
 Jin, Wang, Lin: Multi-Level Logit Distillation. CVPR 2023, sections 3.2 and 3.3.
 Official code: Jin-Ying/Multi-Level-Logit-Distillation, mdistiller/distillers/KD_ours.py (kd_loss, bc_loss, cc_loss).
-Deviations: the batch level is a mean over pairs, the class level divides its sums over the batch by the batch size; the
-code's values are B and B² times as large, and grow with the batch.
+Deviations: means over temperatures, where the code has sums; the batch level is a mean over pairs x C, the class level
+divides its sums over the batch by the batch size, x C²: neither grows with the batch, as the code's do (with B and B²),
+nor fades with the number of classes (as 1 / C and 1 / C²).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def least_sure(scores: Tensor, share: float) -> Tensor:
 def instance_level(
     student: Tensor, teacher: Tensor, temperatures: Sequence[float], taken: Tensor | None = None
 ) -> Tensor:
-    """Sum over temperatures of KL(teacher || student) x T², a mean over the batch.
+    """KL(teacher || student) x T², a mean over temperatures and the batch.
 
     Args:
         student: logits (B, C).
@@ -47,12 +48,12 @@ def instance_level(
     Returns:
         Scalar >= 0, float32; unchanged when the batch is repeated.
     """
-    each = torch.stack([divergences(student, teacher, temperature) for temperature in temperatures]).sum(dim=0)
+    each = torch.stack([divergences(student, teacher, temperature) for temperature in temperatures]).mean(dim=0)
     return each.mean() if taken is None else (each * taken).mean()
 
 
 def batch_level(student: Tensor, teacher: Tensor, temperatures: Sequence[float], taken: Tensor | None = None) -> Tensor:
-    """Sum over temperatures of the squared difference of P P', a mean over pairs of samples; P = softmax(logits / T).
+    """Squared difference of P P', P = softmax(logits / T): a mean over temperatures and pairs of samples, x C.
 
     Args:
         student: logits (B, C).
@@ -65,12 +66,12 @@ def batch_level(student: Tensor, teacher: Tensor, temperatures: Sequence[float],
         halves differs from the value of the whole.
     """
     gaps = [sample_relations(student, t) - sample_relations(teacher, t) for t in temperatures]
-    squares = torch.stack(gaps).square().sum(dim=0)
+    squares = student.shape[1] * torch.stack(gaps).square().mean(dim=0)
     return squares.mean() if taken is None else (squares * taken).mean()
 
 
 def class_level(student: Tensor, teacher: Tensor, temperatures: Sequence[float], taken: Tensor | None = None) -> Tensor:
-    """Sum over temperatures of |P'P / B of the student - that of the teacher|² / C; P = softmax(logits / T).
+    """|P'P / B of the student - that of the teacher|² x C, P = softmax(logits / T): a mean over temperatures.
 
     Args:
         student: logits (B, C).
@@ -80,11 +81,11 @@ def class_level(student: Tensor, teacher: Tensor, temperatures: Sequence[float],
 
     Returns:
         Scalar >= 0, float32; unchanged when the batch is repeated, but a relation over the batch. With one temperature
-        and all classes it is `kdengine.losses.class_alignment` of the kind "gram".
+        and all classes it is C² times `kdengine.losses.class_alignment` of the kind "gram".
     """
     gaps = [class_relations(student, t) - class_relations(teacher, t) for t in temperatures]
-    squares = torch.stack(gaps).square().sum(dim=0)
-    return (squares if taken is None else squares * taken).sum() / student.shape[1]
+    squares = student.shape[1] * torch.stack(gaps).square().mean(dim=0)
+    return (squares if taken is None else squares * taken).sum()
 
 
 def sample_relations(logits: Tensor, temperature: float) -> Tensor:

@@ -10,7 +10,7 @@ discriminators have one output.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +88,16 @@ class MixedBatch:
         return self.views[0]
 
 
+class _Seen(NamedTuple):
+    """Of each head, shallow to deep: logits of the pictures, their blends, logits of the blends; the same of maps."""
+
+    plain: list[Tensor]
+    blended: list[Tensor]
+    mixed: list[Tensor]
+    blended_maps: list[Tensor]
+    mixed_maps: list[Tensor]
+
+
 @register
 class MixupSelf(Method):
     """L = CE of all heads, plain and blended + k T² KL + f squared gap + d discriminators, of blends and blended."""
@@ -136,22 +146,15 @@ class MixupSelf(Method):
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce`` (plain pictures), ``ce_mixed`` (blends), ``kd``, ``features`` and ``discriminator``."""
         assert isinstance(batch, MixedBatch)
-        params, target = self.params, batch.target
-        own = student(torch.cat(batch.views))
-        maps = self._maps(own)
-        answers = self._answers(maps, own)
-        plain = [answer.chunk(2)[0] for answer in answers]
-        # Of each head and map: the blend of the plain ones, and that of the blended pictures.
-        blended = [_blend(answer, batch) for answer in plain]
-        mixed = [answer.chunk(2)[1] for answer in answers]
-        blended_maps = [_blend(full(one).chunk(2)[0], batch) for one in maps]
-        mixed_maps = [full(one).chunk(2)[1] for one in maps]
-        fused_blended, fused_mixed = self._fuse(blended_maps), self._fuse(mixed_maps)
-        labels = torch.stack([self.cross_entropy(logits, target) for logits in plain]).sum()
-        blends = torch.stack([self._mixed_labels(one, batch) for one in (*mixed, fused_blended, fused_mixed)]).sum()
-        lessons = self._lessons(blended, mixed, fused_blended, fused_mixed)
+        params = self.params
+        seen = self._look(student(torch.cat(batch.views)), batch)
+        fused_blended, fused_mixed = self._fuse(seen.blended_maps), self._fuse(seen.mixed_maps)
+        labels = torch.stack([self.cross_entropy(logits, batch.target) for logits in seen.plain]).sum()
+        answers = (*seen.mixed, fused_blended, fused_mixed)
+        blends = torch.stack([self._mixed_labels(logits, batch) for logits in answers]).sum()
+        lessons = self._lessons(seen, fused_blended, fused_mixed)
         taught = [kd(learner, guide.detach(), params.temperature) for learner, guide in lessons]
-        gaps = [hint(one, other) for one, other in zip(blended_maps, mixed_maps, strict=True)]
+        gaps = [hint(one, other) for one, other in zip(seen.blended_maps, seen.mixed_maps, strict=True)]
         terms = {
             "ce": Term(labels, 1.0),
             "ce_mixed": Term(blends, 1.0),
@@ -159,11 +162,24 @@ class MixupSelf(Method):
             "features": Term(torch.stack(gaps).sum(), params.feature_weight),
         }
         if self.discriminators:
-            told = self._tell_apart(blended_maps, mixed_maps)
+            told = self._tell_apart(seen.blended_maps, seen.mixed_maps)
             terms["discriminator"] = Term(told, params.discriminator_weight)
         return terms
 
     # parts of the forward pass ---------------------------------------------------------------------------------------
+
+    def _look(self, own: Outputs, batch: MixedBatch) -> _Seen:
+        """What all heads say and see of pictures and blends, which passed the net as one batch."""
+        maps = self._maps(own)
+        answers = [answer.chunk(2) for answer in self._answers(maps, own)]
+        halves = [full(one).chunk(2) for one in maps]
+        return _Seen(
+            plain=[plain for plain, _ in answers],
+            blended=[_blend(plain, batch) for plain, _ in answers],
+            mixed=[mixed for _, mixed in answers],
+            blended_maps=[_blend(plain, batch) for plain, _ in halves],
+            mixed_maps=[mixed for _, mixed in halves],
+        )
 
     def _maps(self, own: Outputs) -> list[Tensor]:
         """Maps of all heads, shallow to deep, each of the deepest stage's shape."""
@@ -184,12 +200,11 @@ class MixupSelf(Method):
         return batch.share * own + (1 - batch.share) * other
 
     @staticmethod
-    def _lessons(
-        blended: list[Tensor], mixed: list[Tensor], fused_blended: Tensor, fused_mixed: Tensor
-    ) -> list[tuple[Tensor, Tensor]]:
+    def _lessons(seen: _Seen, fused_blended: Tensor, fused_mixed: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Who learns from whom: in each exit both kinds from each other; the net's own answer from the fused head."""
-        mutual = [pair for one, two in zip(blended[:-1], mixed[:-1], strict=True) for pair in ((one, two), (two, one))]
-        return [*mutual, (blended[-1], fused_mixed), (mixed[-1], fused_blended)]
+        exits = zip(seen.blended[:-1], seen.mixed[:-1], strict=True)
+        mutual = [pair for one, two in exits for pair in ((one, two), (two, one))]
+        return [*mutual, (seen.blended[-1], fused_mixed), (seen.mixed[-1], fused_blended)]
 
     def _tell_apart(self, blended: list[Tensor], mixed: list[Tensor]) -> Tensor:
         losses = []

@@ -33,15 +33,15 @@ def test_against_naive_loops() -> None:
         for i in range(6):
             if samples[i]:
                 kl = sum(q * math.log(q / p) for p, q in zip(own[i], guide[i], strict=True))
-                instance += temperature**2 * kl / 6
+                instance += temperature**2 * kl / 6 / 2
                 for j in range(6):
                     gap = sum(own[i][c] * own[j][c] - guide[i][c] * guide[j][c] for c in range(4))
-                    batch += gap**2 / 36
+                    batch += 4 * gap**2 / 36 / 2
         for a in range(4):
             for b in range(4):
                 if classes[b]:
                     gap = sum(own[i][a] * own[i][b] - guide[i][a] * guide[i][b] for i in range(6)) / 6
-                    classwise += gap**2 / 4
+                    classwise += 4 * gap**2 / 2
     ladder = [2.0, 5.0]
     assert instance_level(student, teacher, ladder, samples).item() == pytest.approx(instance, rel=1e-4)
     assert batch_level(student, teacher, ladder, samples).item() == pytest.approx(batch, rel=1e-4)
@@ -51,7 +51,7 @@ def test_against_naive_loops() -> None:
 def test_one_temperature_and_no_mask_are_the_known_losses() -> None:
     student, teacher = logits()
     assert instance_level(student, teacher, [3.0]).item() == pytest.approx(kd(student, teacher, 3.0).item(), rel=1e-5)
-    gram = class_alignment(student, teacher, 3.0, "gram").item()
+    gram = 16 * class_alignment(student, teacher, 3.0, "gram").item()
     assert class_level(student, teacher, [3.0]).item() == pytest.approx(gram, rel=1e-5)
 
 
@@ -59,6 +59,14 @@ def test_the_least_sure_are_those_up_to_the_quantile() -> None:
     scores = torch.tensor([0.9, 0.2, 0.5, 0.4, 0.7])
     assert least_sure(scores, 0.5).tolist() == [0, 1, 1, 1, 0]
     assert least_sure(scores, 0.0).tolist() == [0, 1, 0, 0, 0] and least_sure(scores, 1.0).sum() == 5
+
+
+def test_the_number_of_classes_does_not_change_the_size() -> None:
+    # A sure teacher with one sample a class, a student that knows nothing: the levels are about 1 for any C.
+    for classes in (5, 50):
+        guide, own = 100 * torch.eye(classes), torch.zeros(classes, classes)
+        assert batch_level(own, guide, [1.0]).item() == pytest.approx(1 - 1 / classes, rel=1e-3)
+        assert class_level(own, guide, [1.0]).item() == pytest.approx(1 - 1 / classes, rel=1e-3)
 
 
 @pytest.mark.parametrize("level", LEVELS)
