@@ -15,11 +15,13 @@ from kdengine.data.loader import BatchLoader
 from kdengine.errors import BadInput, DiskFull, KdError, Problem
 from kdengine.methods.base import Context, Method, Needs
 from kdengine.models.backbone import Backbone, build_model
-from kdengine.models.stored import load_student, read_card, read_tensors
+from kdengine.models.stored import ModelCard, load_student, read_card, read_tensors
 from kdengine.registry import METHODS
 from kdengine.rundir import RunDirectory
 from kdengine.spec import DataSpec, ExperimentSpec, ModelSpec
 from kdengine.states import State
+from kdengine.teachers import check, records, weights
+from kdengine.teachers.records import Imported
 from kdengine.training.hardware import pick_device, seed_everything, use_bf16
 from kdengine.training.teacher import FrozenTeacher
 from kdengine.workspace import Workspace
@@ -30,6 +32,9 @@ EVALUATION_BATCH = 256
 META_SEED = 1 << 40
 
 T = TypeVar("T")
+
+Taught = RunDirectory | Imported
+"""Where a teacher that need not be trained any more lies."""
 
 
 def load_data(spec: ExperimentSpec, workspace: Workspace) -> DatasetBundle:
@@ -139,11 +144,9 @@ def evaluation_batches(spec: ExperimentSpec, bundle: DatasetBundle, part: str, d
     )
 
 
-def freeze_teacher(
-    run: RunDirectory, bundle: DatasetBundle, device: torch.device, channels_last: bool
-) -> FrozenTeacher:
-    """The network of a finished run as a teacher for these data."""
-    backbone, card = load_student(run)
+def freeze_teacher(taught: Taught, bundle: DatasetBundle, device: torch.device, channels_last: bool) -> FrozenTeacher:
+    """The network of a finished run, or an import, as a teacher for these data."""
+    backbone, card = load_teacher(taught)
     return FrozenTeacher(
         backbone,
         mean=card.mean,
@@ -153,6 +156,11 @@ def freeze_teacher(
         device=device,
         channels_last=channels_last,
     )
+
+
+def load_teacher(taught: Taught) -> tuple[Backbone, ModelCard]:
+    """The network of a finished run, or an import, in eval mode on the CPU, and its card."""
+    return weights.load(taught) if isinstance(taught, Imported) else load_student(taught)
 
 
 def load_with_exits(run: RunDirectory) -> tuple[Backbone, Method]:
@@ -224,8 +232,8 @@ def preflight(spec: ExperimentSpec, workspace: Workspace) -> DatasetBundle:
     device = problems.attempt(lambda: pick_device(spec.runtime.device), "runtime.device")
     if device is not None:
         problems.attempt(lambda: use_bf16(spec.runtime.precision, device), "runtime.precision")
-    if spec.teacher is not None and spec.teacher.run:
-        problems.attempt(lambda: check_teacher_run(workspace, spec.teacher.run or ""), "teacher.run")  # type: ignore[union-attr]
+    if spec.teacher is not None:
+        problems.attempt(lambda: find_teacher(spec, workspace), "teacher")
     bundle = problems.attempt(lambda: load_data(spec, workspace), "data") if usable else None
     if bundle is not None:
         problems.attempt(lambda: _check_networks(spec, workspace, bundle, problems))
@@ -244,6 +252,16 @@ def _check_workspace(workspace: Workspace) -> None:
         )
 
 
+def find_teacher(spec: ExperimentSpec, workspace: Workspace) -> Taught | None:
+    """Where the teacher lies; None where there is none, or it is to be trained first. Raises BadInput."""
+    teacher = spec.teacher
+    if teacher is None or teacher.spec is not None:
+        return None
+    if teacher.imported is not None:
+        return records.of_digest(workspace, teacher.imported, teacher.digest)
+    return check_teacher_run(workspace, teacher.run or "")
+
+
 def check_teacher_run(workspace: Workspace, run_id: str) -> RunDirectory:
     """The run of a teacher; raises BadInput when it does not exist or is not finished."""
     run = workspace.existing_run(run_id, "teacher.run")
@@ -255,8 +273,18 @@ def check_teacher_run(workspace: Workspace, run_id: str) -> RunDirectory:
     return run
 
 
-def check_teacher_fits(run: RunDirectory, spec: ExperimentSpec, bundle: DatasetBundle) -> None:
-    """Raises BadInput when the teacher's classes, their order or its picture size differ from the data's."""
+def check_teacher_fits(taught: Taught, spec: ExperimentSpec, bundle: DatasetBundle) -> None:
+    """Raises BadInput when the teacher's classes, their order or its picture size differ from the data's.
+
+    An import is shown a batch as well: nobody knows what it was trained on.
+    """
+    if isinstance(taught, Imported):
+        check.check_order(taught, bundle)
+    else:
+        _check_run_fits(taught, spec, bundle)
+
+
+def _check_run_fits(run: RunDirectory, spec: ExperimentSpec, bundle: DatasetBundle) -> None:
     card = read_card(run)
     if len(card.classes) != len(bundle.classes):
         counts = f"knows {len(card.classes)} classes, {bundle.name} has {len(bundle.classes)}"
@@ -297,12 +325,12 @@ def _check_batches(spec: ExperimentSpec, bundle: DatasetBundle) -> None:
 
 def _teacher_backbone(spec: ExperimentSpec, workspace: Workspace, bundle: DatasetBundle) -> Backbone:
     assert spec.teacher is not None
-    if spec.teacher.run:
-        run = check_teacher_run(workspace, spec.teacher.run)
-        check_teacher_fits(run, spec, bundle)
-        return load_student(run)[0]
     inner = spec.teacher.spec
-    assert inner is not None
+    if inner is None:
+        taught = find_teacher(spec, workspace)
+        assert taught is not None
+        check_teacher_fits(taught, spec, bundle)
+        return load_teacher(taught)[0]
     if (inner.data.name, inner.data.image_size) != (spec.data.name, spec.data.image_size):
         raise BadInput(
             Problem(

@@ -27,10 +27,10 @@ from kdengine.errors import BadInput, Problem
 from kdengine.evaluation.cost import count, latency, size_in_bytes
 from kdengine.methods.base import BatchLike, Method
 from kdengine.models.backbone import Backbone
-from kdengine.models.stored import load_student
 from kdengine.registry import DATASETS
 from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
+from kdengine.teachers.records import pinned
 from kdengine.training import checkpoint
 from kdengine.training.hardware import configure, pick_device, use_bf16
 from kdengine.training.loop import Trainer
@@ -132,6 +132,7 @@ def forecast(spec: ExperimentSpec, workspace: Workspace) -> Forecast:
     Raises:
         BadInput: networks, method, batch or device do not fit; DataError: one's own pictures cannot be found.
     """
+    spec = pinned(spec, workspace)
     with _no_trace():
         student = _measure(spec, workspace)
     inner = spec.teacher.spec if spec.teacher else None
@@ -257,15 +258,16 @@ def _trainer(spec: ExperimentSpec, workspace: Workspace, counts: _Counts, device
 def _teacher(spec: ExperimentSpec, workspace: Workspace, classes: int, device: torch.device) -> FrozenTeacher | None:
     if spec.teacher is None:
         return None
-    if spec.teacher.run:
-        backbone = load_student(assembly.check_teacher_run(workspace, spec.teacher.run))[0]
+    if spec.teacher.spec is not None:
+        backbone = assembly.build_backbone(spec.teacher.spec.student, classes, spec.data.image_size)
+    else:
+        taught = assembly.find_teacher(spec, workspace)
+        assert taught is not None
+        backbone = assembly.load_teacher(taught)[0]
         known = backbone.shapes().classes
         if known != classes:
-            message = f"the teacher {spec.teacher.run} knows {known} classes, {spec.data.name} has {classes}"
-            raise BadInput(Problem("teacher.run", message + "; they must be the same"))
-    else:
-        assert spec.teacher.spec is not None
-        backbone = assembly.build_backbone(spec.teacher.spec.student, classes, spec.data.image_size)
+            message = f"the teacher {taught.id} knows {known} classes, {spec.data.name} has {classes}"
+            raise BadInput(Problem("teacher", message + "; they must be the same"))
     same = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
     return FrozenTeacher(
         backbone,

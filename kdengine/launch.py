@@ -7,6 +7,7 @@ from kdengine.jobs import Job, JobLabels, JobStore
 from kdengine.rundir import new_run_id
 from kdengine.spec import ExperimentSpec
 from kdengine.states import State
+from kdengine.teachers.records import pinned
 from kdengine.workspace import Workspace
 
 
@@ -40,6 +41,7 @@ def submit(
     spec: ExperimentSpec, workspace: Workspace, *, run_id: str | None = None, token: str | None = None
 ) -> list[Job]:
     """Queues an experiment that was checked already; else as `launch`."""
+    spec = pinned(spec, workspace)
     store = JobStore(workspace)
     jobs: list[Job] = []
     teacher_id: str | None = spec.teacher.run if spec.teacher else None

@@ -27,6 +27,7 @@ from kdengine.models.stored import ModelCard, added_to, load_student, write_card
 from kdengine.rundir import RunDirectory, new_run_id, process_identity
 from kdengine.spec import ExperimentSpec
 from kdengine.states import State
+from kdengine.teachers.records import pinned
 from kdengine.training.hardware import configure, describe, pick_device, seed_everything, use_bf16
 from kdengine.training.loop import Trainer
 from kdengine.workspace import Workspace
@@ -87,6 +88,7 @@ def run(
 
 def create(spec: ExperimentSpec, workspace: Workspace, run_id: str | None = None) -> RunDirectory:
     """Makes the folder of a run with its snapshot; nothing is trained yet."""
+    spec = pinned(spec, workspace)
     folder = workspace.run(run_id or new_run_id(spec.method.name))
     folder.create(spec.to_yaml(), spec.command())
     folder.update_status(fingerprint=spec.fingerprint())
@@ -174,7 +176,7 @@ class _Execution:
 
     def _train_and_test(self) -> dict[str, Any]:
         spec, folder = self.spec, self.folder
-        teacher_run = self._train_teacher()
+        taught = self._train_teacher()
         folder.update_status(state=State.RUNNING, phase="loading data")
         device = pick_device(spec.runtime.device)
         bf16 = use_bf16(spec.runtime.precision, device)
@@ -186,9 +188,9 @@ class _Execution:
         layout = torch.channels_last if spec.runtime.channels_last else torch.contiguous_format
         student = assembly.seeded_student(spec, len(bundle.classes)).to(device, memory_format=layout)  # type: ignore[call-overload]
         teacher = None
-        if teacher_run is not None:
-            assembly.check_teacher_fits(teacher_run, spec, bundle)
-            teacher = assembly.freeze_teacher(teacher_run, bundle, device, spec.runtime.channels_last)
+        if taught is not None:
+            assembly.check_teacher_fits(taught, spec, bundle)
+            teacher = assembly.freeze_teacher(taught, bundle, device, spec.runtime.channels_last)
         guide = teacher.backbone if teacher is not None else None
         method = assembly.build_method(spec, len(bundle.classes), len(bundle.train), student, guide)
         method.to(device)
@@ -216,16 +218,16 @@ class _Execution:
         folder.update_status(phase="testing")
         return self._test(trainer, bundle, device)
 
-    def _train_teacher(self) -> RunDirectory | None:
-        """The teacher's run, finished: the one named, the one noted before, an equal one, or one trained now."""
+    def _train_teacher(self) -> assembly.Taught | None:
+        """The import or finished run that is named; or a run noted before, an equal one, or one trained now."""
         teacher = self.spec.teacher
         if teacher is None:
             return None
-        if teacher.run:
-            run = assembly.check_teacher_run(self.workspace, teacher.run)
-            self.folder.update_status(teacher_run=run.id)
-            return run
-        assert teacher.spec is not None
+        if teacher.spec is None:
+            taught = assembly.find_teacher(self.spec, self.workspace)
+            if isinstance(taught, RunDirectory):
+                self.folder.update_status(teacher_run=taught.id)
+            return taught
         noted = self.folder.status().get("teacher_run")
         known = self.workspace.run(noted) if noted else None
         run = (

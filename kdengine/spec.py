@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, Self
 import yaml
 from pydantic import (
     BaseModel,
+    ConfigDict,
     SerializeAsAny,
     ValidationError,
     field_validator,
@@ -269,26 +270,52 @@ class RuntimeSpec(Settings):
 
 
 class TeacherSpec(Settings):
-    """The teacher: a finished run (``run: ID``), or a run of its own that is trained first (``spec: {...}``)."""
+    """The teacher: a finished run, a run of its own that is trained first, or a net that was imported.
+
+    Written ``run: ID``, ``spec: {...}`` or ``import: NAME``. An import's ``digest`` pins its weights: filled in when a
+    run is made (`kdengine.teachers.records.pinned`), and then part of the fingerprint in place of the name.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
 
     run: str | None = setting(None, title="Teacher run", description="Id of a finished run whose network teaches.")
     spec: ExperimentSpec | None = setting(
         None, title="Teacher spec", description="The run that trains the teacher first."
     )
+    imported: str | None = setting(
+        None, alias="import", title="Imported teacher", description="Name of a net that `kd import` brought in."
+    )
+    digest: str | None = setting(
+        None, title="Digest", pattern="^[0-9a-f]{16}$", description="Of the import's weights; empty: as they are now."
+    )
 
     @model_validator(mode="after")
     def _check_one(self) -> Self:
-        if (self.run is None) == (self.spec is None):
-            raise PydanticCustomError("teacher", "give either run: ID or spec: {{...}}", {})
+        if sum(kind is not None for kind in (self.run, self.spec, self.imported)) != 1:
+            raise PydanticCustomError("teacher", "give one of run: ID, import: NAME and spec: {...}", {})
+        if self.digest is not None and self.imported is None:
+            raise PydanticCustomError("teacher", "a digest belongs to import: NAME alone", {})
         if self.spec is not None and self.spec.teacher is not None and self.spec.teacher.spec is not None:
             raise PydanticCustomError(
-                "teacher", "a teacher to be trained may itself only be taught by a finished run", {}
+                "teacher", "a teacher to be trained may itself only be taught by a finished run or an import", {}
             )
         return self
 
     @model_serializer(mode="plain")
     def _write_what_is_set(self) -> dict[str, Any]:
+        if self.imported is not None:
+            return {"import": self.imported} | ({"digest": self.digest} if self.digest else {})
         return {"run": self.run} if self.run is not None else {"spec": self.spec.model_dump() if self.spec else None}
+
+    def word(self) -> str:
+        """What stands after ``--teacher``: run:ID, import:NAME@DIGEST, or the model to be trained first."""
+        if self.imported is not None:
+            return f"import:{self.imported}" + (f"@{self.digest}" if self.digest else "")
+        return f"run:{self.run}" if self.run else self.label()
+
+    def label(self) -> str:
+        """The run's id, the import's name, or the model's."""
+        return self.run or self.imported or self.spec.student.name  # type: ignore[union-attr]
 
 
 class ExperimentSpec(Settings):
@@ -296,7 +323,8 @@ class ExperimentSpec(Settings):
 
     ``ExperimentSpec(data="digits", teacher="resnet8x4", student="mobilenetv3_small", method="dkd")``: a name stands for
     ``{name: ...}``; a teacher's name for a run of its own on the same data under the same recipe; ``run:ID`` for a
-    finished run. Raises BadInput through `from_mapping`, pydantic's ValidationError when built directly.
+    finished run; ``import:NAME`` for a net of one's own. Raises BadInput through `from_mapping`, pydantic's
+    ValidationError when built directly.
     """
 
     title: str = setting(
@@ -334,7 +362,7 @@ class ExperimentSpec(Settings):
         if needs and self.teacher is None:
             raise PydanticCustomError(
                 "teacher",
-                "the method {method} needs a teacher: name a model, or run:ID of a finished run",
+                "the method {method} needs a teacher: name a model, run:ID of a finished run, or import:NAME",
                 {"method": self.method.name},
             )
         if self.teacher is not None and not needs:
@@ -395,9 +423,8 @@ class ExperimentSpec(Settings):
         words = ["kd", "train", "--dataset", self.data.name]
         short: dict[str, Any] = {"data": self.data.name, "student": self.student.name, "method": self.method.name}
         if self.teacher is not None:
-            teacher = f"run:{self.teacher.run}" if self.teacher.run else self.teacher.spec.student.name  # type: ignore[union-attr]
-            words += ["--teacher", teacher]
-            short["teacher"] = teacher
+            short["teacher"] = self.teacher.word()
+            words += ["--teacher", short["teacher"]]
         words += ["--student", self.student.name, "--method", self.method.name]
         if self.recipe.name != "quick":
             words += ["--recipe", self.recipe.name]
@@ -412,10 +439,8 @@ class ExperimentSpec(Settings):
         return f"{self.method.name} · {self.teacher_label()} → {self.student.name}"
 
     def teacher_label(self) -> str:
-        """The teacher's run id or model name; "" without a teacher."""
-        if self.teacher is None:
-            return ""
-        return self.teacher.run or self.teacher.spec.student.name  # type: ignore[union-attr]
+        """The teacher's run id, import or model name; "" without a teacher."""
+        return self.teacher.label() if self.teacher is not None else ""
 
 
 def nested(assignments: Iterable[str]) -> dict[str, Any]:
@@ -501,6 +526,9 @@ def _teacher_from_text(text: str, experiment: Mapping[str, Any]) -> Any:
         return None
     if text.startswith("run:"):
         return {"run": text.removeprefix("run:")}
+    if text.startswith("import:"):
+        name, _, digest = text.removeprefix("import:").partition("@")
+        return {"import": name} | ({"digest": digest} if digest else {})
     recipe = experiment["recipe"]
     teacher = {
         "data": experiment["data"],
@@ -559,9 +587,11 @@ def _drop_what_does_not_decide(content: dict[str, Any]) -> None:
     for name in ("mixup", "cutmix"):
         if not content["recipe"][name]:
             del content["recipe"][name]
-    inner = (content.get("teacher") or {}).get("spec")
-    if inner:
-        _drop_what_does_not_decide(inner)
+    teacher = content.get("teacher") or {}
+    if teacher.get("spec"):
+        _drop_what_does_not_decide(teacher["spec"])
+    if teacher.get("digest"):
+        del teacher["import"]  # the weights decide, under whatever name
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -611,4 +641,4 @@ def _known_at(location: tuple[int | str, ...]) -> list[str]:
         model = next(
             (option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), ExperimentSpec
         )
-    return list(model.model_fields)
+    return [info.alias or name for name, info in model.model_fields.items()]

@@ -1,4 +1,4 @@
-"""Where everything that a person makes is kept: runs, the job queue, MLflow's database, data sets and caches."""
+"""Where everything that a person makes is kept: runs, teachers, the job queue, MLflow's database, data sets, caches."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Workspace:
         self.datasets = self.root / "datasets"
         self.cache = self.root / "cache"
         self.comparisons = self.root / "comparisons"
+        self.teachers = self.root / "teachers"
         self.jobs_db = self.root / "jobs.db"
         self.mlflow_db = self.root / "mlflow.db"
         self.mlflow_artifacts = self.root / "artifacts"

@@ -233,7 +233,7 @@ def test_every_problem_at_once_with_its_field() -> None:
         ({"teacher": "resnet2O", "method": "kd"}, "teacher.spec.student.name", "'resnet20'"),
         ({"teacher": {"spec": {"method": "none", "recipe": {"epoch": 1}}}}, "teacher.spec.recipe.epoch", "'epochs'"),
         ({"teacher": {"rum": "x"}}, "teacher.rum", "did you mean 'run'"),
-        ({"teacher": {}}, "teacher", "give either run: ID or spec"),
+        ({"teacher": {}}, "teacher", "give one of run: ID, import: NAME and spec"),
         ({"data": {"name": "folder"}, "method": "none"}, "data.path", "required"),
         ({"student": {"name": 5}, "method": "none"}, "student.name", "5"),
         ({"student": {"name": None}, "method": "none"}, "student.name", "None"),
@@ -306,3 +306,48 @@ def test_every_setting_says_what_it_is() -> None:
     for part in (DataSpec, RecipeSpec, RuntimeSpec, TeacherSpec):
         for name, field in part.model_fields.items():
             assert name == "params" or (field.title and field.description), f"{part.__name__}.{name}"
+
+
+# an imported teacher -------------------------------------------------------------------------------------------------
+
+
+def test_an_import_in_text_mapping_yaml_and_command() -> None:
+    short = ExperimentSpec.from_mapping({"teacher": "import:my-net", "method": "kd", "student": "resnet20"})
+    assert short.model_dump()["teacher"] == {"import": "my-net"}
+    assert short.command() == "kd train --dataset digits --teacher import:my-net --student resnet20 --method kd"
+    assert short.label() == "kd · my-net → resnet20"
+    pinned = ExperimentSpec.from_mapping(
+        {"teacher": {"import": "my-net", "digest": "0123456789abcdef"}, "method": "kd", "student": "resnet20"}
+    )
+    assert "--teacher import:my-net@0123456789abcdef " in pinned.command()
+    for spec in (short, pinned):
+        assert ExperimentSpec.from_yaml(spec.to_yaml()) == spec
+        words = dict(zip(spec.command().split()[2::2], spec.command().split()[3::2], strict=True))
+        again = {"teacher": words["--teacher"], "method": words["--method"], "student": words["--student"]}
+        assert ExperimentSpec.from_mapping(again) == spec
+
+
+def test_the_weights_of_an_import_decide_and_its_name_does_not() -> None:
+    def fingerprint(teacher: str) -> str:
+        return ExperimentSpec.from_mapping({"teacher": teacher, "method": "kd"}).fingerprint()
+
+    digest, other = "0123456789abcdef", "fedcba9876543210"
+    assert fingerprint(f"import:one@{digest}") == fingerprint(f"import:two@{digest}")
+    assert (
+        len({fingerprint(t) for t in (f"import:one@{digest}", f"import:one@{other}", "import:one", "import:two")}) == 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("teacher", "field", "word"),
+    [
+        ({"import": "a", "run": "b"}, "teacher", "give one of run: ID, import: NAME and spec: {...}"),
+        ({"run": "b", "digest": "0123456789abcdef"}, "teacher", "a digest belongs to import: NAME alone"),
+        ({"import": "a", "digest": "weights"}, "teacher.digest", "pattern"),
+        ({"imported": "a", "imprt": "b"}, "teacher.imprt", "did you mean 'import'"),
+    ],
+)
+def test_an_import_that_cannot_be(teacher: dict[str, str], field: str, word: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        ExperimentSpec.from_mapping({"teacher": teacher, "method": "kd"})
+    assert any(problem.field == field and word in problem.message for problem in caught.value.problems)

@@ -7,9 +7,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdengine.errors import BadInput, Problem
+
+if TYPE_CHECKING:
+    from kdengine.spec import ExperimentSpec
+    from kdengine.workspace import Workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +31,11 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     """Adds the options that describe data, networks and recipe; `read_mapping` reads them."""
     parser.add_argument("--spec", metavar="FILE", help="YAML file of a whole experiment; the options below change it")
     parser.add_argument("--dataset", metavar="NAME", help="data set (kd list datasets); default digits")
-    parser.add_argument("--teacher", metavar="NAME", help="model to train first, or run:ID of a finished run, or none")
+    parser.add_argument(
+        "--teacher",
+        metavar="NAME",
+        help="model to train first, run:ID of a finished run, import:NAME (kd import), or none",
+    )
     parser.add_argument("--student", metavar="NAME", help="model to train (kd list models); default mobilenetv3_small")
     parser.add_argument("--recipe", metavar="NAME", help="kd list recipes; default quick")
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs of student and teacher")
@@ -46,6 +54,7 @@ def main(options: argparse.Namespace) -> int:
     from kdengine.workspace import Workspace
 
     workspace = Workspace()
+    warn(spec, workspace)
     if options.queue:
         from kdengine.jobs import ensure_supervisor
         from kdengine.launch import launch
@@ -64,6 +73,13 @@ def main(options: argparse.Namespace) -> int:
         result = runner.execute(folder, workspace)
     sys.stdout.write(f"{result.run_id}\n")
     return 0
+
+
+def warn(spec: ExperimentSpec, workspace: Workspace) -> None:
+    """Says on stderr what published tables say against the pair; the run goes on all the same."""
+    from kdengine.teachers import pairs
+
+    sys.stderr.writelines(f"kd: warning: {line}\n" for line in pairs.warnings(spec, workspace))
 
 
 def read_experiment(options: argparse.Namespace) -> dict[str, Any]:

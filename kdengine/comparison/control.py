@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kdengine.comparison.plan import Plan, save_plan
+from kdengine.comparison.plan import Plan, pinned, save_plan
 from kdengine.comparison.progress import MISSING, progress
 from kdengine.errors import BadInput, Problem
 from kdengine.jobs import JobStore
@@ -22,6 +22,7 @@ def begin(plan: Plan, workspace: Workspace) -> int:
     """
     from kdengine import assembly  # brings torch, which a page that only stops does without
 
+    plan = pinned(plan, workspace)
     problems = []
     for arm in plan.arms:
         try:

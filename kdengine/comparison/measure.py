@@ -8,16 +8,18 @@ import torch
 from torch import Tensor
 
 from kdengine import assembly, files
+from kdengine.assembly import Taught
 from kdengine.comparison.progress import MEASURED, measured
 from kdengine.evaluation import cost
 from kdengine.evaluation.fidelity import agreement, divergence
 from kdengine.models.stored import load_student
 from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
+from kdengine.teachers.records import Imported
 from kdengine.workspace import Workspace
 
 
-def measure(run: RunDirectory, teacher: RunDirectory | None, workspace: Workspace) -> dict[str, Any]:
+def measure(run: RunDirectory, teacher: Taught | None, workspace: Workspace) -> dict[str, Any]:
     """Measures a finished run on its test pictures, on the CPU, and keeps the numbers in its folder.
 
     Args:
@@ -27,10 +29,10 @@ def measure(run: RunDirectory, teacher: RunDirectory | None, workspace: Workspac
 
     Returns:
         ``parameters``, ``macs``, ``bytes``; ``milliseconds``, the median of one picture alone on one thread; with a
-        teacher ``agreement`` (0..1), ``kl`` (nats) and ``teacher``, its run.
+        teacher ``agreement`` (0..1), ``kl`` (nats), ``teacher``, its run or import, and of an import
+        ``teacher_accuracy`` (0..1), which no run of its own tells.
     """
-    own = run.status().get("teacher_run")
-    teacher = workspace.run(own) if own else teacher
+    teacher = _own_teacher(run, workspace) or teacher
     known = measured(run)
     if known and known.get("teacher") == (teacher.id if teacher else None):
         return known
@@ -42,8 +44,23 @@ def measure(run: RunDirectory, teacher: RunDirectory | None, workspace: Workspac
     if teacher is not None:
         ours, theirs = _logits(run, run, workspace), _logits(teacher, run, workspace)
         numbers |= {"agreement": agreement(ours, theirs), "kl": divergence(ours, theirs)}
+        if isinstance(teacher, Imported):
+            numbers["teacher_accuracy"] = float((theirs.argmax(dim=1) == _labels(run, workspace)).float().mean())
     files.write_json(run.path / MEASURED, numbers)
     return numbers
+
+
+def _own_teacher(run: RunDirectory, workspace: Workspace) -> Taught | None:
+    trained = run.status().get("teacher_run")
+    if trained:
+        return workspace.run(trained)
+    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    return assembly.find_teacher(spec, workspace)
+
+
+def _labels(run: RunDirectory, workspace: Workspace) -> Tensor:
+    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    return torch.tensor(assembly.load_data(spec, workspace).test.labels)
 
 
 def _one_thread_latency(backbone: Any) -> float:
@@ -56,8 +73,8 @@ def _one_thread_latency(backbone: Any) -> float:
 
 
 @torch.no_grad()
-def _logits(answering: RunDirectory, asked: RunDirectory, workspace: Workspace) -> Tensor:
-    """Answers (N, C) of the network of one run to the test pictures of another, each with its own normalisation."""
+def _logits(answering: Taught, asked: RunDirectory, workspace: Workspace) -> Tensor:
+    """Answers (N, C) of the net of a run or import to another run's test pictures, each with its own normalisation."""
     spec = ExperimentSpec.from_yaml(asked.spec_file.read_text())
     bundle = assembly.load_data(spec, workspace)
     device = torch.device("cpu")

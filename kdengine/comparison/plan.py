@@ -17,6 +17,7 @@ from kdengine.errors import BadInput, Problem
 from kdengine.fields import Settings, setting
 from kdengine.registry import METHODS
 from kdengine.spec import ExperimentSpec, merge, nested
+from kdengine.teachers.records import PREFIX, pinned_mapping
 from kdengine.workspace import Workspace
 
 ALONE = "none"
@@ -90,10 +91,12 @@ class Plan(Settings):
         return tuple(Cell(arm.name, seed, spec, spec.fingerprint()) for arm, seed, spec in found)
 
     def teacher(self) -> ExperimentSpec | str | None:
-        """The teacher that the arms share by default: its experiment, or the id of its run; None without one."""
+        """The teacher that the arms share by default: its experiment, id of its run, or import:NAME; None without."""
         common = self.common.get("teacher")
         if not common:
             return None
+        if common.get("import"):
+            return f"{PREFIX}{common['import']}"
         return common["run"] if common.get("run") else ExperimentSpec.from_mapping(common["spec"])
 
     def to_yaml(self) -> str:
@@ -176,14 +179,25 @@ def lay_over(common: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
             mapping[part] = named
     teacher = changes.get("teacher")
     trained = (common.get("teacher") or {}).get("spec")
-    if isinstance(teacher, str) and trained and not teacher.startswith("run:"):
+    if isinstance(teacher, str) and trained and not teacher.startswith(("run:", PREFIX)):
         mapping["teacher"] = {"spec": trained | {"student": teacher}}
+    elif isinstance(teacher, Mapping) and teacher.keys() & {"run", "import"}:
+        mapping["teacher"] = teacher
     elif teacher is not None:
         mapping = merge(mapping, {"teacher": teacher})
     mapping = merge(mapping, {key: value for key, value in changes.items() if key not in ARM_PARTS})
     if not _uses_teacher(mapping["method"]):
         mapping["teacher"] = None
     return mapping
+
+
+def pinned(plan: Plan, workspace: Workspace) -> Plan:
+    """The plan with the digest of every imported teacher written in; raises BadInput where there is no such import."""
+    common = pinned_mapping(plan.common, workspace)
+    arms = tuple(Arm(name=arm.name, changes=pinned_mapping(arm.changes, workspace)) for arm in plan.arms)
+    if (common, arms) == (plan.common, plan.arms):
+        return plan
+    return Plan(name=plan.name, common=common, arms=arms, seeds=plan.seeds)
 
 
 def _uses_teacher(method: Mapping[str, Any]) -> bool:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdengine import files
-from kdengine.comparison.plan import Cell, Plan
+from kdengine.comparison.plan import Cell, Plan, pinned
 from kdengine.jobs import JobStore
 from kdengine.jobs.job import UNENDED
 from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.states import State
+from kdengine.teachers.records import PREFIX, Imported, find
 from kdengine.workspace import Workspace
 
 MISSING = "missing"
@@ -45,11 +46,11 @@ class CellState:
 
 @dataclass(frozen=True)
 class Progress:
-    """All runs of a comparison, and the run of the teacher that they share (None while there is none)."""
+    """All runs of a comparison, and the teacher that they share: its run or import (None while there is none)."""
 
     plan: Plan
     cells: tuple[CellState, ...]
-    teacher: RunDirectory | None
+    teacher: RunDirectory | Imported | None
 
     def of(self, arm: str) -> list[CellState]:
         """The runs of an arm, by seed."""
@@ -67,6 +68,7 @@ class Progress:
 
 def progress(plan: Plan, workspace: Workspace) -> Progress:
     """Looks up every run of a plan."""
+    plan = pinned(plan, workspace)
     index = _Index(workspace)
     cells = tuple(index.state(cell) for cell in plan.cells)
     return Progress(plan, cells, index.teacher(plan.teacher()))
@@ -81,7 +83,8 @@ def measured(run: RunDirectory) -> dict[str, Any]:
 def unmeasured(now: Progress) -> list[RunDirectory]:
     """Finished runs whose fidelity, size and latency are not known yet; the teacher's among them."""
     runs = [cell.run for cell in now.cells if cell.finished]
-    return [run for run in [*runs, now.teacher] if run is not None and not measured(run)]
+    teacher = now.teacher if isinstance(now.teacher, RunDirectory) else None
+    return [run for run in [*runs, teacher] if run is not None and not measured(run)]
 
 
 class _Index:
@@ -117,7 +120,9 @@ class _Index:
         message = (job.message if job is not None else None) or run.status().get("message") or ""
         return CellState(cell, state, run, str(message))
 
-    def teacher(self, teacher: ExperimentSpec | str | None) -> RunDirectory | None:
+    def teacher(self, teacher: ExperimentSpec | str | None) -> RunDirectory | Imported | None:
+        if isinstance(teacher, str) and teacher.startswith(PREFIX):
+            return find(self.workspace, teacher.removeprefix(PREFIX))
         if isinstance(teacher, str):
             run = self.workspace.run(teacher)
             return run if run.student_file.is_file() else None

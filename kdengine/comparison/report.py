@@ -115,8 +115,10 @@ def report(now: Progress) -> Report:
     gains = _gains(best, others, ALONE)
     to_kd = _gains(best, [arm for arm in others if arm != SOFT_TARGETS], SOFT_TARGETS)
     rows = [_row(arm, len(now.plan.seeds), runs, gains.get(arm), to_kd.get(arm)) for arm, runs in done.items()]
-    if now.teacher is not None:
+    if isinstance(now.teacher, RunDirectory):
         rows.insert(0, _row("teacher", 1, {0: now.teacher}, None, None))
+    elif now.teacher is not None:
+        rows.insert(0, _imported_row(now.teacher.id, [run for found in done.values() for run in found.values()]))
     runs = [run for found in done.values() for run in found.values()]
     return Report(
         plan=now.plan,
@@ -173,6 +175,13 @@ def _row(name: str, wanted: int, runs: dict[int, RunDirectory], gain: Gain | Non
         per_class=_per_class(statuses),
         runs={seed: run.id for seed, run in runs.items()},
     )
+
+
+def _imported_row(teacher: str, runs: Sequence[RunDirectory]) -> Row:
+    """The teacher by itself, where no run made it: its accuracy was measured with its students'."""
+    told = [numbers for numbers in map(measured, runs) if numbers.get("teacher") == teacher]
+    accuracy = _spread_of(told[:1], lambda numbers: 100 * numbers["teacher_accuracy"])
+    return Row("teacher", 1, best=accuracy, last=accuracy)
 
 
 def _spread_of(sources: Sequence[dict[str, Any]], number: Callable[[dict[str, Any]], float]) -> Spread | None:

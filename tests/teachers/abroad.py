@@ -1,0 +1,40 @@
+"""A net that was trained elsewhere, and the words that import it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+ARCHITECTURE = "test_efficientnet"
+HEAD = "classifier"
+
+
+class Abroad(NamedTuple):
+    """The net, its file, and what its maker would tell: pixels go in as (x - 0.5) / 0.25."""
+
+    net: nn.Module
+    file: Path
+
+    def words(self, name: str, file: Path | None = None) -> list[str]:
+        """The command line that imports it."""
+        where = ["--weights", str(file or self.file), "--model", f"timm/{ARCHITECTURE}", "--image-size", "16"]
+        return ["import", name, *where, "--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25"]
+
+    def permuted(self, folder: Path, order: list[int]) -> Path:
+        """A file whose classifier has row ``order[k]`` in place k."""
+        state = load_file(self.file)
+        for part in ("weight", "bias"):
+            state[f"{HEAD}.{part}"] = state[f"{HEAD}.{part}"][order].contiguous()
+        save_file(state, folder / "permuted.safetensors")
+        return folder / "permuted.safetensors"
+
+
+def pixels(part: Any) -> Tensor:
+    """All pictures of a part as its net wants them."""
+    pictures = torch.from_numpy(part.pictures(np.arange(len(part)))).permute(0, 3, 1, 2).float() / 255
+    return (pictures - 0.5) / 0.25
