@@ -29,6 +29,20 @@ TOLERATED_VARIABLES = ("PYTEST_", "MLFLOW_", "_MLFLOW_", "CUBLAS_", "KMP_", "TOR
 TOLERATED_PROCESSES = ("resource_tracker", "forkserver")
 
 
+# Rooms whose tests start servers, supervisors, trainers or browsers, or measure times.
+PROCESSES = (
+    *("browser", "chaos", "jobs", "app", "commands"),
+    *("test_runner.py", "test_cli.py", "test_tracking.py", "test_forecast.py", "test_lock.py", "test_add_a_method.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what must run alone, by where it stands."""
+    for item in items:
+        if set(item.path.parts) & set(PROCESSES):
+            item.add_marker("processes")
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """Fails a test that leaves a child process, a thread that keeps Python alive, or a changed environment variable."""

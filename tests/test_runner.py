@@ -259,7 +259,7 @@ TINY = ("--student", "resnet20", "--set", "data.per_class=20", "--set", "runtime
         (["--set", "runtime.device=cuda:7"], "runtime.device: there is no device 'cuda:7' here; there are: cpu"),
         (["--teacher", "run:nobody"], "teacher.run: there is no run 'nobody'"),
         (["--teacher", "run:../../etc"], "teacher.run: '../../etc' is not a run id"),
-        (["--teacher", "resnet21"], "teacher.spec.student.name: there is no model 'resnet21'; did you mean 'resnet20'"),
+        (["--teacher", "resnet21"], "teacher.spec.student.name: there is no model 'resnet21'; did you mean 'resnet32'"),
         (["--student", "vgg11"], "data.image_size: vgg11 halves the map so often that 16 px would shrink below 1x1"),
         (["--teacher", "vgg11"], "teacher.spec.data.image_size: vgg11 halves the map"),
         (
