@@ -6,6 +6,7 @@ from typing import Any
 
 from kdengine.registry import DATASETS, METHODS, MODELS
 from kdengine.states import State
+from kdengine.teachers.records import PREFIX, list_imports
 from kdengine.workspace import Workspace
 
 OWN = "own:"
@@ -48,7 +49,7 @@ def data_choice(workspace: Workspace, data: dict[str, Any]) -> str:
 
 
 def teachers(workspace: Workspace, data: dict[str, Any]) -> Choices:
-    """Finished runs on the same data, best first, then every model as a teacher to be trained first."""
+    """Finished runs on the same data, best first, then imports, then every model as a teacher to be trained first."""
     found = []
     for run in workspace.list_runs():
         status = run.status()
@@ -61,7 +62,18 @@ def teachers(workspace: Workspace, data: dict[str, Any]) -> Choices:
             label = f"run {run.id[-4:]}: {spec['student']['name']}, {spec['method']['name']}, {100 * accuracy:.1f} %"
             found.append((accuracy, label, f"run:{run.id}"))
     runs = [(label, value) for _, label, value in sorted(found, reverse=True)]
-    return runs + [(f"train first: {name}", name) for name in MODELS.names()]
+    return runs + every_teacher(workspace)
+
+
+def every_teacher(workspace: Workspace) -> Choices:
+    """The teachers that are the same for all data: imports, and every model to be trained first."""
+    imports = [(f"imported: {imported.name}", imported_choice(imported.name)) for imported in list_imports(workspace)]
+    return imports + [(f"train first: {name}", name) for name in MODELS.names()]
+
+
+def imported_choice(name: str) -> str:
+    """The choice of the teacher card that stands for an import."""
+    return PREFIX + name
 
 
 def students() -> Choices:

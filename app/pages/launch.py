@@ -11,11 +11,13 @@ import gradio as gr
 from app import catalog, text
 from app.forms import Control, controls_of, draw, gather, is_advanced
 from app.pages import launch_cards as cards
+from app.pages import launch_teacher
 from app.worker import Worker
 from kdengine.errors import BadInput, KdError, Problem
 from kdengine.recipes import RECIPES
 from kdengine.registry import DATASETS, METHODS, MODELS
 from kdengine.spec import DataSpec, ExperimentSpec, RecipeSpec, RuntimeSpec, merge
+from kdengine.teachers import pairs
 from kdengine.workspace import Workspace
 
 DEFAULTS = {"data": "digits", "teacher": "resnet8x4", "student": "mobilenetv3_small", "method": "kd"}
@@ -62,7 +64,7 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
     )
     with gr.Row(equal_height=True):
         data_facts, upload = _data_card(form, workspace)
-        teacher_facts = _teacher_card(form, workspace)
+        teacher_facts, own_teacher = _teacher_card(form, workspace)
         student_facts = _student_card(form)
         method_facts = _method_card(form)
     _parameters(form)
@@ -103,7 +105,7 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
     launched = gr.Textbox(visible="hidden")
     _wire(form, workspace, worker, page, _Outputs(
         data_facts, teacher_facts, student_facts, method_facts, upload, cost, launch, problems, command, yaml, launched
-    ))  # fmt: skip
+    ), own_teacher)  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -141,12 +143,13 @@ def _data_card(form: _Form, workspace: Workspace) -> tuple[Any, Any]:
     return facts, upload
 
 
-def _teacher_card(form: _Form, workspace: Workspace) -> Any:
+def _teacher_card(form: _Form, workspace: Workspace) -> tuple[Any, launch_teacher.Panel]:
     with gr.Column(elem_classes="card", min_width=240, elem_id="teacher-card"):
         gr.HTML('<span class="kd-head">Teacher</span>')
         choices = catalog.teachers(workspace, {"name": DEFAULTS["data"]})
         form.teacher = gr.Dropdown(choices, value=DEFAULTS["teacher"], show_label=False, elem_id="field-teacher")
-        return gr.HTML("", elem_id="teacher-facts")
+        facts = gr.HTML("", elem_id="teacher-facts")
+        return facts, launch_teacher.build()
 
 
 def _student_card(form: _Form) -> Any:
@@ -275,7 +278,9 @@ def _spec(form: _Form, workspace: Workspace, values: dict[Any, Any]) -> Experime
 # handlers -----------------------------------------------------------------------------------------------------------
 
 
-def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, out: _Outputs) -> None:
+def _wire(
+    form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, out: _Outputs, own: launch_teacher.Panel
+) -> None:
     inputs, controls = form.inputs(), form.controls()
     components = [control.component for control in controls]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -289,7 +294,7 @@ def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, ou
         return [
             spec.command(),
             spec.to_yaml(),
-            "",
+            cards.warning_box(pairs.warnings(spec, workspace)),
             gr.update(interactive=True, value=_button(values[form.seeds])),
             *_all_well(controls, form.seen(values)),
         ]
@@ -297,9 +302,11 @@ def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, ou
     def measure(values: dict[Any, Any]) -> list[Any]:
         """Cost, and the problems that only show when networks and data are at hand."""
         try:
-            text_of_spec = _spec(form, workspace, values).to_yaml()
+            spec = _spec(form, workspace, values)
         except BadInput:
             return [gr.skip()] * (3 + len(controls))
+        text_of_spec = spec.to_yaml()
+        warned = cards.warning_box(pairs.warnings(spec, workspace))
         try:
             worker.call("check", text_of_spec)
         except BadInput as error:
@@ -308,9 +315,9 @@ def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, ou
         except KdError as error:
             return [cards.note(str(error)), *[gr.skip()] * (2 + len(controls))]
         try:
-            return [cards.cost(worker.call("forecast", text_of_spec)), "", *[gr.skip()] * (1 + len(controls))]
+            return [cards.cost(worker.call("forecast", text_of_spec)), warned, *[gr.skip()] * (1 + len(controls))]
         except KdError as error:
-            return [cards.note(f"No forecast: {error}"), "", *[gr.skip()] * (1 + len(controls))]
+            return [cards.note(f"No forecast: {error}"), warned, *[gr.skip()] * (1 + len(controls))]
 
     def show_data(choice: str, image_size: float | None) -> str:
         data = catalog.data_mapping(workspace, choice) | ({"image_size": int(image_size)} if image_size else {})
@@ -430,6 +437,11 @@ def _wire(form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, ou
         **quiet,
     )
 
+    mended = launch_teacher.wire(own, workspace, worker, form.data, size, form.teacher)
+    mended.then(preview, inputs, shown, **quiet).then(
+        measure, inputs, [out.cost, out.problems, out.launch, *components], **quiet
+    )
+
     out.launch.click(
         launch,
         inputs,
@@ -460,7 +472,8 @@ def _filled(form: _Form, workspace: Workspace, clone: str | None) -> list[Any]:
     """Values for the cards and every control from a run's spec; nothing changes without one."""
     blank = [gr.skip()] * (5 + len(form.controls()))
     if not clone:
-        return [gr.update(choices=catalog.datasets(workspace)), *blank[1:]]
+        teachers = catalog.teachers(workspace, {"name": DEFAULTS["data"]})
+        return [gr.update(choices=catalog.datasets(workspace)), gr.update(choices=teachers), *blank[2:]]
     try:
         spec = ExperimentSpec.from_yaml(workspace.existing_run(clone).spec_file.read_text())
     except BadInput as error:
@@ -468,12 +481,10 @@ def _filled(form: _Form, workspace: Workspace, clone: str | None) -> list[Any]:
         return blank
     content = spec.model_dump(mode="json")
     data = catalog.data_choice(workspace, content["data"])
-    teacher = (
-        gr.skip() if spec.teacher is None else (f"run:{spec.teacher.run}" if spec.teacher.run else spec.teacher_label())
-    )
+    taught = {"value": spec.teacher.word().partition("@")[0]} if spec.teacher is not None else {}
     pickers = [
         gr.update(choices=catalog.datasets(workspace), value=data),
-        teacher,
+        gr.update(choices=catalog.teachers(workspace, content["data"]), **taught),
         spec.student.name,
         spec.method.name,
         spec.recipe.name,

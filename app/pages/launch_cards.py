@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from app import text
+from kdengine.errors import BadInput
 from kdengine.registry import METHODS, MODELS
+from kdengine.teachers.records import PREFIX, find
 from kdengine.workspace import Workspace
 
 
@@ -13,6 +15,12 @@ def problem_box(lines: list[str]) -> str:
     """What is wrong and belongs to no field, or to a field out of sight."""
     items = "".join(f"<li>{text.escape(line)}</li>" for line in lines)
     return f'<div class="kd-problems" role="alert">To mend:<ul>{items}</ul></div>' if lines else ""
+
+
+def warning_box(lines: list[str]) -> str:
+    """What speaks against an experiment that can be launched all the same."""
+    items = "".join(f"<li>{text.escape(line)}</li>" for line in lines)
+    return f'<div class="kd-warnings" role="status">Mind:<ul>{items}</ul></div>' if lines else ""
 
 
 def waiting() -> str:
@@ -45,6 +53,8 @@ def teacher_facts(workspace: Workspace, teacher: str, needed: bool) -> str:
     """What a choice of teacher means."""
     if not needed:
         return '<p class="kd-facts kd-off">The chosen method teaches without a teacher.</p>'
+    if teacher.startswith(PREFIX):
+        return _imported_facts(workspace, teacher.removeprefix(PREFIX))
     if not teacher.startswith("run:"):
         summary = MODELS.get(teacher).summary if teacher in MODELS else ""
         how = "Trained first, as a run of its own, under the same recipe; an equal one is used again."
@@ -54,6 +64,16 @@ def teacher_facts(workspace: Workspace, teacher: str, needed: bool) -> str:
     accuracy = text.percent(status.get("test", {}).get("best", {}).get("accuracy"))
     link = f'<a href="/runs?run={text.escape(run.id)}">run {text.escape(run.id[-4:])}</a>'
     return f'<p class="kd-facts"><b>{accuracy}</b> on test, trained by {link}.</p>'
+
+
+def _imported_facts(workspace: Workspace, name: str) -> str:
+    try:
+        imported = find(workspace, name)
+    except BadInput as error:
+        return note(str(error))
+    checks = [f"right for {text.percent(value)} of {data}" for data, value in imported.checks.items()]
+    facts = (imported.model, f"{imported.image_size} px", f"{len(imported.classes)} classes", *checks)
+    return f'<p class="kd-facts"><b>Your own</b>: {text.escape(" · ".join(facts))}</p>'
 
 
 def student_facts(student: str) -> str:

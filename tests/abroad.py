@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdengine.data import DatasetBundle
 
 ARCHITECTURE = "test_efficientnet"
 HEAD = "classifier"
@@ -32,6 +36,21 @@ class Abroad(NamedTuple):
             state[f"{HEAD}.{part}"] = state[f"{HEAD}.{part}"][order].contiguous()
         save_file(state, folder / "permuted.safetensors")
         return folder / "permuted.safetensors"
+
+
+def train_abroad(digits: DatasetBundle, folder: Path) -> Abroad:
+    """A small net of timm, trained for some seconds in a plain loop that knows nothing of this project."""
+    torch.manual_seed(0)
+    net = timm.create_model(ARCHITECTURE, num_classes=10)
+    pictures, labels = pixels(digits.train), torch.tensor(digits.train.labels)
+    optimizer = torch.optim.AdamW(net.parameters(), 5e-3)
+    for _ in range(4):
+        for rows in torch.randperm(len(labels)).split(64):
+            optimizer.zero_grad()
+            F.cross_entropy(net(pictures[rows]), labels[rows]).backward()
+            optimizer.step()
+    save_file(net.state_dict(), folder / "net.safetensors")
+    return Abroad(net.eval(), folder / "net.safetensors")
 
 
 def pixels(part: Any) -> Tensor:
