@@ -1,7 +1,8 @@
 """Published weights by name, from torchvision or timm, where the network allows.
 
 Files of torchvision are pickles: they are fetched from its own address only, compared with the hash in their name, and
-read with ``weights_only=True``, which builds tensors and nothing else. timm's are safetensors where it has them.
+read with ``weights_only=True``, which builds tensors and nothing else. timm fetches safetensors where it has them, and
+reads the others in the same way.
 """
 
 from __future__ import annotations

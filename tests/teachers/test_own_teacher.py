@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import torchvision
 import yaml
 from abroad import ARCHITECTURE, HEAD, Abroad, pixels
 from safetensors.torch import load_file, save_file
@@ -304,6 +305,23 @@ def test_published_weights_without_a_network(workspace: Workspace, said, monkeyp
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens at the port named discard
     text = said(3, "import", "r34", "--published", "torchvision/resnet34")
     assert "could not be fetched from https://download.pytorch.org" in text and "--weights FILE --model NAME" in text
+
+
+def test_published_weights_bring_their_classes_size_and_normalisation(workspace: Workspace, said) -> None:
+    """The file lies in the cache as if it had been fetched: the network of a test machine is closed."""
+    published = torchvision.models.ShuffleNet_V2_X0_5_Weights.DEFAULT
+    torch.manual_seed(0)
+    net = torchvision.models.shufflenet_v2_x0_5()
+    (workspace.cache / "published").mkdir(parents=True)
+    torch.save(net.state_dict(), workspace.cache / "published" / published.url.rpartition("/")[2])
+    said(0, "import", "shuffle", "--published", "torchvision/shufflenet_v2_x0_5")
+    imported = records.find(workspace, "shuffle")
+    assert (imported.model, imported.image_size) == ("torchvision/shufflenet_v2_x0_5", 224)
+    assert len(imported.classes) == 1000 and imported.classes[0] == "tench" and imported.named
+    assert (imported.mean, imported.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    x = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(weights.load(imported)[0](x).logits, net.eval()(x))
 
 
 # kept, needed, deleted ----------------------------------------------------------------------------------------------
