@@ -21,6 +21,8 @@ from typing import Any
 from PIL import Image
 
 from kdengine.errors import BadInput, KdError, Problem
+from kdengine.rundir import RunDirectory
+from kdengine.teachers import records
 from kdengine.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -164,7 +166,7 @@ def check_teacher(workspace: Workspace, name: str, data: dict[str, Any], mend: b
     from kdengine.assembly import load_data
     from kdengine.registry import DATASETS
     from kdengine.spec import ExperimentSpec
-    from kdengine.teachers import check, records
+    from kdengine.teachers import check
 
     imported = records.find(workspace, name, "name")
     sized = data | {"image_size": imported.image_size}
@@ -224,10 +226,31 @@ def classify(workspace: Workspace, run_id: str, path: str) -> list[dict[str, Any
     run = workspace.existing_run(run_id)
     picture = open_picture(Path(path))
     answers = [_answer(workspace, "student", run.id, picture)]
-    teacher = run.status().get("teacher_run")
-    if teacher and workspace.run(teacher).student_file.is_file():
+    teacher = _teacher_of(workspace, run)
+    if teacher and _weights_of(workspace, teacher).is_file():
         answers.append(_answer(workspace, "teacher", teacher, picture))
     return answers
+
+
+def _teacher_of(workspace: Workspace, run: RunDirectory) -> str | None:
+    """Id of the teacher's run, or import:NAME; None without one."""
+    from kdengine.spec import ExperimentSpec
+
+    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    if spec.teacher is not None and spec.teacher.imported is not None:
+        return records.PREFIX + spec.teacher.imported
+    return run.status().get("teacher_run")
+
+
+def _source(workspace: Workspace, name: str) -> RunDirectory | records.Imported:
+    if name.startswith(records.PREFIX):
+        return records.find(workspace, name.removeprefix(records.PREFIX))
+    return workspace.run(name)
+
+
+def _weights_of(workspace: Workspace, name: str) -> Path:
+    source = _source(workspace, name)
+    return source.weights_file if isinstance(source, records.Imported) else source.student_file
 
 
 def test_picture(workspace: Workspace, run_id: str, number: int) -> tuple[Image.Image, str]:
@@ -245,9 +268,8 @@ def data_url(picture: Image.Image) -> str:
 
 
 def _answer(workspace: Workspace, role: str, run_id: str, picture: Image.Image) -> dict[str, Any]:
-    classifier, parameters, stored = _classifier(
-        str(workspace.root), run_id, workspace.run(run_id).student_file.stat().st_mtime
-    )
+    written = _weights_of(workspace, run_id).stat().st_mtime
+    classifier, parameters, stored = _classifier(str(workspace.root), run_id, written)
     answer = classifier(picture)
     return {
         "role": role,
@@ -263,13 +285,14 @@ def _answer(workspace: Workspace, role: str, run_id: str, picture: Image.Image) 
 @lru_cache(maxsize=6)
 def _classifier(home: str, run_id: str, written: float) -> tuple[Any, int, int]:
     """Kept ready; ``written`` makes a run that has trained on a new entry."""
+    from kdengine.assembly import load_teacher
     from kdengine.evaluation.classifier import Classifier
     from kdengine.evaluation.cost import count_parameters
 
-    run = Workspace(home).run(run_id)
-    classifier = Classifier(run)
+    workspace = Workspace(home)
+    classifier = Classifier(load_teacher(_source(workspace, run_id)))
     classifier(Image.new("RGB", (8, 8)))  # the first call pays for set-up that is not the network's
-    return classifier, count_parameters(classifier.backbone), run.student_file.stat().st_size
+    return classifier, count_parameters(classifier.backbone), _weights_of(workspace, run_id).stat().st_size
 
 
 @lru_cache(maxsize=2)

@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from kdengine.errors import BadInput, Problem
+from kdengine.models.backbone import Backbone
 from kdengine.models.stored import ModelCard, load_student
 from kdengine.rundir import RunDirectory
 
@@ -29,15 +30,15 @@ class Answer:
 
 
 class Classifier:
-    """The student of a run, ready to answer.
+    """A trained network, ready to answer.
 
     Args:
-        run: a run with weights. Raises BadInput when it has none.
+        source: a run with weights (BadInput when it has none), or a network in eval mode with its card.
         device: where it computes.
     """
 
-    def __init__(self, run: RunDirectory, device: str = "cpu") -> None:
-        backbone, self.card = load_student(run)
+    def __init__(self, source: RunDirectory | tuple[Backbone, ModelCard], device: str = "cpu") -> None:
+        backbone, self.card = load_student(source) if isinstance(source, RunDirectory) else source
         self.backbone = backbone.to(device)
         self.device = device
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from abroad import ARCHITECTURE, Abroad
+from PIL import Image
 from support import tiny_spec
 
 from app import catalog, tasks
@@ -16,6 +17,7 @@ from kdengine.comparison.measure import measure
 from kdengine.comparison.plan import load_plan, make_plan
 from kdengine.comparison.progress import progress, unmeasured
 from kdengine.comparison.report import report
+from kdengine.data import DatasetBundle
 from kdengine.errors import BadInput
 from kdengine.forecast import forecast
 from kdengine.jobs import JobStore
@@ -85,3 +87,14 @@ def test_the_tasks_behind_the_launch_page(workspace: Workspace, abroad: Abroad, 
     assert not call("check_teacher", "mine", {"name": "digits"}, False)["result"]["mendable"]
     assert call("import_teacher", request)["problems"][0][0] == "name"
     assert call("import_teacher", request | {"name": "other", "model": ""})["problems"][0][0] == "model"
+
+
+def test_the_demo_asks_it_too(
+    workspace: Workspace, taught: ExperimentSpec, digits: DatasetBundle, tmp_path: Any
+) -> None:
+    run(taught, workspace=workspace, run_id="taught")
+    Image.fromarray(digits.validation.pictures([0])[0]).save(tmp_path / "digit.png")
+    student, teacher = tasks.run("classify", str(workspace.root), ("taught", str(tmp_path / "digit.png")))["result"]
+    assert (teacher["role"], teacher["run"], teacher["model"]) == ("teacher", "import:abroad", f"timm/{ARCHITECTURE}")
+    assert teacher["parameters"] == 101_766 and sum(value for _, value in teacher["top"]) <= 1.001
+    assert student["model"] == "resnet20"
