@@ -14,7 +14,6 @@ from kdengine.comparison.plan import Plan, list_plans, save_plan
 from kdengine.jobs import JobStore
 from kdengine.workspace import Workspace
 
-
 MEASURED = {"parameters": 10, "macs": 20, "bytes": 40, "milliseconds": 1.0, "teacher": None}
 
 
