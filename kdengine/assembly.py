@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 
 from kdengine.data import Augmentation, DatasetBundle, load_dataset
-from kdengine.data.bundle import Part
+from kdengine.data.bundle import Part, spread
 from kdengine.data.loader import BatchLoader
 from kdengine.errors import BadInput, DiskFull, KdError, Problem
 from kdengine.methods.base import Context, Method, Needs
@@ -128,10 +128,13 @@ def augmentation(data: DataSpec) -> Augmentation | None:
     return Augmentation(crop_padding=data.image_size // 8, flip=data.augmentation == "crop_flip")
 
 
-def evaluation_batches(spec: ExperimentSpec, bundle: DatasetBundle, part: str, device: torch.device) -> BatchLoader:
-    """Plain batches, in order, of the ``validation`` or ``test`` part."""
+def evaluation_batches(
+    spec: ExperimentSpec, bundle: DatasetBundle, part: str, device: torch.device, pictures: int | None = None
+) -> BatchLoader:
+    """Plain batches, in order, of a part; of at most so many ``pictures``, spread evenly over it."""
+    wanted: Part = getattr(bundle, part)
     return BatchLoader(
-        getattr(bundle, part),
+        wanted if pictures is None else spread(wanted, pictures),
         batch_size=EVALUATION_BATCH,
         mean=bundle.mean,
         std=bundle.std,

@@ -43,6 +43,7 @@ BUILT_IN = (
     Command("check", "would it work? shapes, pairing of stages, the teacher's accuracy", "kdengine.commands.check"),
     Command("import", "a teacher of one's own: safetensors or published weights", "kdengine.commands.imports"),
     Command("predict", "what a trained student sees in pictures", "kdengine.commands.predict"),
+    Command("export", "the student as safetensors or ONNX, tried on real pictures", "kdengine.commands.export"),
     Command("jobs", "the queue: list, stop, kill, resume, move, delete", "kdengine.commands.jobs"),
     Command("disk", "what takes how much room, and freeing what no run needs", "kdengine.commands.disk"),
     Command("list", "what there is: methods, models, datasets, recipes", "kdengine.commands.listing"),

@@ -7,7 +7,8 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,9 +38,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the same folder; on success it is synced and renamed onto ``path``."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        # Not tempfile's: its files are for their owner alone, and a lab shares a workspace as its umask says.
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+        temporary.touch(exist_ok=False)
         try:
             yield temporary
             with temporary.open("rb+") as file:
@@ -47,6 +48,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def made_whole(folder: Path) -> Iterator[Path]:
+    """Yields a folder beside the one wanted; on success it is renamed to that, which may exist when it is empty."""
+    place = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.tmp")
+    with disk_errors(folder):
+        place.mkdir(parents=True)
+        try:
+            yield place
+            place.replace(folder)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -194,7 +194,7 @@ class _Execution:
         guide = teacher.backbone if teacher is not None else None
         method = assembly.build_method(spec, len(bundle.classes), len(bundle.train), student, guide)
         method.to(device)
-        write_card(folder, self._card(bundle, method.deployable(student)))
+        write_card(folder.card_file, self._card(bundle, method.deployable(student)))
         # Dropout and the like draw the same numbers whatever parts the method has.
         seed_everything(spec.seed + 1)
         validation = assembly.evaluation_batches(spec, bundle, "validation", device)
@@ -268,7 +268,7 @@ class _Execution:
             answers = evaluate_exits(student.to(device), method.to(device).exits(), batches)
             metrics |= {name: result.summary() for name, result in answers.items() if name != "deployed"}
         card = self._card(bundle, trainer.student)
-        write_card(self.folder, replace(card, metrics={"test": metrics, "per_class": best.per_class}))
+        write_card(self.folder.card_file, replace(card, metrics={"test": metrics, "per_class": best.per_class}))
         self.folder.update_status(test=metrics, per_class=best.per_class)
         log.info("test: %.1f %% (best by validation), %.1f %% (last)", 100 * best.accuracy, 100 * last.accuracy)
         return metrics | {"validation": self.folder.status().get("validation", {})}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``kd predict``."""
-    parser.add_argument("run", help="id of the run, or a unique beginning or end of it")
+    parser.add_argument("run", help="id of the run, a unique beginning or end of it, or a folder of kd export")
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files")
     parser.add_argument("--top", type=int, default=5, choices=range(1, 6), help="classes to show for each (default 5)")
     parser.add_argument("--csv", action="store_true", help="one line a picture: file, class, probability")
@@ -21,10 +21,13 @@ def main(options: argparse.Namespace) -> int:
     """Classifies every picture; a picture that cannot be read is named, the others are answered all the same."""
     from kdengine.errors import BadInput
     from kdengine.evaluation.classifier import Classifier, open_picture
+    from kdengine.export import load
     from kdengine.training.hardware import pick_device
     from kdengine.workspace import Workspace
 
-    classifier = Classifier(Workspace().existing_run(options.run), device=str(pick_device(options.device)))
+    device = str(pick_device(options.device))
+    folder = Path(options.run)
+    classifier = Classifier(load(folder) if folder.is_dir() else Workspace().existing_run(options.run), device)
     writer = csv.writer(sys.stdout)
     refused: list[BadInput] = []
     for name in options.pictures:

@@ -32,6 +32,12 @@ class Part:
         return np.asarray(self.images[self.index[np.asarray(indices, dtype=np.int64)]])
 
 
+def spread(part: Part, count: int) -> Part:
+    """At most ``count`` pictures of a part, spread evenly over it, so that a part sorted by class keeps all classes."""
+    rows = np.linspace(0, len(part) - 1, min(count, len(part))).round().astype(np.int64)
+    return Part(part.images, part.index[rows], part.labels[rows])
+
+
 @dataclass(frozen=True, eq=False)
 class DatasetBundle:
     """A data set, split and ready to train on.

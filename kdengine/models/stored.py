@@ -52,12 +52,12 @@ def added_to(backbone: Backbone) -> dict[str, Any] | None:
     return backbone.added if isinstance(backbone, ProjectedBackbone) else None
 
 
-def write_card(run: RunDirectory, card: ModelCard) -> None:
-    """Writes model_card.json."""
+def write_card(path: Path, card: ModelCard) -> None:
+    """Writes a model_card.json."""
     content = asdict(card)
     if card.added is None:
         del content["added"]
-    files.write_json(run.card_file, content)
+    files.write_json(path, content)
 
 
 def read_card(run: RunDirectory) -> ModelCard:
@@ -65,7 +65,12 @@ def read_card(run: RunDirectory) -> ModelCard:
     content = files.read_json(run.card_file)
     if content is None:
         raise BadInput(Problem("run", f"the run {run.id} has no trained network yet (no model_card.json)"))
-    return ModelCard(**content | {key: tuple(content[key]) for key in ("classes", "mean", "std")})
+    return card_of(content)
+
+
+def card_of(content: Mapping[str, Any]) -> ModelCard:
+    """The card of what a model_card.json holds."""
+    return ModelCard(**{**content, **{key: tuple(content[key]) for key in ("classes", "mean", "std")}})
 
 
 def write_weights(path: Path, backbone: Backbone) -> None:
@@ -97,11 +102,16 @@ def load_student(run: RunDirectory, *, last: bool = False) -> tuple[Backbone, Mo
     path = run.last_student_file if last else run.student_file
     if not path.is_file():
         raise BadInput(Problem("run", f"the run {run.id} has no weights yet ({path.name} is missing)"))
+    return load_network(card, path), card
+
+
+def load_network(card: ModelCard, path: Path) -> Backbone:
+    """The network of a card with a file's weights, in eval mode on the CPU; raises KdError where they do not fit."""
     backbone = build_model(card.model, len(card.classes), card.image_size, **card.options)
     if card.added is not None:
         backbone = rebuild(backbone, card.added)
     read_weights(path, backbone)
-    return backbone.eval(), card
+    return backbone.eval()
 
 
 def read_weights(path: Path, backbone: Backbone) -> None:

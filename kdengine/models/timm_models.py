@@ -38,7 +38,7 @@ class TimmBackbone(Backbone):
 def _make(name: str, num_classes: int, image_size: int, params: BatchNormParams) -> Backbone:
     import timm
 
-    size = {"img_size": image_size} if _wants_size(name) else {}
+    size = {"img_size": image_size} if wants_size(name) else {}
     try:
         body = timm.create_model(name, pretrained=False, num_classes=num_classes, **size)
     except (AssertionError, ValueError, TypeError, RuntimeError) as error:
@@ -56,7 +56,8 @@ def _make(name: str, num_classes: int, image_size: int, params: BatchNormParams)
     return backbone
 
 
-def _wants_size(name: str) -> bool:
+def wants_size(name: str) -> bool:
+    """Whether timm builds that model for one picture size, and must be told which."""
     import timm
 
     return bool(timm.models.get_pretrained_cfg(name).fixed_input_size) if timm.models.is_model(name) else False

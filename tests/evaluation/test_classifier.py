@@ -165,7 +165,7 @@ def test_a_broken_orientation_tag_does_no_harm(tmp_path: Path) -> None:
 def test_answers_are_the_five_likeliest_classes(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     run.create("version: 1\n", "kd train")
-    write_card(run, CARD)
+    write_card(run.card_file, CARD)
     write_weights(run.student_file, build_model("resnet20", 7, 16))
     answer = Classifier(run)(Image.new("RGB", (30, 50), "green"))
     values = [value for _, value in answer.top]

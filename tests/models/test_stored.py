@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> RunDirectory:
 
 def test_a_student_comes_back_equal(run: RunDirectory) -> None:
     net = build_model("mobilenetv3_small", 3, 32, dropout=0.4).eval()
-    write_card(run, card(dropout=0.4, batch_norm="auto"))
+    write_card(run.card_file, card(dropout=0.4, batch_norm="auto"))
     write_weights(run.student_file, net)
     again, its_card = load_student(run)
     assert its_card == card(dropout=0.4, batch_norm="auto")
@@ -38,7 +38,7 @@ def test_a_student_comes_back_equal(run: RunDirectory) -> None:
 
 
 def test_best_and_last_are_two_files(run: RunDirectory) -> None:
-    write_card(run, card("resnet20"))
+    write_card(run.card_file, card("resnet20"))
     nets = build_model("resnet20", 3, 32), build_model("resnet20", 3, 32)
     for net, file in zip(nets, (run.student_file, run.last_student_file), strict=True):
         write_weights(file, net)
@@ -93,6 +93,6 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 def test_a_run_without_weights_says_so(run: RunDirectory) -> None:
     with pytest.raises(BadInput, match="the run run has no trained network yet"):
         read_card(run)
-    write_card(run, card("resnet20"))
+    write_card(run.card_file, card("resnet20"))
     with pytest.raises(BadInput, match=r"has no weights yet \(student\.safetensors is missing\)"):
         load_student(run)
