@@ -26,7 +26,7 @@ def build(workspace: Workspace, workers: tuple[Worker, Worker], mlflow_url: str 
         launch.build(workspace, workers[0], site)
     with site.route("Runs", "/runs") as page:
         gr.Navbar(main_page_name="Launch")
-        runs.build(board, page, mlflow_url)
+        runs.build(board, workers[0], page, mlflow_url)
     with site.route("Compare", "/compare") as page:
         gr.Navbar(main_page_name="Launch")
         compare.build(workspace, workers[0], page)

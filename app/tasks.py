@@ -304,6 +304,14 @@ def _bundle(home: str, run_id: str) -> Any:
     return load_data(ExperimentSpec.from_yaml(workspace.run(run_id).spec_file.read_text()), workspace)
 
 
+def export(workspace: Workspace, run_id: str, folder: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Writes the student of a run as files into a new folder; what was measured of each."""
+    from kdengine.export import Request
+    from kdengine.export import export as write
+
+    return write(workspace.existing_run(run_id), workspace, Path(folder), Request(**wanted)).to_json()
+
+
 TASKS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
@@ -316,6 +324,7 @@ TASKS: dict[str, Callable[..., Any]] = {
         check_teacher,
         classify,
         test_picture,
+        export,
         begin_comparison,
         resume_comparison,
         measure_comparison,

@@ -237,7 +237,12 @@ class RuntimeSpec(Settings):
         "auto", title="Precision", advanced=True, description="auto: bf16 on GPUs that have it, fp32 elsewhere."
     )
     threads: int | None = setting(
-        None, title="CPU threads", ge=1, le=512, advanced=True, description="Threads of one run; empty: all cores."
+        None,
+        title="CPU threads",
+        ge=1,
+        le=512,
+        advanced=True,
+        description="Threads of one run; empty: OMP_NUM_THREADS, else all cores.",
     )
     channels_last: bool = setting(
         True, title="Channels last", advanced=True, description="Memory layout; faster on CPU and GPU alike."

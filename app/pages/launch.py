@@ -11,9 +11,9 @@ import gradio as gr
 from app import catalog, text
 from app.forms import Control, controls_of, draw, gather, is_advanced
 from app.pages import launch_cards as cards
-from app.pages import launch_teacher
+from app.pages import launch_problems, launch_teacher
 from app.worker import Worker
-from kdengine.errors import BadInput, KdError, Problem
+from kdengine.errors import BadInput, KdError
 from kdengine.recipes import RECIPES
 from kdengine.registry import DATASETS, METHODS, MODELS
 from kdengine.spec import DataSpec, ExperimentSpec, RecipeSpec, RuntimeSpec, merge
@@ -81,7 +81,7 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
                     1, label="Seeds", info="Runs with consecutive seeds.", precision=0, minimum=1, maximum=20, scale=1,
                     min_width=90, elem_id="seeds",
                 )  # fmt: skip
-            problems = gr.HTML("", elem_id="problems")
+            problems = launch_problems.box()
             with gr.Tabs():
                 with gr.Tab("Command"):
                     command = gr.Code(
@@ -281,8 +281,8 @@ def _spec(form: _Form, workspace: Workspace, values: dict[Any, Any]) -> Experime
 def _wire(
     form: _Form, workspace: Workspace, worker: Worker, page: gr.Blocks, out: _Outputs, own: launch_teacher.Panel
 ) -> None:
-    inputs, controls = form.inputs(), form.controls()
-    components = [control.component for control in controls]
+    inputs = form.inputs()
+    components = [control.component for control in form.controls()]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def preview(values: dict[Any, Any]) -> list[Any]:
@@ -290,34 +290,29 @@ def _wire(
         try:
             spec = _spec(form, workspace, values)
         except BadInput as error:
-            return _show_problems(error.problems, controls, form.seen(values))
-        return [
-            spec.command(),
-            spec.to_yaml(),
-            cards.warning_box(pairs.warnings(spec, workspace)),
-            gr.update(interactive=True, value=_button(values[form.seeds])),
-            *_all_well(controls, form.seen(values)),
-        ]
+            return [gr.skip(), gr.skip(), *launch_problems.told(error.problems, form.seen(values))]
+        warned = cards.warning_box(pairs.warnings(spec, workspace))
+        launch = gr.update(interactive=True, value=_button(values[form.seeds]))
+        return [spec.command(), spec.to_yaml(), warned, launch]
 
     def measure(values: dict[Any, Any]) -> list[Any]:
         """Cost, and the problems that only show when networks and data are at hand."""
         try:
             spec = _spec(form, workspace, values)
         except BadInput:
-            return [gr.skip()] * (3 + len(controls))
+            return [gr.skip()] * 3
         text_of_spec = spec.to_yaml()
         warned = cards.warning_box(pairs.warnings(spec, workspace))
         try:
             worker.call("check", text_of_spec)
         except BadInput as error:
-            shown = _show_problems(error.problems, controls, form.seen(values))
-            return ["", shown[2], shown[3], *shown[4:]]
+            return ["", *launch_problems.told(error.problems, form.seen(values))]
         except KdError as error:
-            return [cards.note(str(error)), *[gr.skip()] * (2 + len(controls))]
+            return [cards.note(str(error)), gr.skip(), gr.skip()]
         try:
-            return [cards.cost(worker.call("forecast", text_of_spec)), warned, *[gr.skip()] * (1 + len(controls))]
+            return [cards.cost(worker.call("forecast", text_of_spec)), warned, gr.skip()]
         except KdError as error:
-            return [cards.note(f"No forecast: {error}"), warned, *[gr.skip()] * (1 + len(controls))]
+            return [cards.note(f"No forecast: {error}"), warned, gr.skip()]
 
     def show_data(choice: str, image_size: float | None) -> str:
         data = catalog.data_mapping(workspace, choice) | ({"image_size": int(image_size)} if image_size else {})
@@ -368,11 +363,10 @@ def _wire(
             specs = [spec.model_copy(update={"seed": spec.seed + number}).to_yaml() for number in range(count)]
             ids = worker.call("launch", specs, values[form.token])
         except BadInput as error:
-            shown = _show_problems(error.problems, controls, form.seen(values))
-            return ["", *shown[2:]]
+            return ["", *launch_problems.told(error.problems, form.seen(values))]
         except KdError as error:
-            return ["", cards.problem_box([str(error)]), gr.skip(), *[gr.skip()] * len(controls)]
-        return [ids[0], "", gr.skip(), *[gr.skip()] * len(controls)]
+            return ["", cards.problem_box([str(error)]), gr.skip()]
+        return [ids[0], "", gr.skip()]
 
     def take_upload(path: str | None) -> Any:
         if path is None:
@@ -425,27 +419,26 @@ def _wire(
         component.change
         for component in (form.data, form.teacher, form.student, form.method, form.recipe, form.seeds, *components)
     ]
-    shown = [out.command, out.yaml, out.problems, out.launch, *components]
+    shown = [out.command, out.yaml, out.problems, out.launch]
+    costs = [out.cost, out.problems, out.launch]
     gr.on(watched, preview, inputs, shown, trigger_mode="always_last", **quiet)
     gr.on(
         watched,
         measure,
         inputs,
-        [out.cost, out.problems, out.launch, *components],
+        costs,
         trigger_mode="always_last",
         concurrency_limit=2,
         **quiet,
     )
 
     mended = launch_teacher.wire(own, workspace, worker, form.data, size, form.teacher)
-    mended.then(preview, inputs, shown, **quiet).then(
-        measure, inputs, [out.cost, out.problems, out.launch, *components], **quiet
-    )
+    mended.then(preview, inputs, shown, **quiet).then(measure, inputs, costs, **quiet)
 
     out.launch.click(
         launch,
         inputs,
-        [out.launched, out.problems, out.launch, *components],
+        [out.launched, out.problems, out.launch],
         trigger_mode="once",
         api_visibility="private",
     ).then(None, out.launched, None, js=GO_TO_RUN, api_visibility="private")
@@ -461,7 +454,7 @@ def _wire(
         **quiet,
     )
     arrived.then(choose_student, form.student, [out.student_facts, *groups["student"]], **quiet)
-    arrived.then(measure, inputs, [out.cost, out.problems, out.launch, *components], **quiet)
+    arrived.then(measure, inputs, costs, **quiet)
 
 
 def _group_updates(form: _Form, kind: str, chosen: str) -> list[Any]:
@@ -513,40 +506,6 @@ def _keep_upload(workspace: Workspace, path: str) -> str:
         target = place / f"{number}-{name}"
     shutil.copyfile(path, target)
     return catalog.OWN + target.name
-
-
-# problems at their fields -------------------------------------------------------------------------------------------
-
-
-def _show_problems(problems: list[Problem], controls: list[Control], seen: list[Control]) -> list[Any]:
-    """Updates for command, YAML, problem box, button and every control; those not seen are left as they are."""
-    at = {control.path: control for control in controls}
-    said = {(problem.field, problem.message) for problem in problems}
-    # A teacher trained first shares most fields with its student; what is wrong with them is said once.
-    problems = [
-        p for p in problems if (p.field.removeprefix("teacher.spec."), p.message) not in said - {(p.field, p.message)}
-    ]
-    elsewhere = [str(problem) for problem in problems if problem.field not in at]
-    messages: dict[str, str] = {}
-    for problem in problems:
-        messages.setdefault(problem.field, problem.message)
-    fields = [
-        gr.update(info=f"⚠ {messages[control.path]}", elem_classes=["problem"]) if control.path in messages else well
-        for control, well in zip(controls, _all_well(controls, seen), strict=True)
-    ]
-    count = len(problems)
-    button = gr.update(interactive=False, value=f"{count} problem{'s' if count > 1 else ''} to mend")
-    named = [f"{at[problem.field].component.label}: {problem.message}" for problem in problems if problem.field in at]
-    return [gr.skip(), gr.skip(), cards.problem_box(elsewhere + named), button, *fields]
-
-
-def _all_well(controls: list[Control], seen: list[Control]) -> list[Any]:
-    """Takes the words off the fields that are seen. To send all, of every method, would make each click slow."""
-    shown = {id(control) for control in seen}
-    return [
-        gr.update(info=control.description, elem_classes=[]) if id(control) in shown else gr.skip()
-        for control in controls
-    ]
 
 
 def _button(seeds: Any) -> str:

@@ -10,6 +10,8 @@ import gradio as gr
 
 from app import text
 from app.board import Board, Detail, Row
+from app.pages import runs_export
+from app.worker import Worker
 from kdengine.errors import BadInput
 from kdengine.figures import curves
 from kdengine.jobs import ensure_supervisor
@@ -62,7 +64,7 @@ watch('value', apply);
 """
 
 
-def build(board: Board, page: gr.Blocks, mlflow_url: str | None) -> None:
+def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None) -> None:
     """Draws the page into the current Gradio context."""
     gr.HTML('<h1 class="kd">Runs</h1><p class="kd-lead">What is happening, and what came of it.</p>')
     chosen = gr.State("")
@@ -95,6 +97,7 @@ def build(board: Board, page: gr.Blocks, mlflow_url: str | None) -> None:
                 loss = gr.Plot(show_label=False, container=False, elem_id="loss-plot")
                 with gr.Accordion("Throughput", open=False):
                     speed = gr.Plot(show_label=False, container=False, elem_id="speed-plot")
+            export = runs_export.Panel(worker, chosen)
             with gr.Column(visible=False) as body:
                 with gr.Accordion("Log", open=True):
                     log = gr.HTML("", elem_id="log")
@@ -116,7 +119,7 @@ def build(board: Board, page: gr.Blocks, mlflow_url: str | None) -> None:
 
     buttons = [stop, kill, resume, up, down, clone, demo, delete]
     plots = [accuracy, loss, speed]
-    outputs = [seen, table, state, *buttons, body, drawn, *plots, log, command, spec]
+    outputs = [seen, table, state, *buttons, export.box, export.exits, body, drawn, *plots, log, command, spec]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def refresh(run_id: str, kind: str, known: dict[str, str]) -> list[Any]:
@@ -127,6 +130,7 @@ def build(board: Board, page: gr.Blocks, mlflow_url: str | None) -> None:
         detail = board.detail(run_id) if run_id else None
         parts["state"] = _state(detail, mlflow_url) if detail else _nothing_chosen(bool(rows), run_id)
         parts["buttons"] = _visible_buttons(detail)
+        parts["export"] = _exportable(detail)
         parts["log"] = _log(detail)
         parts["command"] = (detail.command, detail.spec) if detail else ("", {})
         parts["plots"] = (run_id, kind, detail.signature[1:3]) if detail else None
@@ -138,6 +142,7 @@ def build(board: Board, page: gr.Blocks, mlflow_url: str | None) -> None:
         answer.append(parts["table"] if "table" in new else gr.skip())
         answer.append(parts["state"] if "state" in new else gr.skip())
         answer += [gr.update(visible=shown) if "buttons" in new else gr.skip() for shown in parts["buttons"]]
+        answer += [gr.update(visible=shown) if "export" in new else gr.skip() for shown in parts["export"]]
         answer.append(gr.update(visible=detail is not None) if "buttons" in new or "plots" in new else gr.skip())
         answer.append(gr.update(visible=bool(detail and detail.steps)) if "plots" in new else gr.skip())
         answer += _plots(detail, kind) if "plots" in new and detail else [gr.skip()] * 3
@@ -356,6 +361,12 @@ def _visible_buttons(detail: Detail | None) -> list[bool]:
         has_student,
         state.ended,
     ]
+
+
+def _exportable(detail: Detail | None) -> tuple[bool, bool]:
+    """Whether there is a student to take away, and whether it has early exits."""
+    test = (detail.status.get("test") or {}) if detail and detail.job.state == State.FINISHED else {}
+    return bool(test), bool(set(test) - {"best", "last"})
 
 
 def _plots(detail: Detail, kind: str) -> list[Any]:

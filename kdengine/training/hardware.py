@@ -56,7 +56,7 @@ def configure(runtime: RuntimeSpec, device: torch.device, threads: int | None = 
     Args:
         threads: of the run's first attempt, when it is resumed: the sum order of a CPU kernel depends on it.
     """
-    count = threads or runtime.threads or available_cores()
+    count = threads or runtime.threads or default_threads()
     torch.set_num_threads(count)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = not runtime.deterministic
@@ -71,6 +71,12 @@ def configure(runtime: RuntimeSpec, device: torch.device, threads: int | None = 
 def available_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_threads() -> int:
+    """Threads of a run that names none: what ``OMP_NUM_THREADS`` says, else all cores."""
+    said = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(said) if said.isdigit() and int(said) > 0 else available_cores()
 
 
 def seed_everything(seed: int) -> None:
