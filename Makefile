@@ -26,10 +26,10 @@ demo: $(VENV)/.installed
 	fi
 	$(BIN)/kd ui
 
-# What computes in one process is spread over two; what starts processes of its own and watches the clock runs alone.
+# Two processes; what starts servers and trainers of its own comes second, so that it meets no full load of the first.
 test: lint chromium
 	$(BIN)/pytest -n 2 --dist loadfile -m "not long and not processes"
-	$(BIN)/pytest -m "processes and not long"
+	$(BIN)/pytest -n 2 --dist loadfile -m "processes and not long"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

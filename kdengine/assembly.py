@@ -313,7 +313,13 @@ def _check_networks(spec: ExperimentSpec, workspace: Workspace, bundle: DatasetB
         if teacher is None:
             return
     if student is not None:
-        problems.attempt(lambda: build_method(spec, classes, len(bundle.train), student, teacher), "method")
+        problems.attempt(lambda: _try_method(spec, bundle, student, teacher), "method")
+
+
+def _try_method(spec: ExperimentSpec, bundle: DatasetBundle, student: Backbone, teacher: Backbone | None) -> None:
+    method = build_method(spec, len(bundle.classes), len(bundle.train), student, teacher)
+    if teacher is not None:
+        method.meet_teacher(teacher)
 
 
 def _check_batches(spec: ExperimentSpec, bundle: DatasetBundle) -> None:

@@ -272,6 +272,10 @@ TINY = ("--student", "resnet20", "--set", "data.per_class=20", "--set", "runtime
         ),
         (["--set", "data.per_class=1000"], "data.per_class: 1000 asked for, but fewer remain"),
         (["--set", "data.fraction=0.5"], "data.per_class: give per_class or a fraction below 1, not both"),
+        (
+            ["--method", "sim_kd", "--teacher", "timm/convnext_atto", "--set", "data.image_size=32"],
+            "method.features: the classifier of timm/convnext_atto reads something else than the mean of its last map",
+        ),
         (["--dataset", "digit"], "data.name: there is no data set 'digit'; did you mean 'digits'"),
         (["--run-id", "a/b"], "'a/b' is not a run id"),
     ],

@@ -12,6 +12,7 @@ import pytest
 
 from app.board import Board
 from app.pages import runs
+from app.worker import Worker
 from kdengine.figures import curves
 from kdengine.jobs import JobLabels, JobStore
 from kdengine.states import State
@@ -109,7 +110,7 @@ def test_new_events_are_read_once_and_the_last_word_counts(tmp_path: Path) -> No
 def refresh_handler(board: Board) -> Any:
     """The function behind the page's timer, as Gradio holds it."""
     with gr.Blocks() as site:
-        runs.build(board, site, None)
+        runs.build(board, Worker(str(board.workspace.root)), site, None)
     handler = next(fn.fn for fn in site.fns.values() if getattr(fn.fn, "__name__", "") == "refresh")
     return handler
 

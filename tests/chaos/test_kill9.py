@@ -26,12 +26,15 @@ def check(world: World, undisturbed: Undisturbed, run_id: str, done: Round) -> N
     assert (done.resumes, done.attempts) == (expected, expected + 1), world.story(run_id)
 
 
-@pytest.mark.parametrize("victim", VICTIMS)
-def test_two_kills(world: World, undisturbed: Undisturbed, victim: str) -> None:
-    generator = random.Random(f"{victim} in CI")
-    for number in (1, 2):
-        run_id = f"{victim.replace(' ', '-')}-{number}"
-        check(world, undisturbed, run_id, world.play(victim, run_id, Moment.draw(generator)))
+@pytest.mark.parametrize("number", [1, 2])
+def test_each_is_killed_once_in_a_run(world: World, undisturbed: Undisturbed, number: int) -> None:
+    generator = random.Random(f"in CI, {number}")
+    moments = {victim: Moment.draw(generator) for victim in VICTIMS}
+    killed, resumes = world.play_all("run", moments)
+    assert killed["page server"] and killed["supervisor"], "they do not go by themselves"
+    assert world.digests("run") == undisturbed.digests
+    world.check_agreement("run")
+    assert resumes == int(killed["trainer"]), world.story("run")
 
 
 def test_a_student_waits_for_its_teacher_also_without_a_supervisor(world: World) -> None:

@@ -176,6 +176,21 @@ class World:
             **self.digests(run_id),
         )
 
+    def play_all(self, run_id: str, moments: dict[str, Moment]) -> tuple[dict[str, bool], int]:
+        """Several kills in one run, each victim at its moment; which died by it, and how often the run was resumed."""
+        for victim in moments:
+            self.victims[victim].prepare()
+        self.launch(run_id)
+        killed, resumes = {}, 0
+        for victim, moment in sorted(moments.items(), key=lambda pair: pair[1].share):
+            moment.wait(self, run_id, self.victims[victim])
+            killed[victim] = self.kill(victim, run_id)
+            self.victims[victim].revive()
+            if victim == "trainer" and killed[victim]:
+                self.wait(lambda: self.store.get(run_id).state.ended, "its death is noticed")
+                resumes += self.store.resume(run_id).state is State.QUEUED
+        return killed, resumes + self.finish(run_id)
+
     def close(self) -> None:
         """Ends whatever is left of this world."""
         self.dashboard.leave()
