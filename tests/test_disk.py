@@ -43,7 +43,12 @@ def test_every_byte_is_counted_once(home: Workspace) -> None:
     (home.cache / "stores" / "key" / "images.npy").write_bytes(b"p" * 700)
     home.datasets.mkdir()
     (home.datasets / "archive.tar").write_bytes(b"a" * 300)
+    (home.teachers / "mine").mkdir(parents=True)
+    (home.teachers / "mine" / "teacher.safetensors").write_bytes(b"t" * 900)
+    (home.cache / "published").mkdir()
+    (home.cache / "published" / "resnet18.safetensors").write_bytes(b"w" * 400)
     places = {place.name: place.bytes for place in disk.usage(home)}
+    assert (places["teachers"], places["published"]) == (900, 400)
     assert places["checkpoints"] == 5000 and places["weights"] == len(b"weights")
     assert (places["stores"], places["downloads"], places["MLflow"], places["leftovers"]) == (700, 300, 0, 0)
     assert places["weights"] + places["checkpoints"] + places["logs"] == run.size()
