@@ -50,7 +50,7 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
             chosen = gr.Dropdown(
                 list_plans(workspace), label="Comparison", elem_id="compare-chosen", allow_custom_value=False
             )
-            state = gr.HTML(_empty(), elem_id="compare-state")
+            state = gr.HTML('<div class="kd-empty">Reading…</div>', elem_id="compare-state")
             with gr.Row():
                 resume = gr.Button("Resume", size="sm", visible=False, elem_id="compare-resume", min_width=80)
                 halt = gr.Button("Stop all", size="sm", visible=False, elem_id="compare-stop", min_width=80)

@@ -36,7 +36,7 @@ class Panel:
                     elem_id="export-exits",
                 )  # fmt: skip
             begin = gr.Button("Make the files", size="sm", elem_id="export-begin")
-            outcome = gr.HTML("", elem_id="export-outcome")
+            outcome = gr.HTML("", elem_id="export-outcome", apply_default_css=False)
             download = gr.DownloadButton("Download", size="sm", visible=False, elem_id="export-download")
 
         def make(run_id: str, form: str, int8: bool, exits: bool) -> Iterator[list[Any]]:

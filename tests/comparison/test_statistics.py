@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from kdengine.comparison import Difference, holm, paired_difference, seeds_to_decide, spread
 
@@ -78,6 +79,21 @@ def test_seeds_to_decide_by_the_book() -> None:
     assert (seeds_to_decide(1.0, 1.0), seeds_to_decide(-0.5, 1.0), seeds_to_decide(3.0, 6.0)) == (10, 34, 34)
     assert seeds_to_decide(0.0, 1.0) is None and seeds_to_decide(0.01, 1.0) is None
     assert seeds_to_decide(0.4, 0.0) == 2
+
+
+@pytest.mark.parametrize("effect", [0.7, 2.0, 6.9, 30.0])
+def test_the_count_named_is_the_least_that_decides(effect: float) -> None:
+    n = seeds_to_decide(effect, 1.0)
+    assert n is not None
+    rng = np.random.default_rng(0)
+    shares = []
+    for count in (n - 1, n):
+        pairs = rng.normal(effect, 1.0, (20_000, count))
+        if count > 1:
+            rejected = stats.ttest_1samp(pairs, 0.0, axis=1).pvalue < 0.05
+            shares.append(rejected.mean())
+    assert shares[-1] > 0.79
+    assert n == 2 or shares[0] < 0.81
 
 
 def test_holm_by_hand() -> None:
