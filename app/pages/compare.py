@@ -26,6 +26,7 @@ from kdengine.workspace import Workspace
 
 POLL_S = 2.0
 MEASURE_S = 6.0
+FEW_ARMS = 12
 DEFAULTS = {"data": "digits", "teacher": "resnet8x4", "student": "resnet20", "methods": ["kd", "dkd", "byot"]}
 
 
@@ -277,7 +278,26 @@ def _state(found: Report, now: Progress) -> str:
         words.append(f"measuring fidelity and latency, {left} to go")
     share = found.finished / max(1, found.total)
     bar = f'<div class="kd-bar"><i style="width:{100 * share:.1f}%"></i></div>' if now.under_way else ""
-    return f'<div class="kd-state kd-num">{" · ".join(words)}{bar}{_matrix(now)}</div>'
+    # Of many arms the dots are news only while they change.
+    folded = "" if now.under_way or len(now.plan.arms) <= FEW_ARMS else "<summary>every run</summary>"
+    dots = f"<details>{folded}{_matrix(now)}</details>" if folded else _matrix(now)
+    return f'<div class="kd-state kd-num">{_said(found)}{" · ".join(words)}{bar}{dots}</div>'
+
+
+def _said(found: Report) -> str:
+    """The verdict in one sentence, once there is any."""
+    gains = [(row.name, row.gain.verdict) for row in found.rows if row.gain is not None]
+    if not gains:
+        return ""
+    alike = {kind: [name for name, verdict in gains if verdict.startswith(kind)] for kind in ("helps", "hurts")}
+    bold = {kind: ", ".join(f"<b>{text.escape(name)}</b>" for name in names) for kind, names in alike.items()}
+    parts = [f"{names} {_VERBS[kind]}" for kind, names in bold.items() if names]
+    open_ = len(gains) - sum(map(len, alike.values()))
+    parts += [f"{open_} of {len(gains)} arms are not decided"] if open_ else []
+    return f'<p class="kd-said">Against the student alone: {"; ".join(parts)}.</p>'
+
+
+_VERBS = {"helps": "said to help", "hurts": "said to hurt"}
 
 
 def _matrix(now: Progress) -> str:

@@ -57,6 +57,7 @@ def test_a_comparison_by_clicks(dashboard: Dashboard, page: Page) -> None:
     assert shown == [list(line) for line in rows(found)]
     assert [line[0] for line in shown] == ["teacher", "none", "none, cutmix", "kd"]
     assert "one seed says nothing" in table.inner_text() and all(line[-6] for line in shown), "fidelity was measured"
+    expect(page.locator("#compare-state .kd-said")).to_contain_text("2 of 2 arms are not decided")
     assert page.evaluate("() => document.querySelector('#compare-gains .js-plotly-plot').data.length") == 2
 
     with page.expect_download() as download:
