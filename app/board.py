@@ -109,7 +109,7 @@ class Board:
             log=log,
             command=command,
             last_beat=run.last_beat(),
-            teacher_validation=teacher.get("best", {}).get("accuracy"),
+            teacher_validation=teacher.get("best", {}).get("accuracy") or status.get("teacher_validation"),
             teacher_test=teacher.get("test", {}).get("best", {}).get("accuracy"),
             size=run.size() if job.state.ended else 0,
             stalled=_is_stalled(job, status, time.time()),

@@ -27,7 +27,7 @@ from kdengine.models.stored import ModelCard, added_to, load_student, write_card
 from kdengine.rundir import RunDirectory, new_run_id, process_identity
 from kdengine.spec import ExperimentSpec
 from kdengine.states import State
-from kdengine.teachers.records import pinned
+from kdengine.teachers.records import Imported, pinned
 from kdengine.training.hardware import configure, describe, pick_device, seed_everything, use_bf16
 from kdengine.training.loop import Trainer
 from kdengine.workspace import Workspace
@@ -198,6 +198,10 @@ class _Execution:
         # Dropout and the like draw the same numbers whatever parts the method has.
         seed_everything(spec.seed + 1)
         validation = assembly.evaluation_batches(spec, bundle, "validation", device)
+        if teacher is not None and isinstance(taught, Imported):
+            # A run has told how good it is; an import has not.
+            teacher_accuracy = evaluate(lambda x: teacher(x).logits, validation.epoch(0)).accuracy
+            folder.update_status(teacher_validation=teacher_accuracy)
         trainer = Trainer(
             spec=spec, student=student, method=method, teacher=teacher, run=folder, device=device, bf16=bf16,
             train=assembly.training_batches(spec, bundle, device), meta=assembly.meta_batches(spec, bundle, device),

@@ -70,7 +70,13 @@ def test_a_net_trained_elsewhere_is_imported_checked_and_teaches(
     spec = yaml.safe_load((result.path / "spec.yaml").read_text())
     assert spec["teacher"] == {"import": "abroad", "digest": imported.digest}
     assert f"--teacher import:abroad@{imported.digest}" in (result.path / "command.txt").read_text()
-    assert "teacher_run" not in workspace.run(result.run_id).status()
+    status = workspace.run(result.run_id).status()
+    assert "teacher_run" not in status
+
+    # How good it is on the validation part stands with the run, for the line that the student is drawn against.
+    with torch.no_grad():
+        right = abroad.net(pixels(digits.validation)).argmax(1).numpy() == digits.validation.labels
+    assert status["teacher_validation"] == pytest.approx(right.mean(), abs=1e-6)
 
 
 def test_the_teacher_really_teaches(workspace: Workspace, abroad: Abroad) -> None:
