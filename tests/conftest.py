@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _name in ("KD_HOME", "MLFLOW_TRACKING_URI"):
     os.environ.pop(_name, None)
 
-GRACE_S = 5.0
+GRACE_S = 60.0
 TOLERATED_VARIABLES = ("PYTEST_", "MLFLOW_", "_MLFLOW_", "CUBLAS_", "KMP_", "TORCHINDUCTOR_")
 TOLERATED_PROCESSES = ("resource_tracker", "forkserver")
 
@@ -37,10 +37,12 @@ PROCESSES = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what must run alone, by where it stands."""
+    """Marks what must run alone, by where it stands, and lets it take its time."""
     for item in items:
         if set(item.path.parts) & set(PROCESSES):
             item.add_marker("processes")
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(1800))
 
 
 @pytest.fixture(autouse=True)

@@ -10,12 +10,11 @@ import sys
 import time
 
 import httpx
+from support import PATIENCE_S
 
 from kdengine.jobs import JobStore, stop_supervisor
 from kdengine.states import State
 from kdengine.workspace import Workspace
-
-START_S = 120.0
 
 
 class Dashboard:
@@ -38,7 +37,7 @@ class Dashboard:
     def start(self) -> float:
         """Starts it (again, when it was killed) and waits until it answers; returns the seconds that took."""
         if self.process is not None:
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=PATIENCE_S)
         command = [sys.executable, "-m", "kdengine", "ui", "--port", str(self.port), *self.arguments]
         environment = os.environ | {"KD_HOME": str(self.workspace.root), "OMP_NUM_THREADS": "1"} | self.environment
         began = time.monotonic()
@@ -46,7 +45,7 @@ class Dashboard:
             self.process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
-        while time.monotonic() - began < START_S:
+        while time.monotonic() - began < PATIENCE_S:
             try:
                 httpx.get(self.url, timeout=2)
                 return time.monotonic() - began
@@ -59,7 +58,7 @@ class Dashboard:
         """Sends a signal to the page server alone and waits for its end."""
         assert self.process is not None
         self.process.send_signal(number)
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=PATIENCE_S)
 
     def leave(self) -> None:
         """Ends the page server alone."""
@@ -72,7 +71,7 @@ class Dashboard:
         store = JobStore(self.workspace)
         for job in store.jobs((State.QUEUED, State.STARTING, State.RUNNING, State.STOPPING)):
             store.request_kill(job.id) if job.state != State.QUEUED else store.cancel(job.id)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while store.jobs((State.STARTING, State.RUNNING, State.STOPPING)) and time.monotonic() < deadline:
             time.sleep(0.1)
         stop_supervisor(self.workspace)

@@ -28,6 +28,9 @@ from kdengine.rundir import RunDirectory
 from kdengine.training.teacher import FrozenTeacher
 from kdengine.workspace import Workspace
 
+PATIENCE_S = 600.0
+"""How long tests wait for what must come: speed is measured by benchmarks, and a busy machine must not fail a test."""
+
 NORM = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
@@ -202,7 +205,7 @@ def start_kd(workspace: Workspace, *words: str, **environment: str) -> subproces
     )
 
 
-def wait_for(condition: Callable[[], Any], process: subprocess.Popen[bytes], timeout_s: float = 120.0) -> None:
+def wait_for(condition: Callable[[], Any], process: subprocess.Popen[bytes], timeout_s: float = PATIENCE_S) -> None:
     """Waits until the condition holds; fails with the process's own words when it ends before."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -222,7 +225,7 @@ def signal_at_step(run: RunDirectory, process: subprocess.Popen[bytes], step: in
     """Sends the signal as soon as that step is told; returns the exit code as the shell would show it."""
     wait_for(lambda: last_step(run) >= step, process)
     process.send_signal(number)
-    process.communicate(timeout=120)
+    process.communicate(timeout=PATIENCE_S)
     return process.returncode
 
 

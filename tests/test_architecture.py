@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 
@@ -108,5 +109,5 @@ def test_pages_load_without_torch() -> None:
     pages = [f"app.pages.{path.stem}" for path in (ROOT / "app" / "pages").glob("*.py") if path.stem != "__init__"]
     assert pages
     script = f"import sys, {', '.join(pages)}; sys.exit('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr or "a page imports torch"

@@ -44,13 +44,14 @@ def test_counts_are_right(tmp_path: Path) -> None:
 
 
 def test_seconds_come_true(workspace: Workspace) -> None:
+    """Within a factor of four: neighbours on the machine may slow the run and not the forecast, or the other way."""
     told = [forecast(spec(), workspace)]
     done = run(spec(), workspace=workspace)
     told += [forecast(spec(), workspace), forecast(spec(), workspace)]
     ends = [event["time"] for event in workspace.run(done.run_id).latest("epoch", "epoch")]
     real = statistics.median(later - earlier for earlier, later in itertools.pairwise(ends))
     expected = statistics.median(one.epoch_seconds for one in told)
-    assert real / 2 < expected < real * 2
+    assert real / 4 < expected < real * 4
     assert all(3 * one.epoch_seconds < one.seconds < 3 * one.epoch_seconds + 20 for one in told)
 
 

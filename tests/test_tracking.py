@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Distilled, tiny_spec
+from support import PATIENCE_S, Distilled, tiny_spec
 
 from kdengine import ExperimentSpec, run, runner, tracking
 from kdengine.errors import KdError, Stopped
@@ -166,7 +166,7 @@ def test_a_server_that_is_not_there_costs_seconds_and_no_run(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     start = time.monotonic()
     tracking.mirror(workspace, folder)
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
     assert "MLflow at http://127.0.0.1:9 did not take the run's numbers" in caplog.text
     assert run(tiny_spec(), run_id="run", workspace=workspace, resume=True).state == State.FINISHED
     # The next time that it answers, it gets everything.
@@ -185,7 +185,7 @@ from kdengine import run
 print(run(tiny_spec(recipe={"epochs": 1}), run_id="run").state)
 """
     done = subprocess.run(
-        [sys.executable, "-c", script, str(Path(__file__).parent)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script, str(Path(__file__).parent)], capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert done.stdout.strip() == "finished", done.stderr
     assert "mlflow" not in done.stderr.lower()

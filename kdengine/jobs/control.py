@@ -18,7 +18,7 @@ from kdengine.jobs.supervisor import identity_file
 from kdengine.rundir import is_alive
 from kdengine.workspace import Workspace
 
-START_WAIT_S = 30.0
+START_WAIT_S = 120.0
 LOOK_EVERY_S = 0.05
 
 
@@ -43,7 +43,7 @@ def ensure_supervisor(workspace: Workspace, argv: Sequence[str] | None = None) -
         argv: how to start it; default ``python -m kdengine supervise``.
 
     Raises:
-        KdError: it did not come up within 30 s; the message holds the last lines of its log.
+        KdError: it did not come up within two minutes; the message holds the last lines of its log.
     """
     workspace.check_writable()
     with files.lock(workspace.root / ".supervisor-start.lock"):

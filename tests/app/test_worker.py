@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from support import PATIENCE_S
 
 from app.worker import Worker
 from kdengine.errors import BadInput, KdError
@@ -80,10 +81,10 @@ if __name__ == "__main__":
     script = workspace.root / "server.py"
     script.write_text(code)
     server = subprocess.run(
-        [sys.executable, str(script), str(workspace.root)], capture_output=True, text=True, timeout=120
+        [sys.executable, str(script), str(workspace.root)], capture_output=True, text=True, timeout=PATIENCE_S
     )
     worker = int(server.stdout)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while psutil.pid_exists(worker) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not psutil.pid_exists(worker)
@@ -95,7 +96,7 @@ def test_the_same_token_queues_once(worker: Worker, workspace: Workspace) -> Non
     assert first == again
     assert [job.id for job in JobStore(workspace).jobs()] == first
     store = JobStore(workspace)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not store.get(first[0]).state.ended and time.monotonic() < deadline:
         if store.get(first[0]).state in ("running", "starting", "queued"):
             store.request_kill(first[0]) if store.get(first[0]).state != "queued" else store.cancel(first[0])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from dashboard import Dashboard
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from support import make_workspace
+from support import PATIENCE_S, make_workspace
 
 CHROMIUM_FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -17,8 +17,7 @@ CHROMIUM_FLAGS = [
 ]  # fmt: skip
 
 
-# How fast the page is belongs into benchmarks; here a busy machine must not decide.
-expect.set_options(timeout=60_000)
+expect.set_options(timeout=1000 * PATIENCE_S)
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +35,9 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def dashboard(tmp_path_factory: pytest.TempPathFactory, furnished: Path) -> Iterator[Dashboard]:
-    """One dashboard for the tests of a module."""
+    """One dashboard for all tests: to start it takes longer than most of them."""
     dashboard = Dashboard(make_workspace(tmp_path_factory.mktemp("dashboard") / "home", furnished))
     dashboard.start()
     yield dashboard
@@ -49,6 +48,7 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory, furnished: Path) -> Iter
 def page(browser: Browser) -> Iterator[Page]:
     """A fresh tab with nothing remembered; an error in the page's own scripts fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(1000 * PATIENCE_S)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))

@@ -15,7 +15,7 @@ from kdengine.comparison.report import report
 from kdengine.comparison.tables import columns, rows
 from kdengine.jobs import JobStore
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.browser
 
 
 def fill(page: Page, field: str, value: str) -> None:
@@ -24,8 +24,9 @@ def fill(page: Page, field: str, value: str) -> None:
 
 
 def test_a_comparison_by_clicks(dashboard: Dashboard, page: Page) -> None:
+    before = len(JobStore(dashboard.workspace).jobs())
     page.goto(f"{dashboard.url}/compare")
-    expect(page.locator("#compare-state")).to_contain_text("No comparison yet", timeout=120_000)
+    expect(page.locator("#compare-state")).to_contain_text("No comparison yet")
     fill(page, "name", "clicked")
     fill(page, "per-class", "ten")
     fill(page, "epochs", "1")
@@ -33,21 +34,21 @@ def test_a_comparison_by_clicks(dashboard: Dashboard, page: Page) -> None:
     page.get_by_label("Decoupled (DKD)").uncheck()
     page.get_by_label("Be your own teacher (BYOT)").uncheck()
     command = page.locator("#compare-command")
-    expect(command).to_contain_text("kd compare clicked --methods kd --seeds 1", timeout=120_000)
+    expect(command).to_contain_text("kd compare clicked --methods kd --seeds 1")
 
     # What cannot be is refused in words, and nothing is queued.
     page.click("#compare")
-    expect(page.locator("#compare-problems")).to_contain_text("data.per_class", timeout=120_000)
+    expect(page.locator("#compare-problems")).to_contain_text("data.per_class")
     expect(page.locator("#compare-problems")).to_contain_text("'ten'")
-    assert JobStore(dashboard.workspace).jobs() == []
+    assert len(JobStore(dashboard.workspace).jobs()) == before
 
     fill(page, "per-class", "10")
     expect(command).to_contain_text("data.per_class=10")
     page.click("#compare")
-    expect(page.locator("#compare-state")).to_contain_text("of 3 runs finished", timeout=120_000)
+    expect(page.locator("#compare-state")).to_contain_text("of 3 runs finished")
     expect(page.locator("#compare-state .dot")).to_have_count(3)
-    expect(page.locator("#compare-state")).to_contain_text("3 of 3 runs finished", timeout=300_000)
-    expect(page.locator("#compare-state")).not_to_contain_text("measuring", timeout=120_000)
+    expect(page.locator("#compare-state")).to_contain_text("3 of 3 runs finished")
+    expect(page.locator("#compare-state")).not_to_contain_text("measuring")
 
     # The table says what the run folders say; the teacher by itself is in it, and what one seed is worth.
     found = report(progress(load_plan(dashboard.workspace, "clicked"), dashboard.workspace))
@@ -68,4 +69,4 @@ def test_a_comparison_by_clicks(dashboard: Dashboard, page: Page) -> None:
     # A dot leads to its run.
     page.locator("#compare-state a").first.click()
     page.wait_for_url("**/runs?run=*")
-    expect(page.locator("#run-state .kd-now")).to_have_text("finished", timeout=120_000)
+    expect(page.locator("#run-state .kd-now")).to_have_text("finished")

@@ -14,7 +14,7 @@ from support import tiny_spec
 from kdengine import run
 from kdengine.jobs import JobStore
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.browser
 
 
 def test_a_student_is_taken_away(dashboard: Dashboard, page: Page) -> None:
@@ -22,14 +22,14 @@ def test_a_student_is_taken_away(dashboard: Dashboard, page: Page) -> None:
     JobStore(dashboard.workspace).adopt(dashboard.workspace.run(result.run_id))
     page.goto(f"{dashboard.url}/runs?run={result.run_id}")
     panel = page.locator("#export")
-    expect(panel).to_be_visible(timeout=120_000)
+    expect(panel).to_be_visible()
     panel.get_by_role("button", name="Export").click()
     expect(page.locator("#export-exits")).to_be_hidden()
     page.get_by_label("ONNX", exact=True).check()
     page.get_by_label("8 bits too").check()
     page.click("#export-begin")
     table = page.locator("#export-outcome table")
-    expect(table).to_be_visible(timeout=300_000)
+    expect(table).to_be_visible()
     files = table.locator("tbody tr td:first-child").all_inner_texts()
     assert files == ["PyTorch, eager", "model.onnx", "model.int8.onnx"]
     accuracy = f"{100 * (result.test_accuracy or 0):.1f} %"

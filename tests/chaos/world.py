@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from dashboard import Dashboard
+from support import PATIENCE_S
 
 from kdengine import ExperimentSpec, files, tracking
 from kdengine.jobs import Job, JobStore, ensure_supervisor, stop_supervisor, supervisor_identity
@@ -25,7 +26,6 @@ from kdengine.workspace import Workspace
 
 EPOCHS, STEPS_PER_EPOCH = 4, 6
 STEPS = EPOCHS * STEPS_PER_EPOCH
-WAIT_S = 240.0
 LOOK_S = 0.02
 STARTING_SHARE = 0.2
 """Share of the moments that fall before the first step."""
@@ -203,10 +203,10 @@ class World:
 
     def wait(self, condition: Callable[[], Any], what: str) -> None:
         """Waits until the condition holds; fails with the story of all jobs otherwise."""
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + PATIENCE_S
         while not condition():
             if time.monotonic() > deadline:
-                raise AssertionError(f"waited {WAIT_S:g} s in vain: {what}\n{self.story()}")
+                raise AssertionError(f"waited {PATIENCE_S:g} s in vain: {what}\n{self.story()}")
             time.sleep(LOOK_S)
 
     def story(self, run_id: str | None = None) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import PATIENCE_S
 
 from kdengine.data import load_dataset
 from kdengine.errors import DiskFull, KdError
@@ -52,7 +53,7 @@ def start(workspace: Path, pause: float) -> subprocess.Popen[str]:
 
 def test_two_processes_build_once(tmp_path: Path) -> None:
     builders = [start(tmp_path, 1.0) for _ in range(2)]
-    answers = [builder.communicate(timeout=60) for builder in builders]
+    answers = [builder.communicate(timeout=PATIENCE_S) for builder in builders]
     assert [builder.returncode for builder in builders] == [0, 0], answers
     assert answers[0][0] == answers[1][0] and "True" in answers[0][0]
     assert (tmp_path / "datasets" / "opened").read_text() == "x"
@@ -60,7 +61,7 @@ def test_two_processes_build_once(tmp_path: Path) -> None:
 
 def test_killed_while_building_is_built_anew(tmp_path: Path) -> None:
     builder = start(tmp_path, 600)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not (tmp_path / "datasets" / "half").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     builder.send_signal(signal.SIGKILL)
@@ -68,7 +69,7 @@ def test_killed_while_building_is_built_anew(tmp_path: Path) -> None:
     stores = tmp_path / "cache" / "stores"
     assert [path.name.endswith(".building") for path in stores.iterdir() if path.is_dir()] == [True]
     again = start(tmp_path, 0)
-    output, errors = again.communicate(timeout=60)
+    output, errors = again.communicate(timeout=PATIENCE_S)
     assert again.returncode == 0 and "True" in output, errors
     assert [path.name.endswith(".building") for path in stores.iterdir() if path.is_dir()] == [False]
 

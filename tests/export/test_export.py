@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
-from support import Distilled, FakeBatch, TinyNet, tiny_spec
+from support import PATIENCE_S, Distilled, FakeBatch, TinyNet, tiny_spec
 
 from kdengine import assembly, run
 from kdengine.cli import main
@@ -58,7 +58,9 @@ def run_card(folder: Path, picture: Image.Image) -> int:
     code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     assert code is not None
     picture.save(folder / "picture.png")
-    done = subprocess.run([sys.executable, "-c", code[1]], cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code[1]], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S
+    )
     (folder / "picture.png").unlink()
     assert done.returncode == 0, done.stderr
     return int(done.stdout)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import NORM
+from support import NORM, PATIENCE_S
 from torch import nn
 
 from kdengine.export.library import loading
@@ -71,7 +71,9 @@ def test_the_library_needs_nothing_of_ours(tmp_path: Path) -> None:
         "import torch; expected = torch.load('expected.pt', weights_only=True)",
         "sys.exit(not torch.allclose(model(torch.ones(1, 3, 32, 32)), expected, rtol=1e-4, atol=1e-5))",
     ]
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, capture_output=True, timeout=PATIENCE_S
+    )
     assert done.returncode == 0, done.stderr.decode()
 
 

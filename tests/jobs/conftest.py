@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from support import PATIENCE_S
 
 from kdengine.jobs import Job, JobLabels, JobStore, Placement, Supervisor
 from kdengine.states import State
@@ -58,13 +59,13 @@ class House:
     def state(self, job_id: str) -> State:
         return self.store.get(job_id).state
 
-    def wait(self, condition: Callable[[], Any], *, tick: Supervisor | None = None, timeout_s: float = 20.0) -> None:
+    def wait(self, condition: Callable[[], Any], *, tick: Supervisor | None = None) -> None:
         """Waits until the condition holds, ticking a supervisor meanwhile; fails with the table otherwise."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + PATIENCE_S
         while not condition():
             if time.monotonic() > deadline:
                 table = [(job.id, str(job.state), job.message) for job in self.store.jobs()]
-                raise AssertionError(f"waited {timeout_s} s in vain; jobs: {table}")
+                raise AssertionError(f"waited {PATIENCE_S} s in vain; jobs: {table}")
             if tick is not None:
                 tick.tick()
             time.sleep(0.02)

@@ -74,7 +74,7 @@ def test_kills_at_random_moments(house, seed):
         time.sleep(moments.uniform(0.15, 0.9))
         kill(supervisor)
     house.start_supervisor(KD_CPU_SLOTS="2")
-    house.wait_ended(*names, timeout_s=40)
+    house.wait_ended(*names)
     assert {house.state(name) for name in names} == {State.FINISHED}
     assert {name: house.starts(name) for name in names} == dict.fromkeys(names, 1)
     assert not any((house.workspace.run(name).path / "refused.txt").exists() for name in names)

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support import PATIENCE_S
 
 from kdengine import files
 from kdengine.errors import BadInput, DiskFull, KdError
@@ -66,7 +67,7 @@ def test_one_token_makes_one_job_from_threads(house):
 def test_one_token_makes_one_job_from_processes(house):
     command = [sys.executable, "-c", SUBMIT_ONCE, str(house.workspace.root)]
     both = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for name in ("a", "b")]
-    answers = {process.communicate(timeout=30)[0] for process in both}
+    answers = {process.communicate(timeout=PATIENCE_S)[0] for process in both}
     assert len(answers) == 1 and all(process.returncode == 0 for process in both)
     assert len(house.store.jobs()) == len(list(house.workspace.runs.iterdir())) == 1
 
