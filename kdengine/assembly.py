@@ -147,7 +147,9 @@ def evaluation_batches(
     )
 
 
-def freeze_teacher(taught: Taught, bundle: DatasetBundle, device: torch.device, channels_last: bool) -> FrozenTeacher:
+def freeze_teacher(
+    taught: Taught, bundle: DatasetBundle, device: torch.device, channels_last: bool, compile: bool = False
+) -> FrozenTeacher:
     """The network of a finished run, or an import, as a teacher for these data."""
     backbone, card = load_teacher(taught)
     return FrozenTeacher(
@@ -158,6 +160,7 @@ def freeze_teacher(taught: Taught, bundle: DatasetBundle, device: torch.device, 
         batch_std=bundle.std,
         device=device,
         channels_last=channels_last,
+        compile=compile,
     )
 
 

@@ -281,7 +281,7 @@ def _teacher(spec: ExperimentSpec, workspace: Workspace, classes: int, device: t
 
 
 def _teacher_modules(trainer: Trainer) -> list[Backbone]:
-    return [trainer.teacher.backbone] if isinstance(trainer.teacher, FrozenTeacher) else []
+    return [trainer.teacher.backbone] if trainer.teacher is not None else []
 
 
 def _training_only(trainer: Trainer) -> int:

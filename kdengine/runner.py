@@ -190,7 +190,7 @@ class _Execution:
         teacher = None
         if taught is not None:
             assembly.check_teacher_fits(taught, spec, bundle)
-            teacher = assembly.freeze_teacher(taught, bundle, device, spec.runtime.channels_last)
+            teacher = assembly.freeze_teacher(taught, bundle, device, spec.runtime.channels_last, spec.runtime.compile)
         guide = teacher.backbone if teacher is not None else None
         method = assembly.build_method(spec, len(bundle.classes), len(bundle.train), student, guide)
         method.to(device)

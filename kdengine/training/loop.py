@@ -93,7 +93,7 @@ class Trainer:
         spec: ExperimentSpec,
         student: Backbone,
         method: Method,
-        teacher: Network | None,
+        teacher: FrozenTeacher | None,
         train: Batches,
         validation: Callable[[], Iterator[BatchLike]],
         run: RunDirectory,
@@ -110,7 +110,7 @@ class Trainer:
         self.device = device
         self.module = TrainingModule(student, method)
         self.teacher = teacher
-        if isinstance(teacher, FrozenTeacher):
+        if teacher is not None:
             method.meet_teacher(teacher.backbone)
         self.deployed = method.deployable(student)
         self.train_batches = train
@@ -124,7 +124,7 @@ class Trainer:
         groups = [{"params": list(student.parameters())}, *method.param_groups()]
         self.optimizer = build_optimizer(self.recipe, groups, fused=device.type == "cuda")
         self.ema = make_ema(self.deployed, self.recipe.ema)
-        self.compiled = torch.compile(self.module) if spec.runtime.compile else self.module
+        self.compiled = torch.compile(self.module, dynamic=False) if spec.runtime.compile else self.module
         self.clock = torch.zeros((), device=device)
         self.epoch = 0
         self.step = 0
@@ -203,7 +203,9 @@ class Trainer:
         self.clock.fill_(position / steps)
         self._look_ahead(batch, Moment(position, rate))
         with self._autocast():
-            terms = self.compiled(batch, self.teacher, self.clock)
+            # First, and outside what is compiled: nothing of the student's graph is held meanwhile.
+            answers = self.teacher.answers(batch) if self.teacher is not None else None
+            terms = self.compiled(batch, answers, self.clock)
         loss = torch.stack([term.weighted.float() for term in terms.values()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kdengine.methods.base import BatchLike
 from kdengine.models.backbone import Backbone, Outputs, Shapes
+from kdengine.models.folding import folded
 
 
 class FrozenTeacher:
@@ -14,12 +16,14 @@ class FrozenTeacher:
     Not a module on purpose: nothing that walks the student's modules finds it.
 
     Args:
-        backbone: the trained network.
+        backbone: the trained network; kept as it is, in ``backbone``. What computes is a copy with its batch
+            normalisations folded into the convolutions.
         mean, std: normalisation that the teacher was trained with.
         batch_mean, batch_std: normalisation of the batches it is given; where they differ the batch is re-normalised.
         device: where it computes.
-        autocast: precision of its forward pass, torch.float32 for none.
         channels_last: memory layout of its weights.
+        fold: False = compute with the network as it is.
+        compile: whether its forward pass goes through torch.compile.
     """
 
     def __init__(
@@ -32,9 +36,14 @@ class FrozenTeacher:
         batch_std: tuple[float, ...],
         device: torch.device,
         channels_last: bool = True,
+        fold: bool = True,
+        compile: bool = False,
     ) -> None:
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.backbone = backbone.to(device, memory_format=layout).eval().requires_grad_(False)  # type: ignore[call-overload]
+        net = folded(self.backbone) if fold else self.backbone
+        self._net = torch.compile(net, dynamic=False) if compile else net
+        self.compiled = compile
         own_mean, own_std, their_mean, their_std = (
             torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (mean, std, batch_mean, batch_std)
         )
@@ -46,8 +55,34 @@ class FrozenTeacher:
     def __call__(self, x: Tensor) -> Outputs:
         if self._scale is not None and self._shift is not None:
             x = x * self._scale + self._shift
-        return self.backbone(x)
+        outputs: Outputs = self._net(x)
+        return outputs
+
+    def answers(self, batch: BatchLike) -> Answers:
+        """Its outputs for every view of a batch, made before the student's forward pass."""
+        return Answers(batch.views, tuple(self(view) for view in batch.views), self)
 
     def shapes(self) -> Shapes:
         """Sizes of its outputs."""
         return self.backbone.shapes()
+
+
+class Answers:
+    """The teacher as a method sees it in one step: a callable pictures -> Outputs that has answered the views already.
+
+    Args:
+        views: of the batch, each (B, 3, H, W).
+        outputs: the teacher's for each view.
+        teacher: who answers anything else.
+    """
+
+    def __init__(self, views: tuple[Tensor, ...], outputs: tuple[Outputs, ...], teacher: FrozenTeacher) -> None:
+        self.views = views
+        self.outputs = outputs
+        self.teacher = teacher
+
+    def __call__(self, x: Tensor) -> Outputs:
+        for view, outputs in zip(self.views, self.outputs, strict=True):
+            if x is view:
+                return outputs
+        return self.teacher(x)
