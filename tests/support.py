@@ -109,6 +109,7 @@ def bench(
     classes: int = 5,
     image_size: int = 16,
     batch_size: int = 10,
+    samples: int = 100,
     student: Backbone | None = None,
     teacher: Backbone | None = None,
     epochs: int = 10,
@@ -130,7 +131,7 @@ def bench(
     else:
         teacher, frozen = None, None
     shapes = teacher.shapes() if teacher is not None else None
-    context = Context(classes, 100, student.shapes(), shapes, label_smoothing, epochs)
+    context = Context(classes, samples, student.shapes(), shapes, label_smoothing, epochs)
     method = cls.build(settings, context)
     if teacher is not None:
         method.meet_teacher(teacher)

@@ -1,8 +1,9 @@
-"""Small safe parts that relation losses share: unit vectors of what varies, and the switch to full precision."""
+"""Small safe parts that relation losses share: unit vectors of what varies, full precision, and groups of a batch."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -51,3 +52,35 @@ def pearson_distance(first: Tensor, second: Tensor, dim: int) -> Tensor:
     """
     gap = unit_deviations(first, dim) - unit_deviations(second, dim)
     return gap.square().sum(dim).mean() / 2
+
+
+def groups(count: int, most: int) -> list[slice]:
+    """Splits a batch into as few groups of nearly equal size as hold at most ``most`` samples each.
+
+    A group takes every G-th sample, so that a batch sorted by class has all its classes in each of them.
+
+    Args:
+        count: samples in the batch, at least 1.
+        most: at least 1.
+    """
+    number = -(-count // most)
+    return [slice(start, None, number) for start in range(number)]
+
+
+def in_groups(loss: Callable[..., Tensor], most: int, *tensors: Tensor) -> Tensor:
+    """A loss over the relations of a batch, computed within groups of at most ``most`` samples.
+
+    Time and memory then grow with the batch and not with its square or cube, and the value keeps the size that it has
+    for a batch of ``most``.
+
+    Args:
+        loss: tensors whose first dimension is the samples -> scalar.
+        most: largest group; a batch that is no larger is one group.
+        tensors: each (B, ...).
+
+    Returns:
+        The mean over groups, weighted by their sizes.
+    """
+    count = len(tensors[0])
+    parts = [[tensor[group] for tensor in tensors] for group in groups(count, most)]
+    return torch.stack([loss(*part) * (len(part[0]) / count) for part in parts]).sum()

@@ -20,6 +20,7 @@ from torch.func import functional_call
 from kdengine.fields import Settings, setting
 from kdengine.losses import kd
 from kdengine.losses.graph import node_alignment, relation_divergence
+from kdengine.losses.relations import groups, in_groups
 from kdengine.methods.base import (
     BatchLike,
     Context,
@@ -68,6 +69,10 @@ class GrkdParams(Settings):
     neighbours: int = setting(
         0, title="Neighbours", description="Link each sample with so many others; 0 = with all, by temperature.",
         source="our choice; HKD uses 8", ge=0, le=4096, advanced=True,
+    )  # fmt: skip
+    group: int = setting(
+        64, title="Group", unit="samples", source="our choice; the batch of the field's recipes", ge=8, le=8192,
+        advanced=True, description="Draw graphs over at most so many samples of a batch; larger batches are split.",
     )  # fmt: skip
     relation_temperature: float = setting(
         0.1, title="Relation temperature", description="Softens how a sample relates to the others.",
@@ -179,11 +184,20 @@ class GraphDistillation(Method):
         params = self.params
         guide, own = teacher(batch.image), student(batch.image)
         with torch.no_grad():
-            taught = self._graphs(self.teacher_graphs, self._features(guide, teacher_side=True))
-            node_weight, relation_weight = self._weights(own.embedding, guide.embedding)
-        graphs = self._graphs(self.student_graphs, self._features(own, teacher_side=False))
-        node, relation = self._matching(graphs, taught, node_weight, relation_weight)
-        labels = torch.stack([self.cross_entropy(graph.logits, batch.target) for graph in graphs]).mean()
+            weights = self._weights(own.embedding, guide.embedding)
+        own_features = self._features(own, teacher_side=False)
+        guide_features = self._features(guide, teacher_side=True)
+        labels = node = relation = torch.zeros((), device=batch.target.device)
+        for group in groups(len(batch.target), params.group):
+            target = batch.target[group]
+            share = len(target) / len(batch.target)
+            with torch.no_grad():
+                taught = self._graphs(self.teacher_graphs, _of(group, guide_features))
+            graphs = self._graphs(self.student_graphs, _of(group, own_features))
+            weighed = [None if weight is None else weight[group] for weight in weights]
+            nodes, relations = self._matching(graphs, taught, *weighed)
+            node, relation = node + share * nodes, relation + share * relations
+            labels = labels + share * self._graph_labels(graphs, target).mean()
         terms = {
             "ce": Term(self.cross_entropy(own.logits, batch.target), 1.0),
             "graph_ce": Term(labels, params.graph_weight),
@@ -204,6 +218,10 @@ class GraphDistillation(Method):
     @staticmethod
     def _graphs(networks: nn.ModuleList, features: list[Tensor]) -> list[SampleGraph]:
         return [network(vectors) for network, vectors in zip(networks, features, strict=True)]
+
+    def _graph_labels(self, graphs: list[SampleGraph], target: Tensor) -> Tensor:
+        """Cross-entropy of the classifier of each graph, (places,)."""
+        return torch.stack([self.cross_entropy(graph.logits, target) for graph in graphs])
 
     def _weights(self, own: Tensor, guide: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Weight of each sample in the node and in the relation loss; None for all one."""
@@ -256,13 +274,17 @@ class GraphDistillation(Method):
         optimizer = torch.optim.Adam(self.teacher_graphs.parameters(), lr=self.params.first_stage_lr)
         for epoch in range(self.params.first_stage):
             for batch in batches(epoch):
-                graphs = self._graphs(self.teacher_graphs, self._features(teacher(batch.image), teacher_side=True))
-                loss = torch.stack([self.cross_entropy(graph.logits, batch.target) for graph in graphs]).sum()
+                features = self._features(teacher(batch.image), teacher_side=True)
+                loss = in_groups(self._teacher_loss, self.params.group, batch.target, *features)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
                 yield
         optimizer.zero_grad(set_to_none=True)
+
+    def _teacher_loss(self, target: Tensor, *features: Tensor) -> Tensor:
+        """Loss of the teacher's graphs over samples with these features."""
+        return self._graph_labels(self._graphs(self.teacher_graphs, list(features)), target).sum()
 
     def before_step(
         self,
@@ -354,6 +376,10 @@ class GraphDistillation(Method):
             if values is not None:
                 arrays[name] = InspectedArray(values, "vector")
         return arrays
+
+
+def _of(group: slice, features: list[Tensor]) -> list[Tensor]:
+    return [vectors[group] for vectors in features]
 
 
 def _under(prefix: str, weights: Weights) -> Weights:

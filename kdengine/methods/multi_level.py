@@ -21,6 +21,7 @@ from torch import Tensor
 from kdengine.fields import Settings, setting
 from kdengine.losses import batch_level, class_level, class_relations, instance_level, least_sure
 from kdengine.losses.precision import full
+from kdengine.losses.relations import in_groups
 from kdengine.methods.base import BatchLike, InspectedArray, Method, Needs, Network, Outputs, Term, register
 
 LADDER = (0.5, 0.75, 1.0, 1.25, 1.5)
@@ -60,6 +61,11 @@ class MultiLevelParams(Settings):
     strength: float = setting(
         0.5, title="Strength", source="our choice", ge=0, le=1, tune=(0.0, 1.0),
         description="How much the second view is changed: contrast, brightness, a square cut out.",
+    )  # fmt: skip
+    group: int = setting(
+        64, title="Group", unit="samples", ge=8, le=8192, advanced=True,
+        source="the batch of the official code, which is not split",
+        description="The batch level relates at most so many samples to each other; larger batches are split.",
     )  # fmt: skip
 
 
@@ -102,11 +108,14 @@ class MultiLevel(Method):
             plain = level(owns[0], guides[0], temperatures, taken)
             return plain + level(owns[1], guides[1], temperatures)
 
+        def samples_in_groups(own: Tensor, guide: Tensor, ladder: list[float], *taken: Tensor) -> Tensor:
+            return in_groups(lambda o, g, *t: batch_level(o, g, ladder, *t), params.group, own, guide, *taken)
+
         labels = torch.stack([self.cross_entropy(own, batch.target) for own in owns]).sum()
         return {
             "ce": Term(labels, params.ce_weight),
             "instance": Term(both(instance_level, samples), params.instance_weight),
-            "batch": Term(both(batch_level, samples), params.batch_weight),
+            "batch": Term(both(samples_in_groups, samples), params.batch_weight),
             "class": Term(both(class_level, classes), params.class_weight),
         }
 

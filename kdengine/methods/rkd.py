@@ -6,6 +6,7 @@ from torch import Tensor
 
 from kdengine.fields import Settings, setting
 from kdengine.losses import kd, rkd_angle, rkd_distance
+from kdengine.losses.relations import in_groups
 from kdengine.methods.base import BatchLike, Method, Needs, Network, Term, register
 
 
@@ -58,6 +59,11 @@ class RkdParams(Settings):
         le=100,
         advanced=True,
     )
+    group: int = setting(
+        64, title="Group", unit="samples", ge=8, le=8192, advanced=True,
+        source="the batch of RepDistiller and mdistiller, which are not split",
+        description="Relate at most so many samples of a batch to each other; larger batches are split.",
+    )  # fmt: skip
 
 
 @register
@@ -85,10 +91,11 @@ class Relational(Method):
         params = self.params
         guide = teacher(batch.image)
         own = student(batch.image)
+        embeddings = own.embedding, guide.embedding
         terms = {
             "ce": Term(self.cross_entropy(own.logits, batch.target), params.ce_weight),
-            "distance": Term(rkd_distance(own.embedding, guide.embedding), params.distance_weight),
-            "angle": Term(rkd_angle(own.embedding, guide.embedding), params.angle_weight),
+            "distance": Term(in_groups(rkd_distance, params.group, *embeddings), params.distance_weight),
+            "angle": Term(in_groups(rkd_angle, params.group, *embeddings), params.angle_weight),
         }
         if params.kd_weight > 0:
             terms["kd"] = Term(kd(own.logits, guide.logits, params.temperature), params.kd_weight)

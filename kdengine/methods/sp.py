@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kdengine.fields import Settings, setting
 from kdengine.losses import similarities, similarity_preserving
+from kdengine.losses.relations import in_groups
 from kdengine.methods.base import (
     BatchLike,
     Context,
@@ -38,6 +39,11 @@ class SpParams(Settings):
         "last", title="Features", source="RepDistiller and mdistiller: the last map",
         description="Compare samples by the last maps, by those of every common resolution, or by the embeddings, "
         "which nets without maps have too.",
+    )  # fmt: skip
+    group: int = setting(
+        64, title="Group", unit="samples", ge=8, le=8192, advanced=True,
+        source="the batch of RepDistiller and mdistiller, which are not split",
+        description="Relate at most so many samples of a batch to each other; larger batches are split.",
     )  # fmt: skip
 
 
@@ -73,7 +79,7 @@ class SimilarityPreserving(Method):
         assert teacher is not None
         guide = teacher(batch.image)
         own = student(batch.image)
-        gaps = [similarity_preserving(*pair) for pair in self._features(own, guide)]
+        gaps = [in_groups(similarity_preserving, self.params.group, *pair) for pair in self._features(own, guide)]
         return {
             "ce": Term(self.cross_entropy(own.logits, batch.target), self.params.ce_weight),
             "similarity": Term(torch.stack(gaps).sum(), self.params.sp_weight),

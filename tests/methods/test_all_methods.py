@@ -242,6 +242,30 @@ def test_second_derivatives_are_finite(name: str) -> None:
     assert all_finite(gradient for gradient in second if gradient is not None)
 
 
+def test_memory_grows_no_faster_than_the_batch(name: str) -> None:
+    small, large = (saved_bytes(name, batch) for batch in (128, 512))
+    assert large < 4.4 * small
+
+
+def saved_bytes(name: str, batch_size: int) -> int:
+    """Bytes that autograd keeps of one step until its backward pass, weights aside; each memory counts once."""
+    this = bench(name, batch_size=batch_size, samples=512)
+    known = {parameter.untyped_storage().data_ptr() for parameter in this.parameters()}
+    sizes: dict[int, int] = {}
+    kept = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        memory = tensor.untyped_storage()
+        if memory.data_ptr() not in known:
+            sizes[memory.data_ptr()] = memory.nbytes()
+        kept.append(tensor.detach())  # a freed memory's place could be given out again
+        return tensor.detach()
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        this.terms()
+    return sum(sizes.values())
+
+
 def test_it_says_what_it_is(name: str) -> None:
     method = get_method(name)
     assert method.name == name and method.title and method.description.endswith(".") and method.family
