@@ -122,10 +122,17 @@ def _shuffled_batches(
 
 
 def augmentation(data: DataSpec) -> Augmentation | None:
-    """Shift by up to an eighth of the side, and mirroring, as the spec says; None for pictures as they are."""
-    if data.augmentation == "none":
+    """Shift by up to an eighth of the side, mirroring and the rest, as the spec says; None for pictures as they are."""
+    if data.augmentation == "none" and not (data.resized_crop or data.rotation or data.cutout):
         return None
-    return Augmentation(crop_padding=data.image_size // 8, flip=data.augmentation == "crop_flip")
+    shifted = data.augmentation != "none" and not data.resized_crop
+    return Augmentation(
+        crop_padding=data.image_size // 8 if shifted else 0,
+        flip=data.augmentation == "crop_flip",
+        resized_crop=data.resized_crop,
+        rotation=data.rotation,
+        cutout=data.cutout,
+    )
 
 
 def evaluation_batches(

@@ -128,6 +128,43 @@ class DataSpec(Component):
         advanced=True,
         description="Random shift by up to an eighth of the side, and mirroring where that keeps the meaning.",
     )
+    resized_crop: float = setting(
+        0.0,
+        title="Resized crop",
+        ge=0,
+        le=1,
+        advanced=True,
+        source="Szegedy et al., 2015, from 0.08; off by default",
+        description="Smallest share of the area of a random window that is resized to the whole picture, in the "
+        "place of the random shift; 0 switches it off.",
+    )
+    rotation: float = setting(
+        0.0,
+        title="Rotation",
+        unit="degrees",
+        ge=0,
+        le=180,
+        advanced=True,
+        source="our choice: off",
+        description="Pictures are turned by a random angle up to this many degrees either way; 0 switches it off.",
+    )
+    cutout: int = setting(
+        0,
+        title="Cutout",
+        unit="px",
+        ge=0,
+        le=511,
+        advanced=True,
+        source="DeVries & Taylor, 2017, 16 of 32 px; off by default",
+        description="Side of a square at a random place that is blanked to the mean colour; 0 switches it off.",
+    )
+
+    @model_validator(mode="after")
+    def _check_cutout(self) -> Self:
+        if self.cutout >= self.image_size:
+            message = f"a square of {self.cutout} px would blank a whole picture of {self.image_size} px; give less"
+            raise _field_error("DataSpec", "cutout", message, self.cutout)
+        return self
 
     @classmethod
     def complete(cls, shared: dict[str, Any], entry: Any) -> dict[str, Any]:
@@ -589,9 +626,10 @@ def _drop_what_does_not_decide(content: dict[str, Any]) -> None:
     content.pop("title", None)
     content["runtime"] = {"precision": content["runtime"]["precision"]}
     # Came later: a run without them is the run that it was before there were any.
-    for name in ("mixup", "cutmix"):
-        if not content["recipe"][name]:
-            del content["recipe"][name]
+    for part, names in (("recipe", ("mixup", "cutmix")), ("data", ("resized_crop", "rotation", "cutout"))):
+        for name in names:
+            if not content[part][name]:
+                del content[part][name]
     teacher = content.get("teacher") or {}
     if teacher.get("spec"):
         _drop_what_does_not_decide(teacher["spec"])

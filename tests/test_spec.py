@@ -63,6 +63,9 @@ SPECS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+PINNED_FINGERPRINT = "8d88fae9b3d545bd"
+
+
 @pytest.fixture(params=SPECS)
 def spec(request: pytest.FixtureRequest) -> ExperimentSpec:
     return ExperimentSpec.from_mapping(SPECS[request.param])
@@ -148,6 +151,9 @@ def test_identity_is_what_decides_the_result() -> None:
         {"seed": 1},
         {"recipe": {"lr": 0.01}},
         {"data": {"split_seed": 1}},
+        {"data": {"resized_crop": 0.3}},
+        {"data": {"rotation": 10}},
+        {"data": {"cutout": 4}},
         {"student": "resnet8x4"},
         {"runtime": {"precision": "bf16"}},
         {"method": "kd", "teacher": "resnet20"},
@@ -157,6 +163,10 @@ def test_identity_is_what_decides_the_result() -> None:
     prints = [base.fingerprint(), *(tiny_spec(**change).fingerprint() for change in deciding)]
     assert len(set(prints)) == len(prints)
     assert all(len(value) == 16 and int(value, 16) >= 0 for value in prints)
+
+
+def test_settings_that_came_later_leave_older_runs_the_runs_that_they_are() -> None:
+    assert ExperimentSpec.from_mapping(SPECS["distilled"]).fingerprint() == PINNED_FINGERPRINT
 
 
 def test_a_teachers_title_and_device_do_not_decide_either() -> None:
@@ -235,6 +245,9 @@ def test_every_problem_at_once_with_its_field() -> None:
         ({"teacher": {"rum": "x"}}, "teacher.rum", "did you mean 'run'"),
         ({"teacher": {}}, "teacher", "give one of run: ID, import: NAME and spec"),
         ({"data": {"name": "folder"}, "method": "none"}, "data.path", "required"),
+        ({"data": {"cutout": 16}, "method": "none"}, "data.cutout", "a square of 16 px would blank a whole picture"),
+        ({"data": {"resized_crop": 1.5}, "method": "none"}, "data.resized_crop", "less than or equal to 1"),
+        ({"data": {"rotation": 200}, "method": "none"}, "data.rotation", "less than or equal to 180"),
         ({"student": {"name": 5}, "method": "none"}, "student.name", "5"),
         ({"student": {"name": None}, "method": "none"}, "student.name", "None"),
         ({"student": None, "method": "none"}, "student", ""),

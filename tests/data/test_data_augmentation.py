@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from support import random_loader
+from support import random_loader, tiny_spec
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as tv
 
+from kdengine.assembly import augmentation as augmentation_of
 from kdengine.data.augmentation import Augmentation
 from kdengine.data.draws import Draws, draw
 from kdengine.data.loader import BatchLoader
@@ -214,3 +215,17 @@ def test_values_out_of_range_are_refused_in_words() -> None:
         Augmentation(crop_padding=2, resized_crop=0.5)
     with pytest.raises(BadInput, match="cutout: a square of 16 px would blank a whole picture of 16 px"):
         loader_of(Augmentation(cutout=16))
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"augmentation": "none"}, None),
+        ({"augmentation": "none", "cutout": 4}, Augmentation(cutout=4)),
+        ({"augmentation": "crop_flip"}, Augmentation(2, True)),
+        ({"augmentation": "crop", "rotation": 10}, Augmentation(2, rotation=10)),
+        ({"augmentation": "crop_flip", "resized_crop": 0.3}, Augmentation(flip=True, resized_crop=0.3)),
+    ],
+)
+def test_a_resized_crop_takes_the_place_of_the_shift(settings: dict[str, Any], expected: Augmentation | None) -> None:
+    assert augmentation_of(tiny_spec(data=settings).data) == expected
