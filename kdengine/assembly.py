@@ -118,6 +118,7 @@ def _shuffled_batches(
         views=views,
         channels_last=spec.runtime.channels_last,
         sampler=sampler,
+        compile=spec.runtime.compile,
     )
 
 

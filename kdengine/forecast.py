@@ -227,7 +227,9 @@ def _bundle(spec: ExperimentSpec, counts: _Counts) -> DatasetBundle:
 def _loader(spec: ExperimentSpec, counts: _Counts, batch_size: int, device: torch.device) -> BatchLoader:
     """A few batches as training will see them."""
     few = min(counts.train, max(3 * batch_size, 4 * counts.classes))
-    smaller = spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"batch_size": batch_size})})
+    recipe = spec.recipe.model_copy(update={"batch_size": batch_size})
+    runtime = spec.runtime.model_copy(update={"compile": False})
+    smaller = spec.model_copy(update={"recipe": recipe, "runtime": runtime})
     return assembly.training_batches(smaller, _bundle(spec, counts._replace(train=few)), device)
 
 

@@ -25,7 +25,7 @@ for _name in ("KD_HOME", "MLFLOW_TRACKING_URI"):
     os.environ.pop(_name, None)
 
 GRACE_S = 60.0
-TOLERATED_VARIABLES = ("PYTEST_", "MLFLOW_", "_MLFLOW_", "CUBLAS_", "KMP_", "TORCHINDUCTOR_")
+TOLERATED_VARIABLES = ("PYTEST_", "MLFLOW_", "_MLFLOW_", "CUBLAS_", "KMP_", "TORCHINDUCTOR_", "_TORCHINDUCTOR_")
 TOLERATED_PROCESSES = ("resource_tracker", "forkserver")
 
 

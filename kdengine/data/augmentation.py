@@ -44,3 +44,8 @@ class Augmentation:
             problems.append(Problem("cutout", f"{self.cutout} is negative; give 0 or more pixels"))
         if problems:
             raise BadInput(problems)
+
+    @property
+    def resamples(self) -> bool:
+        """Whether a picture is interpolated, not just cut out."""
+        return bool(self.resized_crop or self.rotation)

@@ -74,12 +74,11 @@ def draw(
     if augmentation.cutout:
         centre = torch.rand(2, count, generator=generator(seed, epoch, f"cutout {view}"))
         hole = (centre * size).long().clamp_(max=size - 1) - augmentation.cutout // 2
-    resampled = augmentation.resized_crop or augmentation.rotation
     return Draws(
         top.to(device),
         left.to(device),
         mirrored.to(device),
-        Warp(height.to(device), width.to(device), angle.to(device)) if resampled else None,
+        Warp(height.to(device), width.to(device), angle.to(device)) if augmentation.resamples else None,
         hole.to(device) if hole is not None else None,
     )
 

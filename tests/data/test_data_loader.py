@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import sysconfig
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -208,6 +211,19 @@ def test_bad_input_is_said_in_words() -> None:
     assert len(caught.value.problems) == 2
     with pytest.raises(BadInput, match="-1 is negative"):
         Augmentation(crop_padding=-1)
+
+
+CAN_COMPILE = shutil.which("g++") is not None and Path(sysconfig.get_path("include"), "Python.h").is_file()
+
+
+@pytest.mark.skipif(not CAN_COMPILE, reason="needs a C++ compiler and Python's headers")
+def test_the_compiled_gather_gives_the_same_views() -> None:
+    augmentation = Augmentation(crop_padding=3, flip=True, cutout=4)
+    eager = make_loader(augmentation=augmentation).epoch(0)
+    compiled = make_loader(augmentation=augmentation, compile=True).epoch(0)
+    for one, two in zip(eager, compiled, strict=True):
+        assert torch.equal(one.index, two.index) and one.image.stride() == two.image.stride()
+        torch.testing.assert_close(one.image, two.image, rtol=0, atol=1e-6)
 
 
 PINNED_ORDER = [18, 20, 45, 35, 11, 0, 27, 22]
