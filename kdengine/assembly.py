@@ -118,6 +118,7 @@ def _shuffled_batches(
         views=views,
         channels_last=spec.runtime.channels_last,
         sampler=sampler,
+        workers=spec.runtime.workers,
         compile=spec.runtime.compile,
     )
 
@@ -152,6 +153,7 @@ def evaluation_batches(
         shuffle=False,
         drop_last=False,
         channels_last=spec.runtime.channels_last,
+        workers=spec.runtime.workers,
     )
 
 

@@ -228,7 +228,7 @@ def _loader(spec: ExperimentSpec, counts: _Counts, batch_size: int, device: torc
     """A few batches as training will see them."""
     few = min(counts.train, max(3 * batch_size, 4 * counts.classes))
     recipe = spec.recipe.model_copy(update={"batch_size": batch_size})
-    runtime = spec.runtime.model_copy(update={"compile": False})
+    runtime = spec.runtime.model_copy(update={"compile": False, "workers": 0})
     smaller = spec.model_copy(update={"recipe": recipe, "runtime": runtime})
     return assembly.training_batches(smaller, _bundle(spec, counts._replace(train=few)), device)
 

@@ -281,6 +281,14 @@ class RuntimeSpec(Settings):
         advanced=True,
         description="Threads of one run; empty: OMP_NUM_THREADS, else all cores.",
     )
+    workers: int | None = setting(
+        None,
+        title="Reading processes",
+        ge=0,
+        le=64,
+        advanced=True,
+        description="Read ahead what is too large to stay on the device; empty: none on a CPU, up to 4 on a GPU.",
+    )
     channels_last: bool = setting(
         True, title="Channels last", advanced=True, description="Memory layout; faster on CPU and GPU alike."
     )

@@ -7,6 +7,7 @@ where an epoch was resumed, and a teacher's answers to a view can be replayed.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from kdengine.data.augmentation import Augmentation
 from kdengine.data.bundle import Part, Rgb
 from kdengine.data.draws import Draws, draw, generator
 from kdengine.data.orders import epoch_order, overlapping_steps
+from kdengine.data.reading import default_workers, packed, read_batches
 from kdengine.data.views import make_view
 from kdengine.errors import BadInput, Problem
 
@@ -65,6 +67,8 @@ class BatchLoader:
             before; an epoch then has about twice as many steps). All but "uniform" need ``shuffle`` and ``drop_last``.
         resident_bytes: the part is kept on the device when it needs no more than this; else it is read from the store
             batch by batch.
+        workers: processes that read such a part ahead; 0 = this one reads when a batch is asked for; None = none on a
+            CPU, up to four on a GPU.
         compile: build one kernel of the whole gather with torch.compile, some seconds for the first batch; within 1e-6
             of the same numbers. Views that are resampled are left as they are: theirs takes half a minute to build and
             was no faster.
@@ -88,6 +92,7 @@ class BatchLoader:
         channels_last: bool = True,
         sampler: str = "uniform",
         resident_bytes: int = RESIDENT_BYTES,
+        workers: int | None = None,
         compile: bool = False,
     ) -> None:
         self.part = part
@@ -96,12 +101,12 @@ class BatchLoader:
         self.augmentation = augmentation
         self.views = views
         self.device = torch.device(device)
-        self._shuffle = shuffle
+        self.workers = default_workers(self.device) if workers is None else workers
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self._size = part.images.shape[1]
         self._padding = augmentation.crop_padding if augmentation else 0
         labels = torch.from_numpy(part.labels.copy())
-        _check(len(part), batch_size, views, shuffle, drop_last, sampler)
+        _check(len(part), batch_size, views, shuffle, drop_last, sampler, self.workers)
         _check_cutout(augmentation, self._size)
         self.steps_per_epoch = _steps(len(part), batch_size, drop_last, sampler)
         self._order = epoch_order(sampler, labels, batch_size, self.steps_per_epoch, shuffle)
@@ -125,10 +130,12 @@ class BatchLoader:
         order = self._order(generator(self.seed, epoch, "order"))
         draws = [self._draws(epoch, view) for view in range(self.views)]
         ids_on_device = order.to(self.device)
-        for step in range(start_step, self.steps_per_epoch):
-            place = slice(step * self.batch_size, (step + 1) * self.batch_size)
+        steps = range(start_step, self.steps_per_epoch)
+        places = [slice(step * self.batch_size, (step + 1) * self.batch_size) for step in steps]
+        pictures = self._pictures([order[place] for place in places])
+        for place, store in zip(places, pictures, strict=True):
             ids = ids_on_device[place]
-            store, rows = self._pictures(order[place], ids)
+            rows = ids if self.resident else torch.arange(len(ids), device=self.device)
             views = tuple(self._view(store, rows, ids, drawn) for drawn in draws)
             yield Batch(views, self._labels[ids], ids)
 
@@ -137,26 +144,17 @@ class BatchLoader:
             return None
         return draw(self.augmentation, len(self.part), self._size, self.seed, epoch, view, self.device)
 
-    def _pictures(self, ids: Tensor, ids_on_device: Tensor) -> tuple[Tensor, Tensor]:
-        """Packed pictures (M, P, P) on the device, and the row among them of each sample of the batch."""
+    def _pictures(self, batches: list[Tensor]) -> Iterator[Tensor]:
+        """For each batch packed pictures (M, P, P) on the device: all of the part, or those of the batch."""
         if self.resident:
             if self._store is None:
-                self._store = self._packed(np.arange(len(self.part)))
-            return self._store, ids_on_device
-        return self._packed(ids.numpy()), torch.arange(len(ids), device=self.device)
-
-    def _packed(self, ids: np.ndarray) -> Tensor:
-        """Pictures padded with black to side P, each pixel's R, G, B, 0 packed in one int32: (n, P, P)."""
-        pad, size = self._padding, self._size
-        side = size + 2 * pad
-        packed = np.zeros((len(ids), side, side, 4), np.uint8)
-        for start in range(0, len(ids), 4096):
-            chunk = ids[start : start + 4096]
-            packed[start : start + len(chunk), pad : pad + size, pad : pad + size, :3] = self.part.pictures(chunk)
-        tensor = torch.from_numpy(packed.view(np.int32)[..., 0])
-        if self.device.type == "cuda" and not self.resident:
-            tensor = tensor.pin_memory()
-        return tensor.to(self.device, non_blocking=True)
+                self._store = packed(self.part, np.arange(len(self.part)), self._padding).to(self.device)
+            yield from itertools.repeat(self._store, len(batches))
+            return
+        ids = [batch.numpy() for batch in batches]
+        pin = self.device.type == "cuda"
+        for pictures in read_batches(self.part, ids, self._padding, self.workers, pin):
+            yield pictures.to(self.device, non_blocking=True)
 
     def _view(self, store: Tensor, rows: Tensor, ids: Tensor, draws: Draws | None) -> Tensor:
         cutout = self.augmentation.cutout if self.augmentation else 0
@@ -171,12 +169,14 @@ def _steps(count: int, batch_size: int, drop_last: bool, sampler: str) -> int:
     return count // batch_size if drop_last else -(-count // batch_size)
 
 
-def _check(count: int, batch_size: int, views: int, shuffle: bool, drop_last: bool, sampler: str) -> None:
+def _check(count: int, batch_size: int, views: int, shuffle: bool, drop_last: bool, sampler: str, workers: int) -> None:
     problems = []
     if batch_size < 1:
         problems.append(Problem("batch_size", f"{batch_size}; give at least 1"))
     elif drop_last and batch_size > count:
         problems.append(Problem("batch_size", f"{batch_size} is larger than the {count} pictures to train on"))
+    if workers < 0:
+        problems.append(Problem("workers", f"{workers}; give 0 or more processes"))
     if views < 1:
         problems.append(Problem("views", f"{views}; give at least 1"))
     if sampler != "uniform" and not (shuffle and drop_last):
