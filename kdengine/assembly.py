@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 
+from kdengine import files
 from kdengine.data import Augmentation, DatasetBundle, load_dataset
 from kdengine.data.bundle import Part, spread
 from kdengine.data.loader import BatchLoader
@@ -23,6 +26,7 @@ from kdengine.states import State
 from kdengine.teachers import check, records, weights
 from kdengine.teachers.records import Imported
 from kdengine.training.hardware import pick_device, seed_everything, use_bf16
+from kdengine.training.replay import MOST_BYTES, ReplayedTeacher, TableKey, open_table, replayable
 from kdengine.training.teacher import FrozenTeacher
 from kdengine.workspace import Workspace
 
@@ -172,6 +176,71 @@ def freeze_teacher(
         channels_last=channels_last,
         compile=compile,
     )
+
+
+def replay_key(
+    spec: ExperimentSpec,
+    bundle: DatasetBundle,
+    taught: Taught,
+    teacher: FrozenTeacher,
+    batches: BatchLoader,
+    bf16: bool,
+) -> TableKey | None:
+    """The table that the teacher's answers in this run belong to; None where they are not worth storing.
+
+    That is: for methods that read its maps, for mixed pictures, for views that no other step of the run can meet again
+    (unless ``runtime.replay`` is "on"), and for tables that would grow too large.
+    """
+    mode = spec.runtime.replay
+    wanted = needs(spec)
+    finite = batches.view_count is not None
+    if mode == "off" or not replayable(wanted) or spec.recipe.mixup or spec.recipe.cutmix:
+        return None
+    if not finite and mode == "auto":
+        return None
+    shapes = teacher.shapes()
+    views = f"{batches.augmentation}" if finite else f"{batches.augmentation}, seed {spec.seed}, {batches.views} views"
+    key = TableKey(
+        teacher=f"{_digest(taught)}, shown pictures normalised by {bundle.mean}, {bundle.std}",
+        data=bundle.digest,
+        samples=len(bundle.train),
+        views=views,
+        slots=batches.view_count or spec.recipe.epochs * batches.views,
+        width=shapes.classes + (shapes.embedding if "embedding" in wanted.teacher else 0),
+        precision="bf16" if bf16 else "fp32",
+    )
+    return key if key.bytes <= MOST_BYTES else None
+
+
+@contextmanager
+def replayed(
+    spec: ExperimentSpec,
+    bundle: DatasetBundle,
+    taught: Taught | None,
+    teacher: FrozenTeacher | None,
+    batches: BatchLoader,
+    bf16: bool,
+    workspace: Workspace,
+) -> Iterator[FrozenTeacher | ReplayedTeacher | None]:
+    """The teacher of a run, with its stored answers where they are worth it, for as long as the run trains."""
+    key = None
+    if taught is not None and teacher is not None:
+        key = replay_key(spec, bundle, taught, teacher, batches, bf16)
+    if key is None or teacher is None:
+        yield teacher
+        return
+    with open_table(workspace.cache, key) as table:
+        quick = ReplayedTeacher(teacher, table, bf16)
+        # Its own seed: which answers are tried must differ from start to start, and draw on nothing else.
+        yield quick if quick.check(batches.views_at, time.time_ns()) or table.writable else teacher
+
+
+def _digest(taught: Taught) -> str:
+    """Of everything that decides a teacher's answers: weights, and the normalisation it wants."""
+    if isinstance(taught, Imported):
+        return taught.digest
+    card = read_card(taught)
+    return f"{files.digest(taught.student_file)} of {card.model} {card.options}, trained with {card.mean}, {card.std}"
 
 
 def load_teacher(taught: Taught) -> tuple[Backbone, ModelCard]:

@@ -30,6 +30,7 @@ from kdengine.states import State
 from kdengine.teachers.records import Imported, pinned
 from kdengine.training.hardware import configure, describe, pick_device, seed_everything, use_bf16
 from kdengine.training.loop import Trainer
+from kdengine.training.replay import ReplayedTeacher
 from kdengine.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -191,8 +192,8 @@ class _Execution:
         if taught is not None:
             assembly.check_teacher_fits(taught, spec, bundle)
             teacher = assembly.freeze_teacher(taught, bundle, device, spec.runtime.channels_last, spec.runtime.compile)
-        guide = teacher.backbone if teacher is not None else None
-        method = assembly.build_method(spec, len(bundle.classes), len(bundle.train), student, guide)
+        taught_by = teacher.backbone if teacher is not None else None
+        method = assembly.build_method(spec, len(bundle.classes), len(bundle.train), student, taught_by)
         method.to(device)
         write_card(folder.card_file, self._card(bundle, method.deployable(student)))
         # Dropout and the like draw the same numbers whatever parts the method has.
@@ -202,16 +203,29 @@ class _Execution:
             # A run has told how good it is; an import has not.
             teacher_accuracy = evaluate(lambda x: teacher(x).logits, validation.epoch(0)).accuracy
             folder.update_status(teacher_validation=teacher_accuracy)
-        trainer = Trainer(
-            spec=spec, student=student, method=method, teacher=teacher, run=folder, device=device, bf16=bf16,
-            train=assembly.training_batches(spec, bundle, device), meta=assembly.meta_batches(spec, bundle, device),
-            validation=lambda: validation.epoch(0),
-            stop=lambda: bool(self.stop), on_stop=self.stop.raise_stopped, on_checkpoint=self._after_checkpoint,
-        )  # fmt: skip
-        if trainer.resume():
-            log.info("resuming after epoch %d, step %d", trainer.epoch, trainer.step)
-        tracking.mirror(self.workspace, folder)
-        folder.update_status(phase="training", progress_at=time.time())
+        train = assembly.training_batches(spec, bundle, device)
+        with assembly.replayed(spec, bundle, taught, teacher, train, bf16, self.workspace) as guide:
+            trainer = Trainer(
+                spec=spec, student=student, method=method, teacher=guide, run=folder, device=device, bf16=bf16,
+                train=train, meta=assembly.meta_batches(spec, bundle, device),
+                validation=lambda: validation.epoch(0),
+                stop=lambda: bool(self.stop), on_stop=self.stop.raise_stopped, on_checkpoint=self._after_checkpoint,
+            )  # fmt: skip
+            if trainer.resume():
+                log.info("resuming after epoch %d, step %d", trainer.epoch, trainer.step)
+            tracking.mirror(self.workspace, folder)
+            folder.update_status(phase="training", progress_at=time.time())
+            self._fit(trainer)
+            if isinstance(guide, ReplayedTeacher):
+                folder.update_status(replay=guide.summary())
+                log.info(
+                    "the teacher answered %(computed)d views; %(read)d answers were read, not computed", guide.summary()
+                )
+        folder.update_status(phase="testing")
+        return self._test(trainer, bundle, device)
+
+    def _fit(self, trainer: Trainer) -> None:
+        """Trains to the end; a request to stop is heard after each step."""
         self.stop.polite = True
         try:
             trainer.fit()
@@ -219,8 +233,6 @@ class _Execution:
             self.stop.polite = False
         if self.stop:
             self.stop.raise_stopped()
-        folder.update_status(phase="testing")
-        return self._test(trainer, bundle, device)
 
     def _train_teacher(self) -> assembly.Taught | None:
         """The import or finished run that is named; or a run noted before, an equal one, or one trained now."""

@@ -298,6 +298,13 @@ class RuntimeSpec(Settings):
         advanced=True,
         description="torch.compile: repaid in long runs only, a minute at the start.",
     )
+    replay: Literal["auto", "on", "off"] = setting(
+        "auto",
+        title="Teacher replay",
+        advanced=True,
+        description="Store what the teacher answers to each view and read it when the view comes again. auto: where "
+        "there are finitely many views; on: also for views that come again in other runs of the same seed alone.",
+    )
     deterministic: bool = setting(
         False, title="Deterministic", advanced=True, description="Bit-exact resume on a GPU too, at some speed."
     )

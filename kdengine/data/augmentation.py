@@ -46,6 +46,13 @@ class Augmentation:
             raise BadInput(problems)
 
     @property
+    def view_count(self) -> int | None:
+        """How many different views of a picture there are; None for views that are drawn anew each time."""
+        if self.resamples or self.cutout:
+            return None
+        return (2 * self.crop_padding + 1) ** 2 * (2 if self.flip else 1)
+
+    @property
     def resamples(self) -> bool:
         """Whether a picture is interpolated, not just cut out."""
         return bool(self.resized_crop or self.rotation)

@@ -83,6 +83,27 @@ def draw(
     )
 
 
+def view_numbers(augmentation: Augmentation | None, draws: Draws | None, count: int) -> Tensor:
+    """Numbers of the views that were drawn, 0..view_count-1: int64 (count,) on the CPU."""
+    if augmentation is None or draws is None:
+        return torch.zeros(count, dtype=torch.int64)
+    places = 2 * augmentation.crop_padding + 1
+    crop = draws.top.cpu() * places + draws.left.cpu()
+    return crop * 2 + draws.mirrored.cpu() if augmentation.flip else crop
+
+
+def plain_draws(augmentation: Augmentation | None, numbers: Tensor, device: torch.device) -> Draws | None:
+    """The draws that `view_numbers` gave these numbers (n,), for n samples."""
+    if augmentation is None:
+        return None
+    crop, mirrored = (numbers // 2, numbers % 2 == 1) if augmentation.flip else (numbers, torch.zeros_like(numbers) > 0)
+    top, left = (
+        part.to(device)
+        for part in (crop // (2 * augmentation.crop_padding + 1), crop % (2 * augmentation.crop_padding + 1))
+    )
+    return Draws(top, left, mirrored.to(device), None, None)
+
+
 def _windows(smallest: float, count: int, size: int, source: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Top, left, height and width of windows, int64 (count,) each, distributed as in torchvision's RandomResizedCrop.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,15 +18,29 @@ from torch import Tensor
 
 from kdengine.data.augmentation import Augmentation
 from kdengine.data.bundle import Part, Rgb
-from kdengine.data.draws import Draws, draw, generator
+from kdengine.data.draws import Draws, draw, generator, plain_draws, view_numbers
 from kdengine.data.orders import epoch_order, overlapping_steps
 from kdengine.data.reading import default_workers, packed, read_batches
 from kdengine.data.views import make_view
 from kdengine.errors import BadInput, Problem
 
-__all__ = ["Augmentation", "Batch", "BatchLoader"]
+__all__ = ["Augmentation", "Batch", "BatchLoader", "Drawn"]
 
 RESIDENT_BYTES = 2 << 30
+
+
+class Drawn(NamedTuple):
+    """Which views of which pictures a batch holds, on the CPU: equal numbers stand for equal pictures.
+
+    Attributes:
+        rows: int64 (B,), sample numbers.
+        slots: for each view int64 (B,), numbers of the views, 0..V-1.
+        views: the pictures as they were drawn; a method may have put others into the batch.
+    """
+
+    rows: Tensor
+    slots: tuple[Tensor, ...]
+    views: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +51,13 @@ class Batch:
         views: one tensor per view, float32 (B, 3, H, W), normalised.
         target: int64 (B,), class of each; of blended pictures shares of the classes, float32 (B, C) of 0..1.
         index: int64 (B,), number of each sample within the part, 0..N-1.
+        drawn: which views these are; None where the pictures are none of a part.
     """
 
     views: tuple[Tensor, ...]
     target: Tensor
     index: Tensor
+    drawn: Drawn | None = None
 
     @property
     def image(self) -> Tensor:
@@ -129,6 +146,7 @@ class BatchLoader:
         """The batches of an epoch (0, 1, ...) from ``start_step`` on; equal to those of an epoch that ran through."""
         order = self._order(generator(self.seed, epoch, "order"))
         draws = [self._draws(epoch, view) for view in range(self.views)]
+        numbers = [self._numbers(epoch, view, drawn) for view, drawn in enumerate(draws)]
         ids_on_device = order.to(self.device)
         steps = range(start_step, self.steps_per_epoch)
         places = [slice(step * self.batch_size, (step + 1) * self.batch_size) for step in steps]
@@ -136,8 +154,34 @@ class BatchLoader:
         for place, store in zip(places, pictures, strict=True):
             ids = ids_on_device[place]
             rows = ids if self.resident else torch.arange(len(ids), device=self.device)
-            views = tuple(self._view(store, rows, ids, drawn) for drawn in draws)
-            yield Batch(views, self._labels[ids], ids)
+            views = tuple(self._view(store, rows, ids, one) for one in draws)
+            on_host = order[place]
+            drawn = Drawn(on_host, tuple(number[on_host] for number in numbers), views)
+            yield Batch(views, self._labels[ids], ids, drawn)
+
+    @property
+    def view_count(self) -> int | None:
+        """How many different views a picture has; None when each epoch makes new ones (resampled or blanked)."""
+        return self.augmentation.view_count if self.augmentation else 1
+
+    def views_at(self, rows: Tensor, slots: Tensor) -> Tensor:
+        """Views by their numbers, made anew: sample and view numbers int64 (n,) -> float32 (n, 3, H, W)."""
+        store = packed(self.part, rows.numpy(), self._padding).to(self.device)
+        here = torch.arange(len(rows), device=self.device)
+        if self.view_count is not None:
+            return self._view(store, here, here, plain_draws(self.augmentation, slots, self.device))
+        made = torch.empty(len(rows), 3, self._size, self._size, device=self.device)
+        for slot in slots.unique().tolist():
+            places = (slots == slot).nonzero()[:, 0]
+            draws = self._draws(*divmod(slot, self.views))
+            made[places] = self._view(store, here[places], rows[places].to(self.device), draws)
+        return made
+
+    def _numbers(self, epoch: int, view: int, draws: Draws | None) -> Tensor:
+        """View numbers of all samples, int64 (N,); where an epoch makes new views, the number of epoch and view."""
+        if self.view_count is None:
+            return torch.full((len(self.part),), epoch * self.views + view)
+        return view_numbers(self.augmentation, draws, len(self.part))
 
     def _draws(self, epoch: int, view: int) -> Draws | None:
         if self.augmentation is None:

@@ -26,6 +26,7 @@ from kdengine.spec import ExperimentSpec
 from kdengine.training import checkpoint
 from kdengine.training.mixing import make_mixer
 from kdengine.training.optimisation import build_optimizer, learning_rate, make_ema
+from kdengine.training.replay import ReplayedTeacher
 from kdengine.training.teacher import FrozenTeacher
 
 NEVER = 1 << 62
@@ -93,7 +94,7 @@ class Trainer:
         spec: ExperimentSpec,
         student: Backbone,
         method: Method,
-        teacher: FrozenTeacher | None,
+        teacher: FrozenTeacher | ReplayedTeacher | None,
         train: Batches,
         validation: Callable[[], Iterator[BatchLike]],
         run: RunDirectory,

@@ -44,6 +44,7 @@ class FrozenTeacher:
         net = folded(self.backbone) if fold else self.backbone
         self._net = torch.compile(net, dynamic=False) if compile else net
         self.compiled = compile
+        self.device = device
         own_mean, own_std, their_mean, their_std = (
             torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (mean, std, batch_mean, batch_std)
         )
