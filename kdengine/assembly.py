@@ -17,7 +17,7 @@ from kdengine.data.bundle import Part, spread
 from kdengine.data.loader import BatchLoader
 from kdengine.errors import BadInput, DiskFull, KdError, Problem
 from kdengine.methods.base import Context, Method, Needs
-from kdengine.models.backbone import Backbone, build_model
+from kdengine.models.backbone import Backbone, Shapes, build_model
 from kdengine.models.stored import ModelCard, load_student, read_card, read_tensors
 from kdengine.registry import METHODS
 from kdengine.rundir import RunDirectory
@@ -178,35 +178,37 @@ def freeze_teacher(
     )
 
 
-def replay_key(
-    spec: ExperimentSpec,
-    bundle: DatasetBundle,
-    taught: Taught,
-    teacher: FrozenTeacher,
-    batches: BatchLoader,
-    bf16: bool,
-) -> TableKey | None:
-    """The table that the teacher's answers in this run belong to; None where they are not worth storing.
+def replays(spec: ExperimentSpec, batches: BatchLoader) -> bool:
+    """Whether the teacher's answers to these batches are worth storing.
 
-    That is: for methods that read its maps, for mixed pictures, for views that no other step of the run can meet again
-    (unless ``runtime.replay`` is "on"), and for tables that would grow too large.
+    Not for methods that read its maps, for mixed pictures, and, unless ``runtime.replay`` is "on", for views that no
+    other step of the run can meet again.
     """
-    mode = spec.runtime.replay
-    wanted = needs(spec)
+    mode, recipe = spec.runtime.replay, spec.recipe
+    comes_again = batches.view_count is not None or mode == "on"
+    return mode != "off" and comes_again and replayable(needs(spec)) and not recipe.mixup and not recipe.cutmix
+
+
+def replay_key(
+    spec: ExperimentSpec, bundle: DatasetBundle, taught: Taught, teacher: Shapes, batches: BatchLoader
+) -> TableKey | None:
+    """The table that the teacher's answers belong to; None where they are not worth storing, or would grow too large.
+
+    Args:
+        taught: where the teacher lies, and ``teacher`` the shapes of its outputs.
+    """
+    if not replays(spec, batches):
+        return None
     finite = batches.view_count is not None
-    if mode == "off" or not replayable(wanted) or spec.recipe.mixup or spec.recipe.cutmix:
-        return None
-    if not finite and mode == "auto":
-        return None
-    shapes = teacher.shapes()
     views = f"{batches.augmentation}" if finite else f"{batches.augmentation}, seed {spec.seed}, {batches.views} views"
+    bf16 = use_bf16(spec.runtime.precision, batches.device)
     key = TableKey(
         teacher=f"{_digest(taught)}, shown pictures normalised by {bundle.mean}, {bundle.std}",
         data=bundle.digest,
         samples=len(bundle.train),
         views=views,
         slots=batches.view_count or spec.recipe.epochs * batches.views,
-        width=shapes.classes + (shapes.embedding if "embedding" in wanted.teacher else 0),
+        width=teacher.classes + (teacher.embedding if "embedding" in needs(spec).teacher else 0),
         precision="bf16" if bf16 else "fp32",
     )
     return key if key.bytes <= MOST_BYTES else None
@@ -219,18 +221,17 @@ def replayed(
     taught: Taught | None,
     teacher: FrozenTeacher | None,
     batches: BatchLoader,
-    bf16: bool,
     workspace: Workspace,
 ) -> Iterator[FrozenTeacher | ReplayedTeacher | None]:
     """The teacher of a run, with its stored answers where they are worth it, for as long as the run trains."""
     key = None
     if taught is not None and teacher is not None:
-        key = replay_key(spec, bundle, taught, teacher, batches, bf16)
+        key = replay_key(spec, bundle, taught, teacher.shapes(), batches)
     if key is None or teacher is None:
         yield teacher
         return
     with open_table(workspace.cache, key) as table:
-        quick = ReplayedTeacher(teacher, table, bf16)
+        quick = ReplayedTeacher(teacher, table, bf16=key.precision == "bf16")
         # Its own seed: which answers are tried must differ from start to start, and draw on nothing else.
         yield quick if quick.check(batches.views_at, time.time_ns()) or table.writable else teacher
 

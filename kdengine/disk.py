@@ -54,6 +54,8 @@ def usage(workspace: Workspace) -> list[Place]:
         Place("teachers", "imported, `kd import NAME --delete` removes one", size_of(workspace.teachers),
               len([path for path in _children(workspace.teachers) if path.is_dir()])),
         Place("stores", "pictures decoded once", sum(map(size_of, stores)), len([p for p in stores if p.is_dir()])),
+        Place("replay", "stored answers of teachers", sum(map(size_of, _children(workspace.cache / "replay"))),
+              len(_children(workspace.cache / "replay"))),
         Place("downloads", "archives, and pictures of one's own", size_of(workspace.datasets),
               len(_children(workspace.datasets))),
         Place("published", "weights of torchvision and timm", size_of(workspace.cache / "published"),
@@ -71,7 +73,8 @@ def removable(workspace: Workspace, what: str, older_than_days: float = 0.0) -> 
     Args:
         workspace: whose disk it is.
         what: "checkpoints" (of finished runs: nobody resumes them), "stores" (decoded again when needed; only while no
-            run is under way), "leftovers", or "runs" (ended ones that teach no resumable run and are in no comparison).
+            run is under way), "replay" (a teacher's stored answers, likewise), "leftovers", or "runs" (ended ones that
+            teach no resumable run and are in no comparison).
         older_than_days: only what has not been written for so long.
 
     Raises:
@@ -114,12 +117,22 @@ def _checkpoints(workspace: Workspace) -> Iterator[Removal]:
 
 
 def _stores(workspace: Workspace) -> Iterator[Removal]:
-    active = [job.id for job in JobStore(workspace).jobs(UNENDED)]
-    if active:
-        raise BadInput(Problem("--free", f"stores are in use while runs are under way ({', '.join(active[:3])})"))
+    _refuse_while_active(workspace, "stores")
     for path in _children(workspace.cache / "stores"):
         if path.is_dir():
             yield Removal(path, size_of(path), "is decoded again when a run needs it")
+
+
+def _replay(workspace: Workspace) -> Iterator[Removal]:
+    _refuse_while_active(workspace, "stored answers of teachers")
+    for path in _children(workspace.cache / "replay"):
+        yield Removal(path, size_of(path), "is computed again when a run needs it")
+
+
+def _refuse_while_active(workspace: Workspace, what: str) -> None:
+    active = [job.id for job in JobStore(workspace).jobs(UNENDED)]
+    if active:
+        raise BadInput(Problem("--free", f"{what} are in use while runs are under way ({', '.join(active[:3])})"))
 
 
 def _runs(workspace: Workspace) -> Iterator[Removal]:
@@ -157,17 +170,20 @@ def _leftovers(workspace: Workspace) -> list[Path]:
 FINDERS: dict[str, Callable[[Workspace], Iterator[Removal]]] = {
     "checkpoints": _checkpoints,
     "stores": _stores,
+    "replay": _replay,
     "leftovers": _leftover,
     "runs": _runs,
 }
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; 0 for nothing."""
+    """Bytes that a file, or all files below a folder, take on the disk, holes left out; 0 for nothing."""
     try:
         if path.is_dir():
             return sum(size_of(child) for child in path.iterdir() if not child.is_symlink())
-        return path.stat().st_size
+        told = path.stat()
+        # Some file systems keep small files without a block of their own.
+        return min(told.st_size, told.st_blocks * 512) if told.st_blocks else told.st_size
     except FileNotFoundError:
         return 0
 

@@ -26,7 +26,7 @@ from kdengine.data.store import is_stored
 from kdengine.errors import BadInput, Problem
 from kdengine.evaluation.cost import count, latency, size_in_bytes
 from kdengine.methods.base import BatchLike, Method
-from kdengine.models.backbone import Backbone
+from kdengine.models.backbone import Backbone, Shapes
 from kdengine.registry import DATASETS
 from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
@@ -34,6 +34,7 @@ from kdengine.teachers.records import pinned
 from kdengine.training import checkpoint
 from kdengine.training.hardware import configure, pick_device, use_bf16
 from kdengine.training.loop import Trainer
+from kdengine.training.replay import expected_live, filled_share
 from kdengine.training.teacher import FrozenTeacher
 from kdengine.workspace import Workspace
 
@@ -84,6 +85,8 @@ class Forecast:
         epoch_seconds: one epoch with its validation and checkpoint.
         seconds: the student's whole run: start, epochs, test.
         teacher_seconds: the same for its teacher; 0 without one, or when it is, or an equal one is, trained already.
+        replay_share: share of the teacher's answers that are read from stored ones, 0..1.
+        replay_seconds: what that saves; taken off ``seconds`` and ``epoch_seconds`` already.
         memory_bytes: peak of training: weights, gradients, optimiser, EMA, what one step keeps for its backward pass,
             teacher, pictures held on the device. On CUDA from the allocator's peak. The libraries themselves (half a
             GB or so in any process) come on top.
@@ -98,6 +101,8 @@ class Forecast:
     epoch_seconds: float
     seconds: float
     teacher_seconds: float
+    replay_share: float
+    replay_seconds: float
     memory_bytes: int
 
 
@@ -157,7 +162,9 @@ def _measure(spec: ExperimentSpec, workspace: Workspace) -> Forecast:
     steps = _time_steps(trainer, spec, counts)
     forward = _forward_seconds(trainer, spec, device)
     step_seconds = steps.seconds * spec.recipe.batch_size / steps.batch_size
-    epoch_seconds = steps_per_epoch * step_seconds + counts.validation * forward + EPOCH_OVERHEAD_S
+    read = _read_share(trainer, spec, workspace, counts)
+    saved = read * steps_per_epoch * _teacher_seconds(trainer, spec)
+    epoch_seconds = steps_per_epoch * step_seconds - saved + counts.validation * forward + EPOCH_OVERHEAD_S
     # The test part is read with the last and with the best weights.
     seconds = (
         STARTUP_S + COMPILE_S * spec.runtime.compile + spec.recipe.epochs * epoch_seconds + 2 * counts.test * forward
@@ -173,6 +180,8 @@ def _measure(spec: ExperimentSpec, workspace: Workspace) -> Forecast:
         epoch_seconds=epoch_seconds,
         seconds=seconds,
         teacher_seconds=0.0,
+        replay_share=read,
+        replay_seconds=spec.recipe.epochs * saved,
         memory_bytes=_memory(trainer, spec, counts, steps, allocated),
     )
 
@@ -360,6 +369,46 @@ def _forward_seconds(trainer: Trainer, spec: ExperimentSpec, device: torch.devic
         _wait(device)
         seconds.append(time.perf_counter() - began)
     return min(seconds) / len(batch.image)
+
+
+def _teacher_seconds(trainer: Trainer, spec: ExperimentSpec) -> float:
+    """Seconds that the teacher takes of a full step; 0 without one."""
+    if trainer.teacher is None:
+        return 0.0
+    batch: BatchLike = next(iter(trainer.train_batches.epoch(0)))
+    seconds = []
+    for _ in range(2):
+        began = time.perf_counter()
+        with torch.autocast(trainer.device.type, dtype=torch.bfloat16, enabled=trainer.bf16):
+            trainer.teacher.answers(batch)
+        _wait(trainer.device)
+        seconds.append(time.perf_counter() - began)
+    return min(seconds) * spec.recipe.batch_size / len(batch.image)
+
+
+def _read_share(trainer: Trainer, spec: ExperimentSpec, workspace: Workspace, counts: _Counts) -> float:
+    """Share of the teacher's answers that the run will read instead of having them computed, 0..1."""
+    batches = assembly.training_batches(spec, _bundle(spec, counts), torch.device("cpu"))
+    if trainer.teacher is None or not assembly.replays(spec, batches):
+        return 0.0
+    filled = _filled_share(trainer.teacher.shapes(), spec, workspace)
+    seen = spec.recipe.epochs * batches.views
+    return 1 - (expected_live(batches.view_count, seen, filled) if batches.view_count else 1 - filled)
+
+
+def _filled_share(teacher: Shapes, spec: ExperimentSpec, workspace: Workspace) -> float:
+    """How much of the teacher's table is there already; 0 where the data or the teacher have still to come."""
+    assert spec.teacher is not None
+    inner = spec.teacher.spec
+    taught = assembly.find_finished(workspace, inner.fingerprint()) if inner else assembly.find_teacher(spec, workspace)
+    definition: DatasetDefinition = DATASETS.get(spec.data.name)
+    identity = definition.identity(spec.data.params, workspace.datasets)
+    if taught is None or not is_stored(workspace.datasets, spec.data.name, identity, spec.data.image_size):
+        return 0.0
+    bundle = assembly.load_data(spec, workspace)
+    batches = assembly.training_batches(spec, bundle, pick_device(spec.runtime.device))
+    key = assembly.replay_key(spec, bundle, taught, teacher, batches)
+    return filled_share(workspace.cache, key) if key is not None else 0.0
 
 
 def _wait(device: torch.device) -> None:

@@ -204,7 +204,7 @@ class _Execution:
             teacher_accuracy = evaluate(lambda x: teacher(x).logits, validation.epoch(0)).accuracy
             folder.update_status(teacher_validation=teacher_accuracy)
         train = assembly.training_batches(spec, bundle, device)
-        with assembly.replayed(spec, bundle, taught, teacher, train, bf16, self.workspace) as guide:
+        with assembly.replayed(spec, bundle, taught, teacher, train, self.workspace) as guide:
             trainer = Trainer(
                 spec=spec, student=student, method=method, teacher=guide, run=folder, device=device, bf16=bf16,
                 train=train, meta=assembly.meta_batches(spec, bundle, device),

@@ -93,14 +93,26 @@ def test_runs_of_a_comparison_stay_and_old_ones_go_first(home: Workspace) -> Non
     assert disk.free(home, found) == found[0].bytes and not old.path.exists() and new.exists
 
 
-def test_stores_stay_while_a_run_is_under_way(home: Workspace) -> None:
-    (home.cache / "stores" / "key").mkdir(parents=True)
-    assert [removal.path.name for removal in disk.removable(home, "stores")] == ["key"]
+def test_a_table_with_holes_counts_what_it_takes(home: Workspace) -> None:
+    table = home.cache / "replay" / "key"
+    table.mkdir(parents=True)
+    with (table / "answers").open("wb") as file:
+        file.truncate(1 << 30)
+        file.write(b"x" * 4096)
+    places = {place.name: place for place in disk.usage(home)}
+    assert (places["replay"].count, places["replay"].bytes) == (1, pytest.approx(4096, abs=4096))
+    assert disk.free(home, disk.removable(home, "replay")) < 10_000 and not table.exists()
+
+
+@pytest.mark.parametrize("what", ["stores", "replay"])
+def test_caches_stay_while_a_run_is_under_way(home: Workspace, what: str) -> None:
+    (home.cache / what / "key").mkdir(parents=True)
+    assert [removal.path.name for removal in disk.removable(home, what)] == ["key"]
     from kdengine.launch import submit
 
     submit(tiny_spec(), home)
-    with pytest.raises(BadInput, match="stores are in use while runs are under way"):
-        disk.removable(home, "stores")
+    with pytest.raises(BadInput, match="are in use while runs are under way"):
+        disk.removable(home, what)
 
 
 def test_a_leftover_goes_when_nobody_can_be_at_work_on_it(home: Workspace) -> None:

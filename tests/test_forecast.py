@@ -72,6 +72,20 @@ def test_saved_activations_are_what_autograd_keeps(tmp_path: Path) -> None:
     assert maps < two - one < 30 * maps
 
 
+def test_replay_is_counted_in(workspace: Workspace) -> None:
+    """25 views of a digit: in 50 epochs most come again, in one epoch none does."""
+    inner = spec(recipe={"epochs": 1, "batch_size": 64}).model_dump(mode="json")
+    many, once, off = (
+        forecast(
+            spec(teacher={"spec": inner}, method="kd", recipe={"epochs": epochs, "batch_size": 64}, **more), workspace
+        )
+        for epochs, more in ((50, {}), (1, {}), (50, {"runtime": {"threads": 1, "replay": "off"}}))
+    )
+    assert many.replay_share == pytest.approx(1 - 25 / 50 * (1 - (24 / 25) ** 50), abs=0.001)
+    assert (once.replay_share, off.replay_share) == (pytest.approx(0, abs=1e-9), 0)
+    assert many.replay_seconds > 0 == off.replay_seconds
+
+
 def test_a_trained_teacher_costs_nothing(workspace: Workspace) -> None:
     inner = spec(student="resnet20", recipe={"epochs": 2, "batch_size": 64})
     taught = spec(teacher={"spec": inner.model_dump(mode="json")}, method="kd")

@@ -106,6 +106,11 @@ def cost(forecast: dict[str, Any]) -> str:
             f"teacher: {text.count(teacher['parameters'])} parameters, {text.count(teacher['macs'])} MACs, "
             f"{teacher['milliseconds']:.1f} ms: {compare(student, teacher)}"
         )
+    if forecast["replay_share"] >= 0.005:
+        lines.append(
+            f"teacher replay saves about {text.duration(forecast['replay_seconds'])}: "
+            f"{text.percent(forecast['replay_share'])} of its answers will have been given before"
+        )
     if forecast["method_parameters"]:
         lines.append(f"{text.count(forecast['method_parameters'])} parameters more while training only")
     lines.append('<span class="soft">Measured just now with a few steps, beside whatever else was running.</span>')
