@@ -1,0 +1,91 @@
+"""``kd bench``: how fast this machine trains, side by side with a plain loop, and how much of it is used."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from kdengine.commands.tables import show, show_json
+from kdengine.errors import BadInput, Problem
+
+PLAIN = "plain loop"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``kd bench``."""
+    parser.add_argument("--teacher", default="resnet56", metavar="NAME", help="default: resnet56")
+    parser.add_argument("--student", default="resnet20", metavar="NAME", help="default: resnet20")
+    parser.add_argument("--image-size", type=int, default=32, metavar="PX")
+    parser.add_argument("--batch-size", type=int, default=64, metavar="B")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each arm; default: 5")
+    parser.add_argument("--steps", type=int, default=2, help="timed steps in a turn; default: 2")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<n>")
+    parser.add_argument("--threads", type=int, metavar="N", help="of the CPU; default: as in training")
+    parser.add_argument("--compile", action="store_true", help="also the compiled engine; takes a minute or two more")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Measures and prints."""
+    _check(options)
+    import torch
+
+    from kdengine.bench import ceilings, measure, report, roofline
+    from kdengine.bench.engine import Switches, engine_arm, replay_arms
+    from kdengine.bench.gates import gates
+    from kdengine.bench.pair import Pair
+    from kdengine.bench.reference import reference_arm
+    from kdengine.training.hardware import default_threads, pick_device
+
+    torch.set_num_threads(options.threads or default_threads())
+    device = pick_device(options.device)
+    pair = Pair(options.teacher, options.student, options.image_size, options.batch_size, device=device)
+    switches = {"engine": Switches()} | ({"engine, compiled": Switches(compile=True)} if options.compile else {})
+    _tell(f"{pair}, {device}, {torch.get_num_threads()} threads")
+    for gate in gates(pair, switches):
+        _tell(f"{'equal' if gate.passed else 'DIFFERENT'}: {gate.what}, {gate.apart:.1e} of at most {gate.limit:.0e}")
+    arms = [reference_arm(PLAIN, pair, workers=2), *(engine_arm(name, pair, each) for name, each in switches.items())]
+    with tempfile.TemporaryDirectory() as folder:
+        replayed, close = next(replay_arms(pair, Switches(), Path(folder), 3 + options.rounds * options.steps))
+        measured = measure([*arms, replayed], device=device, rounds=options.rounds, steps=options.steps, told=_tell)
+        close()
+    for arm in arms:
+        arm.close()
+    found = report.rows(measured, PLAIN)
+    limits = ceilings.ceilings(device)
+    student, teacher = (roofline.work(net) for net in (pair.new_student(), pair.new_teacher()))
+    for row in found:
+        asked = None if row["arm"] == replayed.name else teacher
+        least = roofline.seconds(student, asked, limits, pair.batch_size)
+        row["roofline_share"] = round(row["images_per_s"] * least, 3)
+        row["mfu"] = round(row["images_per_s"] * roofline.operations(student, asked) / limits.flops, 3)
+    if options.json:
+        show_json({"pair": str(pair), "device": str(device), "gflops": limits.flops / 1e9, "arms": found})
+        return 0
+    cells = report.cells(found)
+    more = [(f"{100 * row['roofline_share']:.0f} %", f"{100 * row['mfu']:.0f} %") for row in found]
+    show((*report.HEAD, "of roofline", "of peak"), [(*line, *extra) for line, extra in zip(cells, more, strict=True)])
+    sys.stdout.write(
+        f"Ratios to the plain loop within each round: median [range]. Measured ceilings: {limits.flops / 1e9:,.0f} "
+        f"GFLOP/s, {limits.bytes / 1e9:,.1f} GB/s in float32.\n"
+    )
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    least = {"batch_size": 2, "image_size": 8, "rounds": 1, "steps": 1}
+    problems = [
+        Problem(f"--{name.replace('_', '-')}", f"found {getattr(options, name)}, expected at least {low}")
+        for name, low in least.items()
+        if getattr(options, name) < low
+    ]
+    if options.threads is not None and options.threads < 1:
+        problems.append(Problem("--threads", f"found {options.threads}, expected at least 1"))
+    if problems:
+        raise BadInput(problems)
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
