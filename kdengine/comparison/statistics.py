@@ -1,4 +1,7 @@
-"""Means, spreads and paired differences over seeds, with intervals that are right for few of them."""
+"""Means, spreads and paired differences over seeds, with intervals that are right for few of them.
+
+scipy is imported where it computes: every page process loads this module, few compute with it.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ import statistics
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from scipy import stats
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -71,6 +72,8 @@ def paired_difference(ours: Sequence[float], baseline: Sequence[float]) -> Diffe
     gaps = spread([a - b for a, b in zip(ours, baseline, strict=True)])
     if gaps.n == 1:
         return Difference(1, gaps.mean, -math.inf, math.inf)
+    from scipy import stats
+
     error = gaps.deviation / math.sqrt(gaps.n)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, gaps.n - 1)) * error
     # Equal gaps in every pair: certain, but for nothing at all.
@@ -101,6 +104,8 @@ def seeds_to_decide(effect: float, deviation: float) -> int | None:
 
 def _power(standardised: float, n: int) -> float:
     """Probability that the two-sided test of n pairs rejects, for a mean of so many standard deviations."""
+    from scipy import stats
+
     limit = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)
     shift = standardised * math.sqrt(n)
     above, below = float(stats.nct.sf(limit, n - 1, shift)), float(stats.nct.cdf(-limit, n - 1, shift))

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from kdengine.data import DatasetBundle
@@ -303,6 +302,9 @@ def order_by_accuracy(answers: Tensor, labels: Tensor) -> Order:
     Kuhn: The Hungarian method for the assignment problem. Naval Research Logistics, 1955; scipy's implementation. Rows
     and classes that tell nothing stay where they are.
     """
+    # Imported here: every training process loads this module, few ask for an order.
+    from scipy.optimize import linear_sum_assignment
+
     classes = answers.shape[1]
     confusion = np.zeros((classes, classes))
     np.add.at(confusion, (labels.numpy(), answers.argmax(dim=1).numpy()), 1.0)
