@@ -19,19 +19,24 @@ def build(workspace: Workspace, workers: tuple[Worker, Worker], mlflow_url: str 
         mlflow_url: address of the MLflow page where it was started too.
     """
     board = Board(workspace)
-    with gr.Blocks(
+    site = gr.Blocks(
         title="kd: knowledge distillation", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True
-    ) as site:
-        gr.Navbar(main_page_name="Launch")
-        launch.build(workspace, workers[0], site)
-    with site.route("Runs", "/runs") as page:
-        gr.Navbar(main_page_name="Launch")
-        runs.build(board, workers[0], page, mlflow_url)
-    with site.route("Compare", "/compare") as page:
-        gr.Navbar(main_page_name="Launch")
-        compare.build(workspace, workers[0], page)
-    with site.route("Demo", "/demo") as page:
-        gr.Navbar(main_page_name="Launch")
-        demo.build(board, workers[1], page)
+    )
     site.queue(default_concurrency_limit=8, max_size=128)
+    pages = {
+        "": lambda: launch.build(workspace, workers[0], site),
+        "runs": lambda: runs.build(board, workers[0], site, mlflow_url),
+        "compare": lambda: compare.build(workspace, workers[0], site),
+        "demo": lambda: demo.build(board, workers[1], site),
+    }
+    for path in pages:
+        if path:
+            site.route(path.capitalize(), f"/{path}")
+    # At the end of a `with`, as in queue(), Gradio describes all that is drawn and makes a web application of it, a
+    # third of a second each time: so all pages are drawn in one, and the queue is asked for while there is nothing.
+    with site:
+        for path, draw in pages.items():
+            site.current_page = path
+            gr.Navbar(main_page_name="Launch")
+            draw()
     return site
