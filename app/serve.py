@@ -60,6 +60,9 @@ def make_app(workspace: Workspace, host: str, password: str | None, mlflow_url: 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _stand_in_an_empty_folder()
 
+    from app import stubs
+
+    stubs.leave_out()
     import gradio as gr
     from fastapi import FastAPI
 
