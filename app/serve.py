@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import logging
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from kdengine.errors import BadInput, Problem
+from kdengine.errors import BadInput, KdError, Problem
 from kdengine.workspace import Workspace
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from app.worker import Worker
 
 DEFAULT_PORT = 7860
 
@@ -34,14 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Serves until Ctrl-C."""
     from app import security
-    from kdengine.jobs import ensure_supervisor
 
     password = security.password_for(options.host)
     port = _free_port(options.host, options.port)
     workspace = Workspace()
     workspace.check_writable()
-    ensure_supervisor(workspace)
-    threading.Thread(target=_prepare_tracking, args=(workspace,), daemon=True).start()
     mlflow, mlflow_url = _start_mlflow(workspace) if options.mlflow else (None, None)
     try:
         _serve(workspace, options.host, port, password, mlflow_url, options.open)
@@ -51,8 +53,8 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def make_app(workspace: Workspace, host: str, password: str | None, mlflow_url: str | None = None) -> tuple[Any, Any]:
-    """The web application and its workers (to be closed at the end)."""
+def prepare_process() -> None:
+    """Environment and working folder of a page server and of its workers; to be called before either is made."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     for variable in ("GRADIO_SHARE", "GRADIO_VIBE_MODE", "GRADIO_MCP_SERVER", "GRADIO_ALLOWED_PATHS"):
         os.environ.pop(variable, None)
@@ -60,6 +62,15 @@ def make_app(workspace: Workspace, host: str, password: str | None, mlflow_url: 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _stand_in_an_empty_folder()
 
+
+def make_app(
+    workspace: Workspace,
+    workers: tuple[Worker, Worker],
+    host: str,
+    password: str | None,
+    mlflow_url: str | None = None,
+) -> FastAPI:
+    """The web application, in a process that was prepared. The caller closes the workers at the end."""
     from app import stubs
 
     stubs.leave_out()
@@ -69,14 +80,10 @@ def make_app(workspace: Workspace, host: str, password: str | None, mlflow_url: 
     from app import security
     from app.site import build
     from app.theme import css, theme
-    from app.worker import Worker
 
-    workers = (Worker(str(workspace.root)), Worker(str(workspace.root)))
-    for worker in workers:
-        threading.Thread(target=worker.warm, daemon=True).start()
     web = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     security.protect(web, host)
-    web = gr.mount_gradio_app(
+    gr.mount_gradio_app(
         web,
         build(workspace, workers, mlflow_url),
         path="/",
@@ -95,7 +102,7 @@ def make_app(workspace: Workspace, host: str, password: str | None, mlflow_url: 
         theme=theme(),
         css=css(),
     )
-    return web, workers
+    return web
 
 
 def _serve(
@@ -103,8 +110,34 @@ def _serve(
 ) -> None:
     import uvicorn
 
-    web, workers = make_app(workspace, host, password, mlflow_url)
-    server = uvicorn.Server(uvicorn.Config(web, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2))
+    from app.door import Door
+    from app.worker import Worker
+    from kdengine.jobs import ensure_supervisor
+
+    prepare_process()
+    workers = (Worker(str(workspace.root)), Worker(str(workspace.root)))
+    helper = Worker(str(workspace.root))
+
+    def make() -> FastAPI:
+        # What the first page asks for starts beside the page's own imports; the rest would only take their cores.
+        _in_background(workers[0].warm)
+        with ThreadPoolExecutor(1) as beside:
+            supervisor = beside.submit(ensure_supervisor, workspace)
+            web = make_app(workspace, workers, host, password, mlflow_url)
+            supervisor.result()
+        if not server.should_exit:
+            _in_background(workers[1].warm)
+            if mlflow_url is None:
+                _in_background(lambda: _prepare_tracking(helper))
+        return web
+
+    def give_up() -> None:
+        server.should_exit = True
+
+    door = Door(make, on_failure=give_up)
+    server = uvicorn.Server(
+        uvicorn.Config(door, host=host, port=port, log_level="warning", lifespan="on", timeout_graceful_shutdown=2)
+    )
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
     sys.stderr.write(f"kd: the dashboard is at {address} (workspace {workspace.root}); Ctrl-C ends it, runs go on\n")
     sys.stderr.flush()
@@ -115,24 +148,29 @@ def _serve(
     try:
         server.run()
     finally:
-        for worker in workers:
+        for worker in (*workers, helper):
             worker.close()
+    if door.failure is not None:
+        raise door.failure
 
 
-def _prepare_tracking(workspace: Workspace) -> None:
-    from kdengine import tracking
+def _in_background(work: Callable[[], object]) -> None:
+    threading.Thread(target=work, daemon=True).start()
 
-    try:
-        tracking.prepare(workspace)
-    except Exception as error:
-        log.warning("MLflow's database could not be prepared: %s", error)
+
+def _prepare_tracking(worker: Worker) -> None:
+    """MLflow's database, in a process that ends with it: the import alone takes seconds and much memory."""
+    with contextlib.suppress(KdError):
+        worker.call("prepare_tracking")
+    worker.close()
 
 
 def _start_mlflow(workspace: Workspace) -> tuple[subprocess.Popen[bytes], str]:
     """MLflow's own server on a free loopback port, as a child."""
+    from app.worker import Worker
     from kdengine import tracking
 
-    tracking.prepare(workspace)
+    _prepare_tracking(Worker(str(workspace.root)))
     port = _free_port("127.0.0.1", None, first=5000)
     address = f"127.0.0.1:{port}"
     command = [

@@ -63,6 +63,16 @@ def warm(workspace: Workspace) -> None:
     from kdengine import forecast as _  # noqa: F401
 
 
+def prepare_tracking(workspace: Workspace) -> None:
+    """Makes or migrates MLflow's database, so that the first run need not wait for it."""
+    from kdengine import tracking
+
+    try:
+        tracking.prepare(workspace)
+    except Exception as error:
+        log.warning("MLflow's database could not be prepared: %s", error)
+
+
 def samples(workspace: Workspace, data: dict[str, Any]) -> dict[str, Any]:
     """Facts and a few pictures of a data set (a mapping as in a spec); nothing is downloaded for it."""
     from kdengine.assembly import load_data
@@ -316,6 +326,7 @@ TASKS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         warm,
+        prepare_tracking,
         samples,
         check,
         forecast,

@@ -35,7 +35,7 @@ class Dashboard:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> float:
-        """Starts it (again, when it was killed) and waits until it answers; returns the seconds that took."""
+        """Starts it (again, when it was killed) and waits until the page is there; returns the seconds that took."""
         if self.process is not None:
             self.process.wait(timeout=PATIENCE_S)
         command = [sys.executable, "-m", "kdengine", "ui", "--port", str(self.port), *self.arguments]
@@ -47,7 +47,8 @@ class Dashboard:
             )
         while time.monotonic() - began < PATIENCE_S:
             try:
-                httpx.get(self.url, timeout=2)
+                # A page that says "starting" comes with an error's code.
+                httpx.get(self.url, timeout=2).raise_for_status()
                 return time.monotonic() - began
             except httpx.HTTPError:
                 assert self.process.poll() is None, (self.workspace.root / "ui.log").read_text()

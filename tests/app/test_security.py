@@ -8,7 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app import security
-from app.serve import make_app
+from app.serve import make_app, prepare_process
+from app.worker import Worker
 from kdengine.cli import main
 from kdengine.workspace import Workspace
 
@@ -31,8 +32,9 @@ def _client(
     for variable in ("GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR", "OMP_WAIT_POLICY", "HF_HUB_DISABLE_TELEMETRY"):
         monkeypatch.setenv(variable, "")
     monkeypatch.chdir(workspace.root)
-    monkeypatch.setattr("app.worker.Worker.warm", lambda self: None)
-    web, workers = make_app(workspace, host, password)
+    workers = (Worker(str(workspace.root)), Worker(str(workspace.root)))
+    prepare_process()
+    web = make_app(workspace, workers, host, password)
     try:
         yield TestClient(web, base_url="http://127.0.0.1", follow_redirects=False)
     finally:
