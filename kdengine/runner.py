@@ -213,8 +213,6 @@ class _Execution:
             )  # fmt: skip
             if trainer.resume():
                 log.info("resuming after epoch %d, step %d", trainer.epoch, trainer.step)
-            tracking.mirror(self.workspace, folder)
-            folder.update_status(phase="training", progress_at=time.time())
             self._fit(trainer)
             if isinstance(guide, ReplayedTeacher):
                 folder.update_status(replay=guide.summary())
@@ -226,11 +224,18 @@ class _Execution:
 
     def _fit(self, trainer: Trainer) -> None:
         """Trains to the end; a request to stop is heard after each step."""
+        # The import of MLflow takes longer than that of torch: the first steps do not wait for it.
+        telling = threading.Thread(
+            target=tracking.mirror, args=(self.workspace, self.folder), name="mlflow", daemon=True
+        )
+        telling.start()
+        self.folder.update_status(phase="training", progress_at=time.time())
         self.stop.polite = True
         try:
             trainer.fit()
         finally:
             self.stop.polite = False
+            telling.join()
         if self.stop:
             self.stop.raise_stopped()
 

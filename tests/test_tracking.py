@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import PATIENCE_S, Distilled, tiny_spec
+from support import PATIENCE_S, Distilled, last_step, tiny_spec
 
 from kdengine import ExperimentSpec, run, runner, tracking
 from kdengine.errors import KdError, Stopped
@@ -53,6 +53,22 @@ def told(folder: RunDirectory) -> Rows:
 def assert_equal_to_events(workspace: Workspace, folder: RunDirectory) -> None:
     rows = {key: row for key, row in history(workspace, folder).items() if not key.startswith("test.")}
     assert rows == told(folder)
+
+
+def test_the_first_step_does_not_wait_for_mlflow(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirror, steps = tracking.mirror, []
+
+    def mirror_late(home: Workspace, folder: RunDirectory) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while last_step(folder) == 0 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        steps.append(last_step(folder))
+        mirror(home, folder)
+
+    monkeypatch.setattr(tracking, "mirror", mirror_late)
+    result = run(tiny_spec(), workspace=workspace)
+    assert steps[0] > 0
+    assert_equal_to_events(workspace, workspace.run(result.run_id))
 
 
 def test_a_finished_run_is_mirrored_whole(distilled: Distilled) -> None:
