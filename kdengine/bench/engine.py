@@ -14,7 +14,7 @@ from kdengine.bench.pair import Pair
 from kdengine.bench.rounds import Arm
 from kdengine.data import Augmentation
 from kdengine.data.loader import Batch, BatchLoader
-from kdengine.methods.base import Context, Method, get_method
+from kdengine.methods.base import Context, Method, Needs, get_method
 from kdengine.models import Backbone
 from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
@@ -42,8 +42,9 @@ class Switches:
     bf16: bool = False
 
 
-def loader(pair: Pair, switches: Switches, seed: int = 0) -> BatchLoader:
-    """The engine's batches: padded crop, mirrored or not."""
+def loader(pair: Pair, switches: Switches, seed: int = 0, method: str = "kd") -> BatchLoader:
+    """The engine's batches: padded crop, mirrored or not, with the views and the order that the method asks for."""
+    wanted = needs_of(method)
     return BatchLoader(
         pair.part,
         batch_size=pair.batch_size,
@@ -54,9 +55,17 @@ def loader(pair: Pair, switches: Switches, seed: int = 0) -> BatchLoader:
         augmentation=Augmentation(crop_padding=numbers.PADDING, flip=True),
         shuffle=True,
         drop_last=True,
+        views=wanted.views,
         channels_last=switches.channels_last,
+        sampler=wanted.sampler,
         compile=switches.compile,
     )
+
+
+def needs_of(method: str) -> Needs:
+    """What a method needs with its defaults."""
+    cls = get_method(method)
+    return cls.requires(cls.Params())
 
 
 def spec_of(pair: Pair, switches: Switches, method: str = "kd", rate: float = numbers.RATE) -> ExperimentSpec:
@@ -72,7 +81,7 @@ def spec_of(pair: Pair, switches: Switches, method: str = "kd", rate: float = nu
         },
         "runtime": {"channels_last": switches.channels_last, "compile": switches.compile},
     }  # fmt: skip
-    if get_method(method).requires(get_method(method).Params()).teacher:
+    if needs_of(method).teacher:
         mapping["teacher"] = {"spec": {"data": data, "student": pair.teacher, "method": "none"}}
     return ExperimentSpec.from_mapping(mapping)
 
@@ -125,7 +134,7 @@ def endless(batches: BatchLoader) -> Iterator[Batch]:
 
 def engine_arm(name: str, pair: Pair, switches: Switches, method: str = "kd") -> Arm:
     """Batch and optimiser step, as the loop takes them."""
-    batches = loader(pair, switches)
+    batches = loader(pair, switches, method=method)
     return _stepping(name, trainer(pair, switches, batches, method), batches, pair)
 
 

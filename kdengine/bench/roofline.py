@@ -46,6 +46,7 @@ def work(backbone: Backbone) -> Work:
         if isinstance(module, nn.BatchNorm2d):
             maps[0] += output.numel()
             return
+        assert isinstance(module, nn.Conv2d | nn.Linear)
         weights = module.weight.numel()
         places = output.numel() / output.shape[1]
         operations = 2 * places * weights
