@@ -138,6 +138,27 @@ def test_stopped_twice_and_resumed_equals_undisturbed_bit_for_bit(
     assert_equal_ends(trainer.run, undisturbed.run)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("method", ["kd", "rkd", "multi_level"])
+def test_a_compiled_run_takes_the_same_steps_and_resumes_bit_for_bit(tmp_path: Path, method: str) -> None:
+    """Within rounding of the uncompiled run, and equal to itself when it is stopped and resumed."""
+    plain = make_trainer(tmp_path / "plain", method, lr=0.001)
+    plain.fit()
+    undisturbed = make_trainer(tmp_path / "undisturbed", method, lr=0.001, runtime={"compile": True})
+    undisturbed.fit()
+    for one, other in zip(told(plain.run, "epoch", "epoch"), told(undisturbed.run, "epoch", "epoch"), strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
+    trainer = make_trainer(tmp_path / "disturbed", method, lr=0.001, runtime={"compile": True})
+    trainer.stop = partial(reached, trainer, trainer.train_batches.steps_per_epoch + 2)
+    with pytest.raises(Stopped):
+        trainer.fit()
+    trainer = make_trainer(tmp_path / "disturbed", method, lr=0.001, runtime={"compile": True})
+    assert trainer.resume()
+    trainer.fit()
+    assert_equal_ends(trainer.run, undisturbed.run)
+
+
 def test_a_first_stage_that_is_stopped_starts_over_and_ends_the_same(tmp_path: Path) -> None:
     params = {"first_stage": 2}
     undisturbed = make_trainer(tmp_path / "undisturbed", "grkd", params=params, epochs=1)
