@@ -345,7 +345,8 @@ class Supervisor:
             if isinstance(slot, Slot):
                 started = self._start(job, slot)
                 active += [started] if started else []
-            elif not told:  # the first says it for all behind it
+            elif not told or _waited_for_another(job):
+                # The first says it for all behind it, but none goes on saying what is no longer so.
                 self._say_why_waiting(job, slot)
                 told = True
 
@@ -409,6 +410,10 @@ class Supervisor:
             if self.on_end is not None and run.exists:
                 self._guarded(self.on_end, run, job.state)
             self.store.change(job.id, {job.state}, told=True)
+
+
+def _waited_for_another(job: Job) -> bool:
+    return job.after is not None and (job.message or "").startswith(f"waits for {job.after}")
 
 
 def _rose(before: int | None, now: int | None) -> bool:

@@ -318,3 +318,21 @@ def test_ensure_starts_one_for_two_callers_and_stop_ends_it(house):
 def test_a_supervisor_that_cannot_start_says_why(house):
     with pytest.raises(KdError, match="boom"):
         ensure_supervisor(house.workspace, [sys.executable, "-c", "raise ValueError('boom')"])
+
+
+def test_nobody_goes_on_waiting_for_a_job_that_has_finished(house):
+    """With one slot, those behind the first say what they wait for now, not what they waited for once."""
+    supervisor = house.supervisor()
+    house.submit("teacher", steps=3)
+    house.submit("first", after="teacher", steps=200, step_s=0.05)
+    house.submit("second", after="teacher", steps=200, step_s=0.05)
+    house.submit("third", after="teacher", steps=1)
+    house.wait(lambda: "waits for teacher" in (house.store.get("third").message or ""), tick=supervisor)
+    house.wait_state("first", State.RUNNING, tick=supervisor)
+    supervisor.tick()
+    for name in ("second", "third"):
+        assert house.store.get(name).message == "waits for a slot: 1 of 1 in use (KD_CPU_SLOTS)"
+    for name in ("third", "second"):
+        house.store.cancel(name)
+    house.store.request_kill("first")
+    house.wait_ended("first", tick=supervisor)
