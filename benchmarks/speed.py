@@ -152,6 +152,13 @@ def pair_arms(pair: Pair, compile: bool) -> tuple[list[Arm], dict[str, Switches]
     }
     if compile:
         switches["engine, compiled"] = Switches(compile=True)
+    if pair.device.type == "cuda":
+        switches |= {
+            "engine, graph": Switches(graph=True),
+            "engine, bf16": Switches(bf16=True),
+            "engine, bf16, compiled": Switches(bf16=True, compile=True),
+            "engine, bf16, compiled, graph": Switches(bf16=True, compile=True, graph=True),
+        }
     arms = [
         reference_arm(PLAIN, pair, workers=2),
         reference_arm(f"the same tuned, {cores} workers", pair, workers=cores, tuned=True),

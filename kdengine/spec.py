@@ -298,6 +298,13 @@ class RuntimeSpec(Settings):
         advanced=True,
         description="torch.compile: repaid in long runs only, a minute at the start.",
     )
+    cuda_graph: bool = setting(
+        False,
+        title="CUDA graph",
+        advanced=True,
+        description="Record the whole step once and replay it: saves the launches of small batches. Not yet tried on a "
+        "real GPU, so off; without a GPU, and for methods that cannot be recorded, it does nothing.",
+    )
     replay: Literal["auto", "on", "off"] = setting(
         "auto",
         title="Teacher replay",

@@ -34,12 +34,14 @@ class Switches:
         fold: the teacher's normalisations folded into its convolutions.
         compile: student with loss, teacher, and gather go through torch.compile.
         bf16: forward passes under bfloat16 autocast.
+        graph: the step recorded as a CUDA graph; nothing on a CPU.
     """
 
     channels_last: bool = True
     fold: bool = True
     compile: bool = False
     bf16: bool = False
+    graph: bool = False
 
 
 def loader(pair: Pair, switches: Switches, seed: int = 0, method: str = "kd") -> BatchLoader:
@@ -79,7 +81,9 @@ def spec_of(pair: Pair, switches: Switches, method: str = "kd", rate: float = nu
             "batch_size": pair.batch_size, "lr": rate, "momentum": numbers.MOMENTUM, "nesterov": False,
             "weight_decay": numbers.DECAY, "schedule": "constant", "warmup_epochs": 0.0, "epochs": 240,
         },
-        "runtime": {"channels_last": switches.channels_last, "compile": switches.compile},
+        "runtime": {
+            "channels_last": switches.channels_last, "compile": switches.compile, "cuda_graph": switches.graph,
+        },
     }  # fmt: skip
     if needs_of(method).teacher:
         mapping["teacher"] = {"spec": {"data": data, "student": pair.teacher, "method": "none"}}

@@ -31,6 +31,10 @@ class Term(NamedTuple):
         """raw x weight."""
         return self.raw * self.weight
 
+    def detached(self) -> Term:
+        """The same numbers without gradients."""
+        return Term(self.raw.detach(), self.weight.detach() if isinstance(self.weight, Tensor) else self.weight)
+
 
 class BatchLike(Protocol):
     """What a method may read of a batch; the data path provides it."""

@@ -8,6 +8,7 @@ epochs, a kill, a resume and N-k epochs, bit for bit on one machine.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,10 +25,13 @@ from kdengine.models.stored import write_tensors, write_weights
 from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.training import checkpoint
+from kdengine.training.capture import CapturedStep, CudaRecorder, NotCapturable
 from kdengine.training.mixing import make_mixer
-from kdengine.training.optimisation import build_optimizer, learning_rate, make_ema
+from kdengine.training.optimisation import build_optimizer, learning_rate, make_ema, set_rate
 from kdengine.training.replay import ReplayedTeacher
-from kdengine.training.teacher import FrozenTeacher
+from kdengine.training.teacher import Answers, FrozenTeacher
+
+log = logging.getLogger(__name__)
 
 NEVER = 1 << 62
 
@@ -123,7 +127,12 @@ class Trainer:
         self.on_stop = on_stop
         self.on_checkpoint = on_checkpoint
         groups = [{"params": list(student.parameters())}, *method.param_groups()]
-        self.optimizer = build_optimizer(self.recipe, groups, fused=device.type == "cuda")
+        self.captured: CapturedStep | None = None
+        if spec.runtime.cuda_graph and device.type == "cuda" and method.capturable(method.params):
+            self.captured = CapturedStep(self._step, CudaRecorder(device))
+        self.optimizer = build_optimizer(
+            self.recipe, groups, fused=device.type == "cuda", capturable=self.captured is not None
+        )
         self.ema = make_ema(self.deployed, self.recipe.ema)
         self.compiled = torch.compile(self.module, dynamic=False) if spec.runtime.compile else self.module
         self.clock = torch.zeros((), device=device)
@@ -199,26 +208,46 @@ class Trainer:
         steps = self.train_batches.steps_per_epoch
         position = self.epoch * steps + self.step
         rate = learning_rate(self.recipe, position, steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group.get("lr_factor", 1.0)
+        set_rate(self.optimizer, rate)
         self.clock.fill_(position / steps)
         self._look_ahead(batch, Moment(position, rate))
+        terms = self._take(batch)
+        if self.ema is not None:
+            self.ema.update_parameters(self.deployed)
+        self.sums.add(terms)
+        return rate
+
+    def _take(self, batch: BatchLike) -> dict[str, Term]:
+        """The step itself, as a CUDA graph where that is wanted and possible."""
+        # Stored answers are looked up on the host, so outside a graph.
+        stored = isinstance(self.teacher, ReplayedTeacher)
         with self._autocast():
-            # First, and outside what is compiled: nothing of the student's graph is held meanwhile.
-            answers = self.teacher.answers(batch) if self.teacher is not None else None
+            answers = self.teacher.answers(batch) if stored and self.teacher is not None else None
+        if self.captured is None:
+            return self._step(batch, answers)
+        try:
+            return self.captured(batch, answers)
+        except NotCapturable as error:
+            log.warning("the steps are not recorded as a CUDA graph: %s", error)
+            self.captured = None
+            return self._step(batch, answers)
+
+    def _step(self, batch: BatchLike, answers: Answers | None) -> dict[str, Term]:
+        """Forward, backward, optimiser; the method's terms, without gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            if answers is None and self.teacher is not None:
+                # First, and outside what is compiled: nothing of the student's graph is held meanwhile.
+                answers = self.teacher.answers(batch)
             terms = self.compiled(batch, answers, self.clock)
         loss = torch.stack([term.weighted.float() for term in terms.values()]).sum()
-        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.recipe.clip_norm > 0:
             # What the method trains by itself has gradients of its own that are none of this step's.
             stepped = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
             nn.utils.clip_grad_norm_(stepped, self.recipe.clip_norm)
         self.optimizer.step()
-        if self.ema is not None:
-            self.ema.update_parameters(self.deployed)
-        self.sums.add(terms)
-        return rate
+        return {name: term.detached() for name, term in terms.items()}
 
     def _look_ahead(self, batch: BatchLike, moment: Moment) -> None:
         """Lets the method do its bi-level update, on the meta batch of this step if it wants one."""
@@ -243,7 +272,7 @@ class Trainer:
             "loss": sum(weighted for _, weighted in means.values()),
             "terms": _readable(means),
             "validation": validation.summary(),
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "lr": float(self.optimizer.param_groups[0]["lr"]),
             "images_per_s": round(self.pace.images_per_second(), 1),
         }
         self.epoch, self.step = self.epoch + 1, 0

@@ -6,19 +6,44 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdengine.spec import RecipeSpec
 
 
-def build_optimizer(recipe: RecipeSpec, groups: list[dict[str, Any]], fused: bool) -> torch.optim.Optimizer:
-    """SGD or AdamW over the parameter groups; weight decay applies to all parameters, as in the field's recipes."""
+def build_optimizer(
+    recipe: RecipeSpec, groups: list[dict[str, Any]], fused: bool, capturable: bool = False
+) -> torch.optim.Optimizer:
+    """SGD or AdamW over the parameter groups; weight decay applies to all parameters, as in the field's recipes.
+
+    With ``capturable`` the learning rate is a tensor beside the parameters, which a recorded step reads anew.
+    """
+    if capturable:
+        # One for each group: they may have factors of their own.
+        groups = [group | {"lr": torch.tensor(recipe.lr, device=_device(group))} for group in groups]
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+        return torch.optim.AdamW(
+            groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused, capturable=capturable
+        )
     nesterov = recipe.nesterov and recipe.momentum > 0
     return torch.optim.SGD(
         groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, weight_decay=recipe.weight_decay, fused=fused
     )
+
+
+def _device(group: dict[str, Any]) -> torch.device:
+    device: torch.device = next(iter(group["params"])).device
+    return device
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Sets the learning rate of every group, times the group's own factor."""
+    for group in optimizer.param_groups:
+        scaled = rate * group.get("lr_factor", 1.0)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(scaled)
+        else:
+            group["lr"] = scaled
 
 
 def learning_rate(recipe: RecipeSpec, step: int, steps_per_epoch: int) -> float:
