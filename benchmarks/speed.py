@@ -297,19 +297,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", choices=("cpu", "gpu"), required=True)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, help="timed steps in a turn; default: 2 on a CPU, 50 on a GPU")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-compile", action="store_true", help="leave out what takes minutes to compile")
     parser.add_argument("--rehearse", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device("cuda" if options.suite == "gpu" and not options.rehearse else "cpu")
-    steps = 50 if device.type == "cuda" else 2
+    steps = options.steps or (50 if device.type == "cuda" else 2)
     rounds = 2 if options.rehearse else options.rounds
     compile = not (options.no_compile or options.rehearse)
     before = os.getloadavg()[0]
     limits = ceilings(device)
     parts = [time_data(rounds, compile)]
-    command = f"python benchmarks/speed.py --suite {options.suite}"
+    command = f"python benchmarks/speed.py --suite {options.suite} --rounds {rounds} --steps {steps}"
     for pair in suites(device, options.rehearse)[options.suite]:
         parts.append(time_pair(pair, rounds, steps, compile, limits))
         if not options.rehearse:
