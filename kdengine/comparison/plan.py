@@ -81,7 +81,7 @@ class Plan(Settings):
         mapping = lay_over(self.common, arm.changes)
         if mapping["runtime"].get("replay", "auto") == "auto":
             # Arms of one seed see the same views: what one has asked the teacher, the others need not ask again.
-            mapping = lay_over(mapping, {"runtime": {"replay": "on"}})
+            mapping = merge(mapping, {"runtime": {"replay": "on"}})
         return ExperimentSpec.from_mapping(mapping | {"seed": seed, "title": f"{self.name}: {arm.name}, seed {seed}"})
 
     @cached_property
