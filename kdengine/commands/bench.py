@@ -59,8 +59,9 @@ def main(options: argparse.Namespace) -> int:
     for row in found:
         asked = None if row["arm"] == replayed.name else teacher
         least = roofline.seconds(student, asked, limits, pair.batch_size)
-        row["roofline_share"] = round(row["images_per_s"] * least, 3)
-        row["mfu"] = round(row["images_per_s"] * roofline.operations(student, asked) / limits.flops, 3)
+        speed = measured.pictures_a_second(row["arm"], device, torch.get_num_threads())
+        row["roofline_share"] = round(speed * least, 3)
+        row["mfu"] = round(speed * roofline.operations(student, asked) / limits.flops, 3)
     if options.json:
         show_json({"pair": str(pair), "device": str(device), "gflops": limits.flops / 1e9, "arms": found})
         return 0

@@ -35,6 +35,13 @@ def pick(page: Page, field: str, label: str) -> None:
     page.get_by_role("option", name=label, exact=True).click()
 
 
+def take_few_pictures(page: Page, per_class: str) -> None:
+    """Sets the pictures of each class, among the settings that are folded away at first."""
+    page.click("#more button.label-wrap")
+    set_number(page, "data-per_class", per_class)
+    expect(page.locator("#command")).to_contain_text(f"data.per_class={per_class}")
+
+
 def wait_for(condition):
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
@@ -52,8 +59,7 @@ def launch_a_run(page: Page, dashboard: Dashboard, epochs: str) -> str:
     pick(page, "method-name", "Student alone")
     expect(page.locator("#teacher-card")).to_contain_text("teaches without a teacher")
     pick(page, "student-name", "resnet20")
-    set_number(page, "data-per_class", "60")
-    expect(page.locator("#command")).to_contain_text("data.per_class=60")
+    take_few_pictures(page, "60")
     set_number(page, "recipe-epochs", epochs)
     expect(page.locator("#command")).to_contain_text(f"recipe.epochs={epochs}")
     expect(page.locator("#command")).to_contain_text("--student resnet20 --method none")
@@ -151,8 +157,7 @@ def test_teacher_and_student_side_by_side_from_one_click(dashboard: Dashboard, p
     expect(page.locator("#command")).to_contain_text("kd train")
     pick(page, "teacher", "train first: resnet20")
     pick(page, "student-name", "resnet20")
-    set_number(page, "data-per_class", "20")
-    expect(page.locator("#command")).to_contain_text("data.per_class=20")
+    take_few_pictures(page, "20")
     set_number(page, "recipe-epochs", "2")
     expect(page.locator("#command")).to_contain_text("recipe.epochs=2")
     page.click("#launch")
