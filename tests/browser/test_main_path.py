@@ -35,13 +35,6 @@ def pick(page: Page, field: str, label: str) -> None:
     page.get_by_role("option", name=label, exact=True).click()
 
 
-def take_few_pictures(page: Page, per_class: str) -> None:
-    """Sets the pictures of each class, among the settings that are folded away at first."""
-    page.click("#more button.label-wrap")
-    set_number(page, "data-per_class", per_class)
-    expect(page.locator("#command")).to_contain_text(f"data.per_class={per_class}")
-
-
 def wait_for(condition):
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
@@ -59,10 +52,8 @@ def launch_a_run(page: Page, dashboard: Dashboard, epochs: str) -> str:
     pick(page, "method-name", "Student alone")
     expect(page.locator("#teacher-card")).to_contain_text("teaches without a teacher")
     pick(page, "student-name", "resnet20")
-    take_few_pictures(page, "60")
     set_number(page, "recipe-epochs", epochs)
-    expect(page.locator("#command")).to_contain_text(f"recipe.epochs={epochs}")
-    expect(page.locator("#command")).to_contain_text("--student resnet20 --method none")
+    expect(page.locator("#command")).to_contain_text(f"--student resnet20 --method none --set recipe.epochs={epochs}")
     page.click("#launch")
     page.wait_for_url("**/runs?run=*")
     return re.search(r"run=([^&]+)", page.url).group(1)
@@ -157,7 +148,6 @@ def test_teacher_and_student_side_by_side_from_one_click(dashboard: Dashboard, p
     expect(page.locator("#command")).to_contain_text("kd train")
     pick(page, "teacher", "train first: resnet20")
     pick(page, "student-name", "resnet20")
-    take_few_pictures(page, "20")
     set_number(page, "recipe-epochs", "2")
     expect(page.locator("#command")).to_contain_text("recipe.epochs=2")
     page.click("#launch")
@@ -228,14 +218,7 @@ def test_clone_fills_the_form_with_the_run(dashboard: Dashboard, page: Page) -> 
 
 
 def test_a_killed_page_server_comes_back_to_the_same_run(dashboard: Dashboard, page: Page) -> None:
-    spec = ExperimentSpec.from_mapping(
-        {
-            "data": {"name": "digits", "per_class": 60},
-            "student": "resnet20",
-            "method": "none",
-            "recipe": {"epochs": 200},
-        }
-    )
+    spec = ExperimentSpec.from_mapping({"student": "resnet20", "method": "none", "recipe": {"epochs": 60}})
     run_id = launch(spec, dashboard.workspace)[-1].id
     ensure_supervisor(dashboard.workspace)
     page.goto(f"{dashboard.url}/runs?run={run_id}")
