@@ -8,10 +8,6 @@ from __future__ import annotations
 import base64
 import io
 import logging
-import os
-import signal
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
@@ -20,6 +16,7 @@ from typing import Any
 
 from PIL import Image
 
+from kdengine.children import live_with_parent
 from kdengine.errors import BadInput, KdError, Problem
 from kdengine.rundir import RunDirectory
 from kdengine.teachers import records
@@ -31,16 +28,9 @@ SAMPLES = 12
 WATCH_S = 2.0
 
 
-def start() -> None:
+def start(server: int) -> None:
     """Runs once in the worker: Ctrl-C is the server's business, and no worker outlives a killed server."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
-
-
-def _leave_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(WATCH_S)
-    os._exit(0)
+    live_with_parent(server, WATCH_S)
 
 
 def run(task: str, home: str, arguments: tuple[Any, ...]) -> dict[str, Any]:

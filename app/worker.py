@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import TimeoutError as Late
@@ -66,7 +67,9 @@ class Worker:
         with self._lock:
             if self._pool is None:
                 context = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=tasks.start)
+                self._pool = ProcessPoolExecutor(
+                    1, mp_context=context, initializer=tasks.start, initargs=(os.getpid(),)
+                )
             return self._pool
 
     def _discard(self, pool: ProcessPoolExecutor) -> None:

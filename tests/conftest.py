@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Before anything imports torch, here and in every process a test starts: threads beyond the cores slow tests down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The compiler's pool of threads would outlive the test that compiles first.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 for _name in ("KD_HOME", "MLFLOW_TRACKING_URI"):
     os.environ.pop(_name, None)
 

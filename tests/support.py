@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,6 +33,21 @@ PATIENCE_S = 600.0
 """How long tests wait for what must come: speed is measured by benchmarks, and a busy machine must not fail a test."""
 
 NORM = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+def wait_until_gone(*pids: int) -> None:
+    """Waits until none of these processes runs; one that nobody has reaped yet, as in a container, runs no more."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (running := [pid for pid in pids if _runs(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not running, f"still running: {running}"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def make_workspace(root: Path, furnished: Path) -> Workspace:

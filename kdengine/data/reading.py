@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from kdengine.children import live_with_parent
 from kdengine.data.bundle import Part
 from kdengine.errors import KdError
 
@@ -63,7 +64,7 @@ def read_batches(part: Part, batches: Sequence[np.ndarray], padding: int, worker
         sampler=batches,
         num_workers=workers,
         pin_memory=pin,
-        worker_init_fn=_begin if workers else None,
+        worker_init_fn=partial(_begin, os.getpid()) if workers else None,
         # Of its own: the global one decides dropout, and must not depend on where the pictures lie.
         generator=torch.Generator(),
         # The mapped store is shared as it is; other ways to start would pickle it, all pictures in memory.
@@ -111,16 +112,9 @@ def _start(loader: DataLoader[Tensor]) -> Any:
         signal.signal(signal.SIGCHLD, before)
 
 
-def _begin(number: int) -> None:
+def _begin(parent: int, number: int) -> None:
     """First thing in a worker: Ctrl-C is the parent's business, and none outlives a killed parent.
 
     One that did would hold the lock of the run, which it inherited, and keep it from being resumed.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
-
-
-def _leave_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(WATCH_S)
-    os._exit(0)
+    live_with_parent(parent, WATCH_S)

@@ -10,9 +10,8 @@ import threading
 import time
 from collections.abc import Iterator
 
-import psutil
 import pytest
-from support import PATIENCE_S
+from support import PATIENCE_S, wait_until_gone
 
 from app.worker import Worker
 from kdengine.errors import BadInput, KdError
@@ -83,11 +82,7 @@ if __name__ == "__main__":
     server = subprocess.run(
         [sys.executable, str(script), str(workspace.root)], capture_output=True, text=True, timeout=PATIENCE_S
     )
-    worker = int(server.stdout)
-    deadline = time.monotonic() + PATIENCE_S
-    while psutil.pid_exists(worker) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not psutil.pid_exists(worker)
+    wait_until_gone(int(server.stdout))
 
 
 def test_the_same_token_queues_once(worker: Worker, workspace: Workspace) -> None:

@@ -8,15 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import torch
-from support import NORM, PATIENCE_S, tiny_spec
+from support import NORM, PATIENCE_S, tiny_spec, wait_until_gone
 
 from kdengine.assembly import evaluation_batches, load_data, training_batches
 from kdengine.data import Augmentation, Part
@@ -137,10 +135,7 @@ def test_no_worker_outlives_a_killed_run() -> None:
         pids = [int(word) for word in process.stdout.readline().split()]
         process.wait(PATIENCE_S)
         assert len(pids) == 2
-        deadline = time.monotonic() + PATIENCE_S
-        while any(map(psutil.pid_exists, pids)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not any(map(psutil.pid_exists, pids))
+    wait_until_gone(*pids)
 
 
 def test_a_spec_says_how_many_processes_read(workspace: Workspace) -> None:
