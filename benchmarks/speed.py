@@ -20,17 +20,18 @@ import os
 import platform
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kdengine.bench import Arm, Measured, Pair, measure, report, roofline
+from kdengine.bench import Arm, Measured, Pair, measure, report
 from kdengine.bench import pair as numbers
 from kdengine.bench.ceilings import Ceilings, ceilings
-from kdengine.bench.engine import Switches, endless, engine_arm, gather_arm, loader, replay_arms
+from kdengine.bench.engine import Switches, endless, engine_arm, gather_arm, loader, replay_arm
 from kdengine.bench.gates import Gate, gates
 from kdengine.bench.reference import PilPictures, pil_arm, reference_arm, step_only_arm
 from kdengine.models import Backbone
@@ -39,6 +40,7 @@ RESULTS = Path(__file__).parent / "results"
 PLAIN = "mdistiller-style, 2 workers"
 PIL = "PIL, one by one"
 AGAIN = "engine once more (A/A)"
+REPLAYED, FILLING = "engine, replayed", "engine, filling"
 WARM_UP = 3
 
 
@@ -175,24 +177,16 @@ def time_pair(pair: Pair, rounds: int, steps: int, compile: bool, limits: Ceilin
     """Gates, then all arms of one pair in turns; replay among them."""
     arms, switches = pair_arms(pair, compile)
     passed = [check(gate) for gate in gates(pair, {name: each for name, each in switches.items() if name != AGAIN})]
-    closers: list[Callable[[], None]] = [arm.close for arm in arms]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         # Replay of the compiled engine where there is one: each is compared with its own kind.
         kind = Switches(compile=compile)
-        for arm, close in replay_arms(pair, kind, Path(folder), WARM_UP + rounds * steps):
-            arms.append(arm)
-            closers.append(close)
+        arms.append(replay_arm(REPLAYED, pair, kind, Path(folder), stack, WARM_UP + rounds * steps))
+        arms.append(replay_arm(FILLING, pair, kind, Path(folder), stack))
         measured = measure(arms, device=pair.device, rounds=rounds, steps=steps, warm_up=WARM_UP, told=print)
-        for close in closers:
-            close()
+    for arm in arms:
+        arm.close()
     found = report.rows(measured, PLAIN)
-    student, teacher = roofline.work(pair.new_student()), roofline.work(pair.new_teacher())
-    for row in found:
-        asked = None if row["arm"] == "engine, replayed" else teacher
-        least = roofline.seconds(student, asked, limits, pair.batch_size)
-        speed = measured.pictures_a_second(row["arm"], pair.device, torch.get_num_threads())
-        row["roofline_share"] = round(speed * least, 3)
-        row["mfu"] = round(speed * roofline.operations(student, asked) / limits.flops, 3)
+    report.add_shares(found, measured, pair, limits, {REPLAYED})
     return {"pair": str(pair), "gates": passed, "arms": found, "replay": break_even(measured, compile)}
 
 
@@ -200,7 +194,7 @@ def break_even(measured: Measured, compile: bool) -> dict[str, Any]:
     """What filling costs beside a live run, and after how many runs replay has paid for it, in CPU time."""
     live, filling, replayed = (
         statistics.median(turn.cpu for turn in measured.turns[name])
-        for name in ("engine, compiled" if compile else "engine", "engine, filling", "engine, replayed")
+        for name in ("engine, compiled" if compile else "engine", FILLING, REPLAYED)
     )
     gain = live - replayed
     return {
@@ -228,7 +222,7 @@ def time_data(rounds: int, compile: bool) -> dict[str, Any]:
 
 def check(gate: Gate) -> dict[str, Any]:
     """Prints a gate; ends everything when it is shut."""
-    print(f"{'equal' if gate.passed else 'DIFFERENT'}: {gate.what}, {gate.apart:.1e} of at most {gate.limit:.0e}")
+    print(gate)
     if not gate.passed:
         raise SystemExit(f"the arms do not do the same: {gate}")
     return gate._asdict()
@@ -259,10 +253,8 @@ def write(suite: str, result: dict[str, Any]) -> None:
                 "No shares of the roofline: other programs slowed the ceilings more than the arms.", "",
             ]  # fmt: skip
         elif "replay" in part:
-            more = [(f"{100 * row['roofline_share']:.0f} %", f"{100 * row['mfu']:.0f} %") for row in part["arms"]]
-            cells = [(*line, *extra) for line, extra in zip(cells, more, strict=True)]
-            lines += [report.markdown((*report.HEAD, "of roofline", "of peak"), cells), ""]
-            lines += [replay_line(part["replay"]), ""]
+            cells = report.cells_with_shares(part["arms"])
+            lines += [report.markdown((*report.HEAD, *report.SHARES), cells), "", replay_line(part["replay"]), ""]
         else:
             lines += [report.markdown(report.HEAD, cells), ""]
     (RESULTS / f"speed_{suite}.md").write_text("\n".join(lines).rstrip() + "\n")

@@ -192,11 +192,10 @@ def _measure(spec: ExperimentSpec, workspace: Workspace) -> Forecast:
 def _data_counts(spec: ExperimentSpec, workspace: Workspace) -> _Counts:
     """Exact where the pictures are decoded already, else from the published numbers or the names of one's own files."""
     data = spec.data
-    definition: DatasetDefinition = DATASETS.get(data.name)
-    identity = definition.identity(data.params, workspace.datasets)
-    if is_stored(workspace.datasets, data.name, identity, data.image_size):
-        bundle = assembly.load_data(spec, workspace)
+    bundle = _decoded(spec, workspace)
+    if bundle is not None:
         return _Counts(len(bundle.classes), len(bundle.train), len(bundle.validation), len(bundle.test))
+    definition: DatasetDefinition = DATASETS.get(data.name)
     if definition.counts is not None and definition.class_count is not None:
         classes, (train, test) = definition.class_count, definition.counts
     else:
@@ -209,6 +208,14 @@ def _data_counts(spec: ExperimentSpec, workspace: Workspace) -> _Counts:
         left = min(left, data.per_class * classes)
     meta = assembly.needs(spec).meta
     return _Counts(classes, left - round(left * meta), held_out, test)
+
+
+def _decoded(spec: ExperimentSpec, workspace: Workspace) -> DatasetBundle | None:
+    """The data, where their pictures are decoded already; None where that, or the download, is still to be done."""
+    data = spec.data
+    identity = DATASETS.get(data.name).identity(data.params, workspace.datasets)
+    there = is_stored(workspace.datasets, data.name, identity, data.image_size)
+    return assembly.load_data(spec, workspace) if there else None
 
 
 def _bundle(spec: ExperimentSpec, counts: _Counts) -> DatasetBundle:
@@ -401,11 +408,9 @@ def _filled_share(teacher: Shapes, spec: ExperimentSpec, workspace: Workspace) -
     assert spec.teacher is not None
     inner = spec.teacher.spec
     taught = assembly.find_finished(workspace, inner.fingerprint()) if inner else assembly.find_teacher(spec, workspace)
-    definition: DatasetDefinition = DATASETS.get(spec.data.name)
-    identity = definition.identity(spec.data.params, workspace.datasets)
-    if taught is None or not is_stored(workspace.datasets, spec.data.name, identity, spec.data.image_size):
+    bundle = _decoded(spec, workspace) if taught is not None else None
+    if taught is None or bundle is None:
         return 0.0
-    bundle = assembly.load_data(spec, workspace)
     batches = assembly.training_batches(spec, bundle, pick_device(spec.runtime.device))
     key = assembly.replay_key(spec, bundle, taught, teacher, batches)
     return filled_share(workspace.cache, key) if key is not None else 0.0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,21 +107,28 @@ def frozen(pair: Pair, switches: Switches) -> FrozenTeacher:
 
 
 def trainer(
-    pair: Pair, switches: Switches, batches: BatchLoader, method: str = "kd", rate: float = numbers.RATE
+    pair: Pair,
+    switches: Switches,
+    batches: BatchLoader,
+    method: str = "kd",
+    rate: float = numbers.RATE,
+    teacher: ReplayedTeacher | None = None,
 ) -> Trainer:
-    """The engine's own loop for the pair; it writes nothing as long as single steps are taken."""
+    """The engine's own loop for the pair, with its live teacher unless one is given.
+
+    It writes nothing as long as single steps are taken.
+    """
     layout = torch.channels_last if switches.channels_last else torch.contiguous_format
     student: Backbone = pair.new_student().to(pair.device, memory_format=layout)  # type: ignore[call-overload]
     spec = spec_of(pair, switches, method, rate)
-    teacher = frozen(pair, switches) if spec.teacher is not None else None
-    guide = teacher.shapes() if teacher is not None else None
-    context = Context(pair.classes, pair.pictures, student.shapes(), guide)
+    guide = teacher or (frozen(pair, switches) if spec.teacher is not None else None)
+    context = Context(pair.classes, pair.pictures, student.shapes(), guide.shapes() if guide is not None else None)
     cls: type[Method] = get_method(method)
     return Trainer(
         spec=spec,
         student=student,
         method=cls.build(spec.method.params, context).to(pair.device),
-        teacher=teacher,
+        teacher=guide,
         train=batches,
         validation=lambda: iter(()),
         run=NOWHERE,
@@ -153,28 +161,21 @@ def _stepping(name: str, loop: Trainer, batches: BatchLoader, pair: Pair) -> Arm
     return Arm(name, step, pair.batch_size)
 
 
-def replay_arms(pair: Pair, switches: Switches, folder: Path, steps: int) -> Iterator[tuple[Arm, Callable[[], None]]]:
-    """The engine with stored answers of the teacher, and the engine while it stores them; each with what closes it.
+def replay_arm(name: str, pair: Pair, switches: Switches, folder: Path, stack: ExitStack, stored: int = 0) -> Arm:
+    """The engine with a teacher that stores its answers and reads those it has stored.
 
     Args:
-        folder: for the tables.
-        steps: that will be taken in all; the first arm's answers to them are stored before it is given out, so that
-            none of them is computed within the clock.
+        folder: for the table.
+        stack: closes the table.
+        stored: steps whose answers are stored before the arm is given out: none of them is computed within the clock.
     """
-    for name, filled in (("engine, replayed", True), ("engine, filling", False)):
-        batches = loader(pair, switches)
-        assert batches.view_count is not None
-        key = TableKey(
-            "bench", "bench", pair.pictures, str(batches.augmentation), batches.view_count, pair.classes, name
-        )
-        opened = open_table(folder, key)
-        quick = ReplayedTeacher(frozen(pair, switches), opened.__enter__(), switches.bf16)
-        if filled:
-            for batch in itertools.islice(endless(batches), steps):
-                quick.answers(batch)
-        loop = trainer(pair, switches, batches)
-        loop.teacher = quick
-        yield _stepping(name, loop, batches, pair), lambda opened=opened: opened.__exit__(None, None, None)  # type: ignore[misc]
+    batches = loader(pair, switches)
+    assert batches.view_count is not None
+    key = TableKey("bench", "bench", pair.pictures, str(batches.augmentation), batches.view_count, pair.classes, name)
+    quick = ReplayedTeacher(frozen(pair, switches), stack.enter_context(open_table(folder, key)), switches.bf16)
+    for batch in itertools.islice(endless(batches), stored):
+        quick.answers(batch)
+    return _stepping(name, trainer(pair, switches, batches, teacher=quick), batches, pair)
 
 
 def gather_arm(name: str, pair: Pair, compile: bool) -> Arm:

@@ -14,6 +14,7 @@ from kdengine.bench import pair as numbers
 from kdengine.bench.engine import Switches, endless, frozen, loader, trainer
 from kdengine.bench.pair import Pair
 from kdengine.bench.reference import ReferenceLoop
+from kdengine.data.draws import plain_draws
 
 STEPS = 20
 SMALL_BATCH = 16
@@ -37,6 +38,9 @@ class Gate(NamedTuple):
         """Whether it was near enough."""
         return self.apart <= self.limit
 
+    def __str__(self) -> str:
+        return f"{'equal' if self.passed else 'DIFFERENT'}: {self.what}, {self.apart:.1e} of at most {self.limit:.0e}"
+
 
 def gates(pair: Pair, switches: dict[str, Switches]) -> Iterator[Gate]:
     """Every gate for these arms of the engine, against the reference loop.
@@ -56,14 +60,15 @@ def pictures_equal_pil(pair: Pair) -> Gate:
     """Crop, mirror and normalisation against PIL at the same places: largest difference of a pixel."""
     batches = loader(pair, Switches())
     batch = next(batches.epoch(0))
-    draws = batches._draws(0, 0)
+    assert batch.drawn is not None
+    draws = plain_draws(batches.augmentation, batch.drawn.slots[0], torch.device("cpu"))
     assert draws is not None
     farthest = 0.0
-    for view, row in zip(batch.image.cpu(), batch.index.tolist(), strict=True):
+    for place, (view, row) in enumerate(zip(batch.image.cpu(), batch.drawn.rows.tolist(), strict=True)):
         picture = ImageOps.expand(Image.fromarray(pair.part.pictures([row])[0]), numbers.PADDING)
-        left, top, side = int(draws.left[row]), int(draws.top[row]), pair.image_size
+        left, top, side = int(draws.left[place]), int(draws.top[place]), pair.image_size
         picture = picture.crop((left, top, left + side, top + side))
-        if bool(draws.mirrored[row]):
+        if bool(draws.mirrored[place]):
             picture = ImageOps.mirror(picture)
         pixels = np.asarray(picture, np.float32) / 255
         expected = (pixels - np.array(numbers.MEAN, np.float32)) / np.array(numbers.STD, np.float32)

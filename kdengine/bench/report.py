@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
+import torch
+
+from kdengine.bench.ceilings import Ceilings
+from kdengine.bench.pair import Pair
+from kdengine.bench.roofline import operations, seconds, work
 from kdengine.bench.rounds import Measured
 
 HEAD = ("arm", "pictures/s", "by CPU time", "by wall clock")
+SHARES = ("of roofline", "of peak")
 
 
 def rows(measured: Measured, base: str) -> list[dict[str, Any]]:
@@ -24,9 +30,23 @@ def rows(measured: Measured, base: str) -> list[dict[str, Any]]:
     ]
 
 
-def median(values: Sequence[float]) -> float:
-    """Of the ratios of an arm."""
-    return statistics.median(values)
+def add_shares(
+    found: list[dict[str, Any]], measured: Measured, pair: Pair, limits: Ceilings, read: Container[str]
+) -> None:
+    """Writes into each row which share of the roofline and of peak arithmetic its arm reached, 0..1.
+
+    Args:
+        found: of `rows`.
+        measured: by the same arms.
+        limits: of the machine, from the same run.
+        read: names of the arms whose teacher is read, not computed.
+    """
+    student, teacher = (work(net) for net in (pair.new_student(), pair.new_teacher()))
+    for row in found:
+        asked = None if row["arm"] in read else teacher
+        speed = measured.pictures_a_second(row["arm"], pair.device, torch.get_num_threads())
+        row["roofline_share"] = round(speed * seconds(student, asked, limits, pair.batch_size), 3)
+        row["mfu"] = round(speed * operations(student, asked) / limits.flops, 3)
 
 
 def spread(values: Sequence[float]) -> str:
@@ -40,6 +60,12 @@ def cells(found: Iterable[dict[str, Any]]) -> list[tuple[str, ...]]:
         (row["arm"], f"{row['images_per_s']:,.0f}", spread(row["cpu_ratio"]), spread(row["wall_ratio"]))
         for row in found
     ]
+
+
+def cells_with_shares(found: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """The same with the shares, in the order of `HEAD` and `SHARES`."""
+    more = [(f"{100 * row['roofline_share']:.0f} %", f"{100 * row['mfu']:.0f} %") for row in found]
+    return [(*line, *shares) for line, shares in zip(cells(found), more, strict=True)]
 
 
 def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -23,7 +23,8 @@ class Work(NamedTuple):
     """What one picture costs in a network.
 
     Attributes:
-        layers: (operations, numbers read and written, of which weights) of each convolution and linear layer, forward.
+        layers: (operations, numbers in the maps before and after it, weights) of each convolution and linear layer,
+            forward.
         maps: numbers in the maps that are normalised.
     """
 

@@ -62,10 +62,9 @@ class Measured:
 
     def pictures_a_second(self, name: str, device: torch.device, threads: int) -> float:
         """For comparing with ceilings: by the wall clock on a GPU, by CPU time of all threads on a CPU; median."""
-        turns = self.turns[name]
         if device.type == "cuda":
             return self.images_per_second(name)
-        return threads / statistics.median(turn.cpu for turn in turns)
+        return threads / statistics.median(turn.cpu for turn in self.turns[name])
 
     def ratios(self, name: str, base: str, clock: str = "cpu") -> list[float]:
         """How many times as fast as ``base`` an arm is, in each round."""

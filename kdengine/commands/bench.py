@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from kdengine.commands.tables import show, show_json
 from kdengine.errors import BadInput, Problem
 
-PLAIN = "plain loop"
+PLAIN, REPLAYED = "plain loop", "engine, replayed"
+WARM_UP = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +34,8 @@ def main(options: argparse.Namespace) -> int:
     _check(options)
     import torch
 
-    from kdengine.bench import ceilings, measure, report, roofline
-    from kdengine.bench.engine import Switches, engine_arm, replay_arms
+    from kdengine.bench import ceilings, measure, report
+    from kdengine.bench.engine import Switches, engine_arm, replay_arm
     from kdengine.bench.gates import gates
     from kdengine.bench.pair import Pair
     from kdengine.bench.reference import reference_arm
@@ -45,29 +47,21 @@ def main(options: argparse.Namespace) -> int:
     switches = {"engine": Switches()} | ({"engine, compiled": Switches(compile=True)} if options.compile else {})
     _tell(f"{pair}, {device}, {torch.get_num_threads()} threads")
     for gate in gates(pair, switches):
-        _tell(f"{'equal' if gate.passed else 'DIFFERENT'}: {gate.what}, {gate.apart:.1e} of at most {gate.limit:.0e}")
+        _tell(str(gate))
     arms = [reference_arm(PLAIN, pair, workers=2), *(engine_arm(name, pair, each) for name, each in switches.items())]
-    with tempfile.TemporaryDirectory() as folder:
-        replayed, close = next(replay_arms(pair, Switches(), Path(folder), 3 + options.rounds * options.steps))
-        measured = measure([*arms, replayed], device=device, rounds=options.rounds, steps=options.steps, told=_tell)
-        close()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        stored = WARM_UP + options.rounds * options.steps
+        arms.append(replay_arm(REPLAYED, pair, Switches(), Path(folder), stack, stored))
+        measured = measure(arms, device=device, rounds=options.rounds, steps=options.steps, warm_up=WARM_UP, told=_tell)
     for arm in arms:
         arm.close()
     found = report.rows(measured, PLAIN)
     limits = ceilings.ceilings(device)
-    student, teacher = (roofline.work(net) for net in (pair.new_student(), pair.new_teacher()))
-    for row in found:
-        asked = None if row["arm"] == replayed.name else teacher
-        least = roofline.seconds(student, asked, limits, pair.batch_size)
-        speed = measured.pictures_a_second(row["arm"], device, torch.get_num_threads())
-        row["roofline_share"] = round(speed * least, 3)
-        row["mfu"] = round(speed * roofline.operations(student, asked) / limits.flops, 3)
+    report.add_shares(found, measured, pair, limits, {REPLAYED})
     if options.json:
         show_json({"pair": str(pair), "device": str(device), "gflops": limits.flops / 1e9, "arms": found})
         return 0
-    cells = report.cells(found)
-    more = [(f"{100 * row['roofline_share']:.0f} %", f"{100 * row['mfu']:.0f} %") for row in found]
-    show((*report.HEAD, "of roofline", "of peak"), [(*line, *extra) for line, extra in zip(cells, more, strict=True)])
+    show((*report.HEAD, *report.SHARES), report.cells_with_shares(found))
     sys.stdout.write(
         f"Ratios to the plain loop within each round: median [range]. Measured ceilings: {limits.flops / 1e9:,.0f} "
         f"GFLOP/s, {limits.bytes / 1e9:,.1f} GB/s in float32.\n"

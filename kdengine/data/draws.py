@@ -97,11 +97,8 @@ def plain_draws(augmentation: Augmentation | None, numbers: Tensor, device: torc
     if augmentation is None:
         return None
     crop, mirrored = (numbers // 2, numbers % 2 == 1) if augmentation.flip else (numbers, torch.zeros_like(numbers) > 0)
-    top, left = (
-        part.to(device)
-        for part in (crop // (2 * augmentation.crop_padding + 1), crop % (2 * augmentation.crop_padding + 1))
-    )
-    return Draws(top, left, mirrored.to(device), None, None)
+    places = 2 * augmentation.crop_padding + 1
+    return Draws((crop // places).to(device), (crop % places).to(device), mirrored.to(device), None, None)
 
 
 def _windows(smallest: float, count: int, size: int, source: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -74,7 +74,7 @@ def in_groups(loss: Callable[..., Tensor], most: int, *tensors: Tensor) -> Tenso
     for a batch of ``most``.
 
     Args:
-        loss: tensors whose first dimension is the samples -> scalar.
+        loss: tensors whose first dimension is the samples -> scalar, or several in one tensor.
         most: largest group; a batch that is no larger is one group.
         tensors: each (B, ...).
 
@@ -83,4 +83,4 @@ def in_groups(loss: Callable[..., Tensor], most: int, *tensors: Tensor) -> Tenso
     """
     count = len(tensors[0])
     parts = [[tensor[group] for tensor in tensors] for group in groups(count, most)]
-    return torch.stack([loss(*part) * (len(part[0]) / count) for part in parts]).sum()
+    return torch.stack([loss(*part) * (len(part[0]) / count) for part in parts]).sum(dim=0)

@@ -20,7 +20,7 @@ from torch.func import functional_call
 from kdengine.fields import Settings, setting
 from kdengine.losses import kd
 from kdengine.losses.graph import node_alignment, relation_divergence
-from kdengine.losses.relations import groups, in_groups
+from kdengine.losses.relations import in_groups
 from kdengine.methods.base import (
     BatchLike,
     Context,
@@ -184,20 +184,9 @@ class GraphDistillation(Method):
         params = self.params
         guide, own = teacher(batch.image), student(batch.image)
         with torch.no_grad():
-            weights = self._weights(own.embedding, guide.embedding)
-        own_features = self._features(own, teacher_side=False)
-        guide_features = self._features(guide, teacher_side=True)
-        labels = node = relation = torch.zeros((), device=batch.target.device)
-        for group in groups(len(batch.target), params.group):
-            target = batch.target[group]
-            share = len(target) / len(batch.target)
-            with torch.no_grad():
-                taught = self._graphs(self.teacher_graphs, _of(group, guide_features))
-            graphs = self._graphs(self.student_graphs, _of(group, own_features))
-            weighed = [None if weight is None else weight[group] for weight in weights]
-            nodes, relations = self._matching(graphs, taught, *weighed)
-            node, relation = node + share * nodes, relation + share * relations
-            labels = labels + share * self._graph_labels(graphs, target).mean()
+            weights = [weight for weight in self._weights(own.embedding, guide.embedding) if weight is not None]
+        features = [*self._features(own, teacher_side=False), *self._features(guide, teacher_side=True)]
+        labels, node, relation = in_groups(self._graph_losses, params.group, batch.target, *features, *weights)
         terms = {
             "ce": Term(self.cross_entropy(own.logits, batch.target), 1.0),
             "graph_ce": Term(labels, params.graph_weight),
@@ -218,6 +207,15 @@ class GraphDistillation(Method):
     @staticmethod
     def _graphs(networks: nn.ModuleList, features: list[Tensor]) -> list[SampleGraph]:
         return [network(vectors) for network, vectors in zip(networks, features, strict=True)]
+
+    def _graph_losses(self, target: Tensor, *parts: Tensor) -> Tensor:
+        """Label, node and relation loss, (3,), of samples with these features of the student, the teacher, weights."""
+        places = len(self.student_graphs)
+        own, guide, weights = parts[:places], parts[places : 2 * places], parts[2 * places :] or (None, None)
+        with torch.no_grad():
+            taught = self._graphs(self.teacher_graphs, list(guide))
+        graphs = self._graphs(self.student_graphs, list(own))
+        return torch.stack([self._graph_labels(graphs, target).mean(), *self._matching(graphs, taught, *weights)])
 
     def _graph_labels(self, graphs: list[SampleGraph], target: Tensor) -> Tensor:
         """Cross-entropy of the classifier of each graph, (places,)."""
@@ -376,10 +374,6 @@ class GraphDistillation(Method):
             if values is not None:
                 arrays[name] = InspectedArray(values, "vector")
         return arrays
-
-
-def _of(group: slice, features: list[Tensor]) -> list[Tensor]:
-    return [vectors[group] for vectors in features]
 
 
 def _under(prefix: str, weights: Weights) -> Weights:

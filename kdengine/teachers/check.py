@@ -265,7 +265,7 @@ def logits(backbone: Backbone, mean: Rgb, std: Rgb, pictures: np.ndarray) -> Ten
     """Answers (N, C) to uint8 pictures (N, H, W, 3) under a normalisation, on the CPU."""
     plain_mean, plain_std = PLAIN
     teacher = FrozenTeacher(
-        backbone, mean=mean, std=std, batch_mean=plain_mean, batch_std=plain_std, device=torch.device("cpu")
+        backbone, mean=mean, std=std, batch_mean=plain_mean, batch_std=plain_std, device=torch.device("cpu"), fold=False
     )
     answers = []
     for start in range(0, len(pictures), BATCH):

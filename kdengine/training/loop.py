@@ -219,10 +219,10 @@ class Trainer:
 
     def _take(self, batch: BatchLike) -> dict[str, Term]:
         """The step itself, as a CUDA graph where that is wanted and possible."""
-        # Stored answers are looked up on the host, so outside a graph.
-        stored = isinstance(self.teacher, ReplayedTeacher)
-        with self._autocast():
-            answers = self.teacher.answers(batch) if stored and self.teacher is not None else None
+        answers = None
+        if isinstance(self.teacher, ReplayedTeacher):  # stored answers are looked up on the host, so outside a graph
+            with self._autocast():
+                answers = self.teacher.answers(batch)
         if self.captured is None:
             return self._step(batch, answers)
         try:

@@ -136,10 +136,6 @@ class AnswerTable:
         chosen = torch.randperm(len(filled), generator=generator)[:count]
         return filled[chosen.numpy()]
 
-    def share(self) -> float:
-        """Share of all answers that are there, 0..1."""
-        return float(np.count_nonzero(self._filled)) / max(1, len(self._filled))
-
     def close(self) -> None:
         """Closes the files."""
         for file in self._files:
