@@ -41,16 +41,17 @@ def main(options: argparse.Namespace) -> int:
     from kdengine.comparison.control import begin, queue_missing
 
     workspace = Workspace()
-    if options.methods or options.arms:
-        plan = _plan(options)
-        _set_going(plan, begin(plan, workspace), workspace)
-    elif options.name:
-        plan = load_plan(workspace, options.name)
-        if options.resume:
-            _set_going(plan, queue_missing(plan, workspace), workspace)
-    else:
+    begun = bool(options.methods or options.arms)
+    if not begun and not options.name:
         return _list(workspace)
-    if (options.methods or options.arms or options.resume) and not options.queue:
+    plan = _plan(options) if begun else load_plan(workspace, options.name)
+    queued = begin(plan, workspace) if begun else 0
+    if options.resume:
+        queued += queue_missing(plan, workspace)
+    if begun or options.resume:
+        _set_going(plan, queued, workspace)
+        if options.queue:
+            return 0
         _wait(plan, workspace)
     now = progress(plan, workspace)
     _measure(now, workspace)

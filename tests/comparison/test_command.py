@@ -12,6 +12,7 @@ from kdengine import cli
 from kdengine.comparison import control
 from kdengine.comparison.plan import Plan, list_plans, save_plan
 from kdengine.jobs import JobStore
+from kdengine.states import State
 from kdengine.workspace import Workspace
 
 MEASURED = {"parameters": 10, "macs": 20, "bytes": 40, "milliseconds": 1.0, "teacher": None}
@@ -80,6 +81,21 @@ def test_bad_input_is_two_and_leaves_nothing(
     assert re.search(says, capsys.readouterr().err)
     assert list_plans(home) == ["trial"] and [run.id for run in home.list_runs()] == before
     assert JobStore(home).jobs() == []
+
+
+def test_queueing_again_what_was_lost_returns_at_once(home: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with the whole command again, and without measuring what is there."""
+    (home.run("run-04").path / "measured.json").unlink()
+    monkeypatch.setattr("kdengine.jobs.ensure_supervisor", lambda workspace: None)
+    nets = ["--student", "resnet20", "--teacher", "resnet8x4", "--set", "data.per_class=10"]
+    whole = ["--methods", "kd,byot", *nets]
+    for words in ([], whole):
+        home.run("run-03").update_status(state="lost")
+        for job in JobStore(home).jobs():
+            JobStore(home).change(job.id, set(State), state=State.LOST)
+        assert cli.main(["compare", "trial", *words, "--resume", "--queue"]) == 0
+        assert [job.state for job in JobStore(home).jobs()] == [State.QUEUED]
+    assert not (home.run("run-04").path / "measured.json").exists()
 
 
 def test_all_means_every_method_that_the_teacher_allows(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LoopbackServer, cifar_archive, idx_file
+from archives import LoopbackServer, cifar_archive, idx_file
 from PIL import Image
 
 from kdengine.data import load_dataset, sample_pictures

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PACKERS, as_folder, as_tar, as_zip, picture_files, png
+from archives import PACKERS, as_folder, as_tar, as_zip, picture_files, png
 from PIL import Image
 
 from kdengine.data import DatasetBundle, containers, load_dataset, pictures

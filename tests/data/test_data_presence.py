@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from conftest import LoopbackServer, cifar_archive
+from archives import LoopbackServer, cifar_archive
 
 from kdengine.data import DatasetDefinition, load_dataset
 from kdengine.fields import NoSettings

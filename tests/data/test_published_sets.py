@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LoopbackServer, as_tar, as_zip, idx_file, png, random_picture
+from archives import LoopbackServer, as_tar, as_zip, idx_file, png, random_picture
 
 from kdengine.data import DatasetBundle, decoding, load_dataset
 from kdengine.data.containers import Container
