@@ -6,6 +6,7 @@ from these declarations, so that nobody writes a parameter's name twice.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,6 +31,7 @@ def setting(
     source: str = "",
     tune: tuple[float, float] | None = None,
     log: bool = False,
+    when: Mapping[str, tuple[Any, ...]] | None = None,
     advanced: bool = False,
     unit: str = "",
     **bounds: Any,
@@ -43,6 +45,7 @@ def setting(
         source: where the default comes from (paper, public recipe, or "our choice").
         tune: (low, high) of the range worth searching; None means that a study does not offer it.
         log: whether that range is searched on a logarithmic scale.
+        when: settings of the same object and the values with which this one matters; a study leaves it alone elsewhere.
         advanced: shown only after "More" on the Launch page.
         unit: unit of the value, shown beside it.
         bounds: ``ge``, ``gt``, ``le``, ``lt`` as in pydantic.
@@ -50,10 +53,12 @@ def setting(
     extra: dict[str, Any] = {"source": source, "advanced": advanced, "unit": unit}
     if tune is not None:
         extra["tune"] = {"low": tune[0], "high": tune[1], "log": log}
+    if when is not None:
+        extra["when"] = {name: list(values) for name, values in when.items()}
     return Field(default, title=title, description=description, json_schema_extra=extra, **bounds)
 
 
 def about(field: FieldInfo) -> dict[str, Any]:
-    """What ``setting`` recorded beside pydantic's own attributes: source, advanced, unit, and tune where given."""
+    """What ``setting`` recorded beside pydantic's own attributes: source, advanced, unit; tune and when where given."""
     extra = field.json_schema_extra
     return dict(extra) if isinstance(extra, dict) else {}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 from kdengine import assembly
 from kdengine.jobs import Job, JobLabels, JobStore
 from kdengine.rundir import new_run_id
@@ -38,9 +42,18 @@ def launch(
 
 
 def submit(
-    spec: ExperimentSpec, workspace: Workspace, *, run_id: str | None = None, token: str | None = None
+    spec: ExperimentSpec,
+    workspace: Workspace,
+    *,
+    run_id: str | None = None,
+    token: str | None = None,
+    status: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Job]:
-    """Queues an experiment that was checked already; else as `launch`."""
+    """Queues an experiment that was checked already; else as `launch`.
+
+    Args:
+        status: what else the status of the student's run says from the beginning, e.g. the study it belongs to.
+    """
     spec = pinned(spec, workspace)
     store = JobStore(workspace)
     jobs: list[Job] = []
@@ -51,13 +64,12 @@ def submit(
         finished = assembly.find_finished(workspace, teacher.fingerprint())
         under_way = _under_way(store, teacher.fingerprint())
         if finished is None and under_way is None:
-            under_way = _submit(teacher, store, new_run_id(f"teacher-{teacher.student.name}"), None, None)
+            under_way = _submit(teacher, store, new_run_id(f"teacher-{teacher.student.name}"))
             jobs.append(under_way)
         teacher_id = finished.id if finished is not None else under_way.id  # type: ignore[union-attr]
         waits_for = None if finished is not None else teacher_id
-    job = _submit(spec, store, run_id or new_run_id(spec.method.name), waits_for, token)
-    if teacher_id is not None:
-        workspace.run(job.id).update_status(teacher_run=teacher_id)
+    known = dict(status) | ({"teacher_run": teacher_id} if teacher_id is not None else {})
+    job = _submit(spec, store, run_id or new_run_id(spec.method.name), after=waits_for, token=token, status=known)
     return [*jobs, job]
 
 
@@ -66,7 +78,15 @@ def _under_way(store: JobStore, fingerprint: str) -> Job | None:
     return next((job for job in store.jobs(waiting) if job.fingerprint == fingerprint), None)
 
 
-def _submit(spec: ExperimentSpec, store: JobStore, run_id: str, after: str | None, token: str | None) -> Job:
+def _submit(
+    spec: ExperimentSpec,
+    store: JobStore,
+    run_id: str,
+    *,
+    after: str | None = None,
+    token: str | None = None,
+    status: Mapping[str, Any] = MappingProxyType({}),
+) -> Job:
     labels = JobLabels(
         name=spec.title or spec.label(),
         dataset=spec.data.name,
@@ -75,6 +95,7 @@ def _submit(spec: ExperimentSpec, store: JobStore, run_id: str, after: str | Non
         teacher=spec.teacher_label(),
         fingerprint=spec.fingerprint(),
     )
-    job = store.submit(spec.to_yaml(), run_id=run_id, command=spec.command(), labels=labels, after=after, token=token)
-    store.workspace.run(job.id).update_status(fingerprint=spec.fingerprint())
-    return job
+    return store.submit(
+        spec.to_yaml(), run_id=run_id, command=spec.command(), labels=labels, after=after, token=token,
+        status={"fingerprint": spec.fingerprint()} | dict(status),
+    )  # fmt: skip

@@ -13,6 +13,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
+
 from kdengine import files
 from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
@@ -137,7 +139,15 @@ def _mirror(client: Any, workspace: Workspace, run: RunDirectory) -> None:
 def _create(client: Any, workspace: Workspace, run: RunDirectory) -> str:
     from mlflow.entities import Param
 
-    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    text = run.spec_file.read_text()
+    plan = yaml.safe_load(text)
+    if plan.get("kind") == "study":
+        experiment_id = _experiment(client, workspace, plan["experiment"]["data"]["name"])
+        tags = {"kd.run": run.id, "kd.study": plan["name"], "mlflow.user": getpass.getuser()}
+        study = client.create_run(experiment_id, run_name=f"study {plan['name']}", tags=tags).info.run_id
+        client.log_artifact(study, str(run.spec_file))
+        return str(study)
+    spec = ExperimentSpec.from_yaml(text)
     experiment_id = _experiment(client, workspace, spec.data.name)
     tags = {
         "kd.run": run.id,
@@ -148,6 +158,10 @@ def _create(client: Any, workspace: Workspace, run: RunDirectory) -> str:
         "mlflow.user": getpass.getuser(),
         "mlflow.source.name": "kd",
     }
+    parent = run.status().get("study")
+    parent_twin = mlflow_run_id(workspace.run(parent)) if parent else None
+    if parent_twin is not None:
+        tags |= {"mlflow.parentRunId": parent_twin, "kd.study": parent, "kd.trial": str(run.status().get("trial"))}
     twin = client.create_run(
         experiment_id, run_name=spec.title or f"{spec.label()} [{run.id[-4:]}]", tags=tags
     ).info.run_id

@@ -1,1 +1,1 @@
-"""Studies: temperatures, loss weights and recipes tuned with Optuna over the fields of an experiment. Being built."""
+"""Studies: the temperatures and loss weights of a method, tuned by Optuna, each trial a run like any other."""

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[1]
 
 # From the top down: a room imports from its own floor and from those below it.
 FLOORS = (
-    {"app", "runner", "cli", "commands", "__main__"},
-    {"studies", "comparison", "tracking", "disk", "export", "bench"},
+    {"app", "studies", "runner", "cli", "commands", "__main__"},
+    {"comparison", "tracking", "disk", "export", "bench"},
     {"launch", "assembly", "forecast"},
     {"jobs", "inspection", "training", "evaluation", "teachers"},
     {"spec", "methods", "models", "data"},

@@ -39,7 +39,7 @@ def measure(run: RunDirectory, teacher: Taught | None, workspace: Workspace) -> 
     backbone, _ = load_student(run)
     size = cost.count(backbone)
     numbers: dict[str, Any] = {"parameters": size.parameters, "macs": size.macs, "bytes": size.bytes}
-    numbers["milliseconds"] = 1000 * _one_thread_latency(backbone)
+    numbers["milliseconds"] = 1000 * cost.one_thread_latency(backbone)
     numbers["teacher"] = teacher.id if teacher else None
     if teacher is not None:
         ours, theirs = _logits(run, run, workspace), _logits(teacher, run, workspace)
@@ -61,15 +61,6 @@ def _own_teacher(run: RunDirectory, workspace: Workspace) -> Taught | None:
 def _labels(run: RunDirectory, workspace: Workspace) -> Tensor:
     spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
     return torch.tensor(assembly.load_data(spec, workspace).test.labels)
-
-
-def _one_thread_latency(backbone: Any) -> float:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return cost.latency(backbone, repeats=20)
-    finally:
-        torch.set_num_threads(threads)
 
 
 @torch.no_grad()

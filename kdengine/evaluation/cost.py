@@ -73,6 +73,16 @@ def latency(backbone: Backbone, batch_size: int = 1, repeats: int = 10) -> float
     return median_seconds(lambda: backbone(pictures), pictures.device, repeats)
 
 
+def one_thread_latency(backbone: Backbone, repeats: int = 20) -> float:
+    """Median seconds of one picture alone on one thread of the CPU: what a small device is compared by."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return latency(backbone, repeats=repeats)
+    finally:
+        torch.set_num_threads(threads)
+
+
 def blank_pictures(backbone: Backbone, batch_size: int = 1) -> Tensor:
     """Zeros (B, 3, H, W) of the backbone's image size, where its weights are."""
     side = backbone.image_size

@@ -88,7 +88,8 @@ class LocalExecutor:
     """Runs jobs as processes of this machine, each in a session of its own."""
 
     def __init__(self) -> None:
-        self._children: dict[tuple[int, float], subprocess.Popen[bytes]] = {}
+        # By process id alone: none is used again before its end was taken, and a step of the clock moves create times.
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, order: StartOrder) -> dict[str, Any]:
         """See ``Executor``. Output is appended to ``log.txt``: a pipe that nobody reads would stop the training."""
@@ -106,7 +107,7 @@ class LocalExecutor:
                 env=environment,
             )
         identity = process_identity(child.pid)
-        self._children[_key(identity)] = child
+        self._children[child.pid] = child
         return identity
 
     def find(self, token: str) -> dict[str, Any] | None:
@@ -122,7 +123,7 @@ class LocalExecutor:
 
     def exit_code(self, identity: Mapping[str, Any]) -> int | None:
         """See ``Executor``."""
-        child = self._children.get(_key(identity))
+        child = self._children.get(identity.get("pid") or 0)
         return None if child is None else child.poll()
 
     def terminate(self, identity: Mapping[str, Any]) -> None:
@@ -192,10 +193,6 @@ def _memory_files() -> Iterable[Path]:
         elif "memory" in controllers.split(","):
             yield root / "memory" / group.lstrip("/") / "memory.oom_control"
     yield root / "memory.events"
-
-
-def _key(identity: Mapping[str, Any]) -> tuple[int, float]:
-    return identity.get("pid") or 0, identity.get("create_time") or 0.0
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

@@ -25,7 +25,7 @@ class Failure(NamedTuple):
     @property
     def state(self) -> State:
         """The state a run ends in for that reason."""
-        return {"stopped": State.STOPPED, "lost": State.LOST}.get(self.reason, State.FAILED)
+        return {"stopped": State.STOPPED, "lost": State.LOST, "pruned": State.PRUNED}.get(self.reason, State.FAILED)
 
 
 ADVICE: dict[str, str] = {
@@ -38,11 +38,14 @@ ADVICE: dict[str, str] = {
     "disk_full": "Free some space (delete old runs on the Runs page), then resume.",
     "stopped": "Resume it whenever you like; it continues from its last checkpoint.",
     "lost": "Resume it; it continues from its last checkpoint.",
+    "pruned": "Nothing is to be done: other trials of its study were ahead at this epoch.",
     "killed": "Resume it. If nobody killed it, memory ran out: use fewer loader workers or a smaller batch.",
     "crashed": "Read the last lines of the log; resume, and if it comes again, report it with that log.",
     "dependency": "Resume the job it waits for; when that has finished, resume this one.",
     "unknown": "Read the last lines of the log, then resume.",
 }
+
+PRUNED = Failure("pruned", "ended early by its study", ADVICE["pruned"])
 
 # Looked for in an exception's text and in the last lines of a log; the first that matches names the class.
 _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(

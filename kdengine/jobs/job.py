@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import yaml
@@ -119,6 +119,10 @@ def labels_of_spec(spec_yaml: str, run_id: str) -> JobLabels:
     except yaml.YAMLError:
         spec = None
     spec = spec if isinstance(spec, dict) else {}
+    # A controller's folder holds its plan: a kind, and the experiment that it varies.
+    kind = _text(spec.get("kind"))
+    if kind in CONTROLLER_KINDS and isinstance(spec.get("experiment"), dict):
+        return replace(labels_of_spec(yaml.safe_dump(spec["experiment"]), run_id), kind=kind, name=run_id)
     return JobLabels(
         name=_text(spec.get("name")) or run_id,
         dataset=_named(spec.get("data")),

@@ -29,10 +29,14 @@ class Gpu(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """A place for one job, and its ``CUDA_VISIBLE_DEVICES`` (None: as the supervisor has it)."""
+    """A place for one job, and its ``CUDA_VISIBLE_DEVICES`` (None: as the supervisor has it).
+
+    ``threads`` is its share of the cores where several jobs share them; None leaves the choice to the job.
+    """
 
     name: str
     cuda_visible_devices: str | None
+    threads: int | None = None
 
 
 def query_gpus() -> list[Gpu]:
@@ -63,9 +67,9 @@ class Placement:
     With GPUs: one job on each, on the one with the most free memory first, and only where at least
     ``KD_GPU_MIN_FREE_MB`` (default 4000) MiB are free. Runs started from a shell take no slot there: the memory they
     use is seen. Without GPUs: ``KD_CPU_SLOTS`` (default 1) jobs at once; runs started from a shell do count, because
-    nothing else shows that they keep the cores busy. ``CUDA_VISIBLE_DEVICES`` of the supervisor narrows the GPUs when
-    it lists indices. Controllers of studies and comparisons need no slot; they keep the supervisor's view of the GPUs,
-    because a controller may have to start the next supervisor.
+    nothing else shows that they keep the cores busy; each job gets its share of the cores. ``CUDA_VISIBLE_DEVICES`` of
+    the supervisor narrows the GPUs when it lists indices. Controllers of studies and comparisons need no slot; they
+    keep the supervisor's view of the GPUs, because a controller may have to start the next supervisor.
 
     Args:
         query: returns the GPUs; replaced in tests.
@@ -90,6 +94,10 @@ class Placement:
         gpus = self._current_gpus()
         return self._find_gpu(gpus, active) if gpus else self._find_cpu(active)
 
+    def capacity(self) -> int:
+        """How many jobs may run at once here, were all slots free."""
+        return len(self._current_gpus()) or self.cpu_slots
+
     def _find_gpu(self, gpus: Sequence[Gpu], active: Sequence[Job]) -> Slot | str:
         taken = {job.slot for job in active}
         idle = [gpu for gpu in gpus if f"gpu:{gpu.number}" not in taken]
@@ -109,7 +117,9 @@ class Placement:
             return f"waits for a slot: {len(working)} of {self.cpu_slots} in use (KD_CPU_SLOTS)"
         taken = {job.slot for job in working}
         free = next(number for number in range(self.cpu_slots) if f"cpu:{number}" not in taken)
-        return Slot(f"cpu:{free}", "")
+        # Two jobs that each take all cores wait for each other's threads, far longer than one after the other.
+        threads = max(1, len(os.sched_getaffinity(0)) // self.cpu_slots) if self.cpu_slots > 1 else None
+        return Slot(f"cpu:{free}", "", threads)
 
     def _current_gpus(self) -> list[Gpu]:
         now = time.monotonic()

@@ -14,14 +14,16 @@ import secrets
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from kdengine import files
 from kdengine.errors import BadInput, DiskFull, KdError, Problem
+from kdengine.jobs.failures import PRUNED, Failure
 from kdengine.jobs.job import ACTIVE, ENDED, UNENDED, Job, JobLabels, labels_of_spec
 from kdengine.rundir import RunDirectory, is_alive
 from kdengine.states import State
@@ -48,6 +50,8 @@ CREATE TABLE IF NOT EXISTS jobs (
 );
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, position);
 """
+
+CANCELLED = Failure("stopped", "cancelled before it started", "")
 
 # What a fresh start must not inherit from the attempt before it, in the row and in status.json.
 _CLEAN_STATUS: dict[str, Any] = dict.fromkeys(("process", "reason", "message", "advice", "exit_code", "start_token"))
@@ -120,6 +124,7 @@ class JobStore:
         after: str | None = None,
         token: str | None = None,
         owner: str | None = None,
+        status: Mapping[str, Any] = MappingProxyType({}),
     ) -> Job:
         """Puts a run at the end of the queue; its folder, with the snapshot of the spec, is made now.
 
@@ -129,6 +134,7 @@ class JobStore:
             command: the shell command that would do the same, kept in ``command.txt``.
             after: id of a job that must finish first.
             token: one per form shown; a second submit with it returns the first job and makes nothing.
+            status: what else the run's status.json says from the beginning.
 
         Raises:
             BadInput: the id is not valid or taken, or ``after`` is unknown or can never finish.
@@ -144,6 +150,8 @@ class JobStore:
             self._insert(db, run_id, labels, State.QUEUED, owner=owner, after=after, token=token)
             with self._all_or_nothing(run.path):
                 run.create(spec_yaml, command)
+                if status:
+                    run.update_status(**status)
                 db.execute("COMMIT")
         return self.get(run_id)
 
@@ -185,13 +193,17 @@ class JobStore:
         """Asks that a running job be ended at once, without a checkpoint; a queued one is cancelled."""
         return self._request(job_id, "kill")
 
+    def request_prune(self, job_id: str) -> Job:
+        """As `request_stop`, for a study that gives the run up: it ends as pruned, which is not resumed."""
+        return self._request(job_id, "prune")
+
     def cancel(self, job_id: str) -> Job:
         """Takes a queued job out of the queue (it can be resumed later). Raises BadInput when it has started."""
         with self._write() as db:
             job = _known(_select(db, job_id), job_id)
             if job.state is not State.QUEUED:
                 raise BadInput(Problem("job", f"{job_id!r} is {job.state}, not queued; only a queued job is cancelled"))
-            self._cancel(db, job)
+            self._cancel(db, job, CANCELLED)
         return self.get(job_id)
 
     def resume(self, job_id: str, *, automatic: bool = False) -> Job:
@@ -315,13 +327,13 @@ class JobStore:
             if job.state.ended:
                 raise BadInput(Problem("job", f"{job_id!r} has ended already ({job.state}); there is nothing to stop"))
             if job.state is State.QUEUED:
-                self._cancel(db, job)
+                self._cancel(db, job, PRUNED if request == "prune" else CANCELLED)
             elif job.request != "kill":  # a stop after a kill would only soften it
                 _update(db, job_id, {"request": request})
         return self.get(job_id)
 
-    def _cancel(self, db: sqlite3.Connection, job: Job) -> None:
-        end = {"state": State.STOPPED, "reason": "stopped", "message": "cancelled before it started", "advice": ""}
+    def _cancel(self, db: sqlite3.Connection, job: Job, why: Failure) -> None:
+        end = {"state": why.state} | why._asdict()
         _update(db, job.id, end | {"ended": time.time(), "told": False})
         run = self.workspace.run(job.id)
         if run.exists:
@@ -330,7 +342,9 @@ class JobStore:
     def _check_resumable(self, db: sqlite3.Connection, job: Job, run: RunDirectory) -> None:
         if not run.exists:
             raise BadInput(Problem("job", f"the folder of {job.id!r} is gone; clone another job or launch a new one"))
-        if not job.state.resumable or works_now(run.status()):
+        # A study that is done may be extended; its controller then finds more to do.
+        again = job.state.resumable or (job.is_controller and job.state is State.FINISHED)
+        if not again or works_now(run.status()):
             raise BadInput(
                 Problem("job", f"{job.id!r} is {_spoken(job)}; only a stopped, failed or lost job can be resumed")
             )

@@ -20,7 +20,7 @@ from typing import Any
 from kdengine import files
 from kdengine.errors import KdError
 from kdengine.jobs.executor import Executor, LocalExecutor, StartOrder, host_oom_kills
-from kdengine.jobs.failures import ADVICE, Failure, classify_exception, classify_exit
+from kdengine.jobs.failures import ADVICE, PRUNED, Failure, classify_exception, classify_exit
 from kdengine.jobs.job import ACTIVE, ENDED, Job
 from kdengine.jobs.placement import Placement, Slot, whole_number
 from kdengine.jobs.store import JobStore, end_status, identity_values, works_now
@@ -37,14 +37,17 @@ UNSEEN_START_S = 2.0
 UNSETTLED_S = 5.0
 ERROR_PAUSE_S = 5.0
 START_MARK = "=== started "
+# A controller keeps nothing in memory, and without it the trials of a study would end unheard.
+CONTROLLER_RESTARTS = 100
 
 CommandFor = Callable[[Job], list[str]]
 OnEnd = Callable[[RunDirectory, State], None]
 
 
 def default_command(job: Job) -> list[str]:
-    """The trainer of a job: ``python -m kdengine execute <run id>``."""
-    return [sys.executable, "-m", "kdengine", "execute", job.id]
+    """``python -m kdengine execute <run id>`` for a run; ``... study control <id>`` for the controller of a study."""
+    words = [job.kind, "control", job.id] if job.is_controller else ["execute", job.id]
+    return [sys.executable, "-m", "kdengine", *words]
 
 
 def identity_file(workspace: Workspace) -> Path:
@@ -234,13 +237,16 @@ class Supervisor:
         if State(status.get("state") or State.STARTING).ended:
             return self._end_as_written(job, status, exit_code)
         failure = self._why(job, exit_code)
-        if failure.reason in ("killed", "lost") and job.request is None and job.retries < self.auto_resume:
+        again = max(self.auto_resume, CONTROLLER_RESTARTS) if job.is_controller else self.auto_resume
+        if failure.reason in ("killed", "lost") and job.request is None and job.retries < again:
             return self._queue_again(job, failure, exit_code)
         return self._end(job, failure, exit_code)
 
     def _why(self, job: Job, exit_code: int | None) -> Failure:
         if job.boot_id and job.boot_id != boot_id():
             return Failure("lost", "the machine was restarted while it ran", ADVICE["lost"])
+        if job.request == "prune":
+            return PRUNED
         if job.request == "kill":
             return Failure("stopped", "killed on request, without a new checkpoint", ADVICE["stopped"])
         if job.request == "stop":
@@ -252,6 +258,9 @@ class Supervisor:
         return classify_exit(code, number, self._log_of_attempt(job), oom_killed=oom_killed)
 
     def _end_as_written(self, job: Job, status: dict[str, Any], exit_code: int | None) -> None:
+        if job.request == "prune" and status["state"] == State.STOPPED:
+            # The run's own word first: should this end here, the next look finds it there.
+            status = self.workspace.run(job.id).update_status(state=State.PRUNED, **PRUNED._asdict())
         code = status.get("exit_code")
         words = {key: status.get(key) for key in ("reason", "message", "advice")}
         state = State(status["state"])
@@ -268,7 +277,7 @@ class Supervisor:
         return self.store.change(job.id, expected, ended=time.time(), request=None, told=False, **values)
 
     def _queue_again(self, job: Job, failure: Failure, exit_code: int | None) -> None:
-        log.warning("%s: %s; queued again (%d of %d)", job.id, failure.message, job.retries + 1, self.auto_resume)
+        log.warning("%s: %s; queued again (time %d)", job.id, failure.message, job.retries + 1)
         self._end(job, failure, exit_code)
         self.store.resume(job.id, automatic=True)
 
@@ -399,6 +408,8 @@ class Supervisor:
         environment = {"KD_HOME": str(self.workspace.root), "KD_RUN_ID": job.id, "PYTHONUNBUFFERED": "1"}
         if slot.cuda_visible_devices is not None:
             environment["CUDA_VISIBLE_DEVICES"] = slot.cuda_visible_devices
+        if slot.threads is not None and "OMP_NUM_THREADS" not in os.environ:
+            environment["OMP_NUM_THREADS"] = str(slot.threads)
         return self.executor.start(StartOrder(run, self.command_for(job), environment, token))
 
     # telling -------------------------------------------------------------------------------------------------------

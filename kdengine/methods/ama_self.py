@@ -62,6 +62,7 @@ class AmaSelfParams(SelfTeacherParams):
         gt=0,
         le=100,
         tune=(1.0, 16.0),
+        when={"mask": ("soft",)},
         log=True,
         advanced=True,
     )
@@ -80,6 +81,7 @@ class AmaSelfParams(SelfTeacherParams):
         gt=0,
         lt=1,
         tune=(0.1, 0.7),
+        when={"threshold": ("top",)},
         advanced=True,
     )
     ratio: Literal["feature", "probability", "learned", "fixed"] = setting(
@@ -117,6 +119,7 @@ class AmaSelfParams(SelfTeacherParams):
         ge=0,
         le=1,
         tune=(0.2, 0.9),
+        when={"ratio": ("fixed",)},
         advanced=True,
     )
     ratio_weight: float = setting(
@@ -127,6 +130,7 @@ class AmaSelfParams(SelfTeacherParams):
         gt=0,
         le=10,
         tune=(0.01, 1.0),
+        when={"ratio": ("learned",)},
         log=True,
         advanced=True,
     )

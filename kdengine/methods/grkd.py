@@ -64,7 +64,7 @@ class GrkdParams(Settings):
     graph_temperature: float = setting(
         0.2, title="Graph temperature", description="Low: each sample sees itself only; high: all are averaged.",
         source="our choice: 0.1 makes the graph of unlike samples the identity, 0.5 averages them", gt=0, le=10,
-        tune=(0.1, 0.5), log=True,
+        tune=(0.1, 0.5), log=True, when={"neighbours": (0,)},
     )  # fmt: skip
     neighbours: int = setting(
         0, title="Neighbours", description="Link each sample with so many others; 0 = with all, by temperature.",
@@ -104,6 +104,7 @@ class GrkdParams(Settings):
     )  # fmt: skip
     meta_every: int = setting(
         50, title="Meta frequency", unit="steps", source="L-MCL on CIFAR", ge=1, le=100000, tune=(5, 200), log=True,
+        when={"meta": ("weights", "teacher_graph", "both")},
         description="Steps between two meta updates; each costs about six plain steps for every inner step.",
     )  # fmt: skip
     inner_steps: int = setting(
@@ -117,6 +118,7 @@ class GrkdParams(Settings):
     meta_rate: float = setting(
         1e-3, title="Meta rate", source="our choice; L2T-ww uses 1e-4 over far more steps", gt=0, le=1,
         tune=(1e-4, 1e-2), log=True, advanced=True, description="Adam's learning rate for what is meta-learnt.",
+        when={"meta": ("weights", "teacher_graph", "both")},
     )  # fmt: skip
     meta_pictures: int = setting(
         64, title="Meta pictures", source="our choice", ge=2, le=65536, advanced=True,

@@ -27,10 +27,12 @@ class TfKdParams(Settings):
     reg_share: float = setting(
         0.1, title="Share of the hand-made teacher", source="official code, ResNet18 on CIFAR-100: reg_alpha 0.1",
         description="Its share of the loss in the form reg; the labels have the rest.", ge=0, le=1, tune=(0.02, 0.9),
+        when={"form": ("reg",)},
     )  # fmt: skip
     reg_temperature: float = setting(
         20.0, title="Temperature of the hand-made teacher", source="official code, ResNet18: reg_temperature 20",
         description="Softens it: from 20 on all classes are nearly even.", gt=0, le=1000, tune=(1.0, 100.0), log=True,
+        when={"form": ("reg",)},
     )  # fmt: skip
     confidence: float = setting(
         0.99, title="Confidence", source="official code: correct_prob 0.99", gt=0, lt=1, advanced=True,
@@ -39,10 +41,12 @@ class TfKdParams(Settings):
     self_share: float = setting(
         0.95, title="Share of the earlier self", source="official code: alpha 0.95",
         description="Its share of the loss in the form self; the labels have the rest.", ge=0, le=1, tune=(0.1, 0.95),
+        when={"form": ("self",)},
     )  # fmt: skip
     self_temperature: float = setting(
         6.0, title="Temperature of the earlier self", source="official code, ResNet18 on CIFAR-100; 20 for MobileNetV2",
         description="Softens both answers in the form self.", gt=0, le=100, tune=(1.0, 20.0), log=True,
+        when={"form": ("self",)},
     )  # fmt: skip
 
 

@@ -1,0 +1,438 @@
+"""``kd study``: everything that the Studies page does, from a shell."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from kdengine.commands import train
+from kdengine.commands.console import waiting
+from kdengine.commands.tables import duration, show, show_json, show_pairs
+from kdengine.errors import BadInput, Problem
+from kdengine.workspace import Workspace
+
+if TYPE_CHECKING:
+    from studies.confirm import Confirmation
+    from studies.plan import Budget, StudyPlan
+    from studies.trials import StudyView, TrialRow
+
+LOOK_S = 2.0
+AT_WORK = ("queued", "starting", "running", "stopping")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the sub-commands of ``kd study``."""
+    places = parser.add_subparsers(metavar="<what>", dest="what")
+
+    new = places.add_parser("new", help="begin a study: kd study new NAME --ready dcad, or as kd train with --tune")
+    new.add_argument("name", metavar="NAME")
+    _add_plan(new)
+    new.add_argument("--queue", action="store_true", help="return at once; else wait for its end")
+
+    space = places.add_parser("space", help="what can be tuned for an experiment, and in which ranges")
+    train.add_experiment(space)
+    space.add_argument("--method", metavar="NAME")
+
+    shows = places.add_parser("show", help="how a study stands: best, default, trials")
+    shows.add_argument("name", metavar="NAME")
+    shows.add_argument("--json", action="store_true", help="print JSON")
+
+    resume = places.add_parser("resume", help="take a study up again, or extend it: --trials 40")
+    resume.add_argument("name", metavar="NAME")
+    _add_budget(resume)
+    resume.add_argument("--queue", action="store_true", help="return at once; else wait for its end")
+
+    stop = places.add_parser("stop", help="stop its runs with a checkpoint, or begin no further trial")
+    stop.add_argument("name", metavar="NAME")
+    stop.add_argument("--after-current", action="store_true", help="let the trials under way end")
+
+    hand = places.add_parser("try", help="a trial by hand: kd study try NAME method.temperature=2")
+    hand.add_argument("name", metavar="NAME")
+    hand.add_argument("values", nargs="+", metavar="PATH=VALUE")
+
+    confirm = places.add_parser("confirm", help="best values and defaults once more, with fresh seeds")
+    confirm.add_argument("name", metavar="NAME")
+    confirm.add_argument("--seeds", type=int, default=5, metavar="N", help="fresh seeds (default 5)")
+    confirm.add_argument("--trial", type=int, metavar="K", help="confirm this trial, not the best")
+    confirm.add_argument("--queue", action="store_true", help="return at once; else wait for its end")
+    confirm.add_argument("--json", action="store_true", help="print JSON")
+
+    promote = places.add_parser("promote", help="the experiment with the best values, for kd train --spec FILE")
+    promote.add_argument("name", metavar="NAME")
+    promote.add_argument("--trial", type=int, metavar="K", help="of this trial, not the best")
+
+    delete = places.add_parser("delete", help="a study with all its runs")
+    delete.add_argument("name", metavar="NAME")
+
+    control = places.add_parser("control")
+    control.add_argument("job")
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    train.add_experiment(parser)
+    parser.add_argument("--method", metavar="NAME", help="kd list methods; default kd with a teacher, none without")
+    parser.add_argument("--ready", metavar="NAME", help="begin from a ready study: kd, dkd, dcad, grkd, light_self...")
+    parser.add_argument("--tune", action="append", default=[], metavar="PATH[=RANGE]",
+                        help="search this, and only what is named so: method.temperature, recipe.lr=0.01..0.2,log, "
+                        "method.kind=correlation,gram; default: what the method shows first")  # fmt: skip
+    parser.add_argument("--fix", action="append", default=[], metavar="PATH", help="do not search this")
+    parser.add_argument("--metrics", metavar="A,B",
+                        help="accuracy (default), loss or ece; then latency_ms, parameters, macs")  # fmt: skip
+    parser.add_argument("--sampler", metavar="NAME", help="tpe (default), random, grid, cmaes, gp")
+    parser.add_argument("--pruner", metavar="NAME", help="median (default), hyperband, none")
+    parser.add_argument("--seeds", type=int, metavar="N", help="seeds of each trial; their mean counts (default 1)")
+    parser.add_argument("--parallel", type=int, metavar="N", help="runs at once (default: as many as slots)")
+    parser.add_argument("--limit", action="append", default=[], metavar="COST=MOST",
+                        help="largest latency_ms, parameters or macs of the student")  # fmt: skip
+    _add_budget(parser)
+
+
+def _add_budget(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trials", type=int, metavar="N", help="complete or pruned ones (default 20)")
+    parser.add_argument("--hours", type=float, metavar="H", help="at work")
+    parser.add_argument("--gpu-hours", type=float, metavar="H", help="of all runs together")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Does what the sub-command says; without one, lists the studies."""
+    from studies import confirm, control
+
+    workspace = Workspace()
+    match options.what:
+        case None:
+            return _list(workspace)
+        case "control":
+            return _control(workspace, options.job)
+        case "space":
+            return _space(options)
+        case "new":
+            plan = _plan(options)
+            control.begin(plan, workspace)
+            return _go_on(plan.name, workspace, options.queue)
+        case "resume":
+            now = control.view(options.name, workspace)
+            control.resume(options.name, workspace, _budget(options, now.plan.budget))
+            return _go_on(options.name, workspace, options.queue)
+        case "show":
+            return _show(control.view(options.name, workspace), workspace, options.json)
+        case "stop":
+            control.view(options.name, workspace)
+            if options.after_current:
+                control.stop_after_current(options.name, workspace)
+            else:
+                control.stop_now(options.name, workspace)
+                _supervise(workspace)
+            return 0
+        case "try":
+            return _try(options, workspace)
+        case "confirm":
+            return _confirm(options, workspace)
+        case "promote":
+            from kdengine.spec import ExperimentSpec
+
+            mapping = confirm.spec_of(control.view(options.name, workspace), options.trial)
+            sys.stdout.write(ExperimentSpec.from_mapping(mapping).to_yaml())
+            return 0
+    control.delete(options.name, workspace)
+    return 0
+
+
+# reading what was asked -----------------------------------------------------------------------------------------------
+
+
+def _plan(options: argparse.Namespace) -> StudyPlan:
+    from kdengine.spec import merge
+    from studies import plan, ready_made, space
+
+    mapping: dict[str, Any] = ready_made.load(options.ready) if options.ready else {}
+    asked = _experiment(options, bool(options.ready))
+    mapping["experiment"] = merge(mapping["experiment"], asked) if options.ready else asked
+    mapping["name"] = options.name
+    for name in ("sampler", "pruner", "parallel"):
+        if getattr(options, name) is not None:
+            mapping[name] = getattr(options, name)
+    if options.metrics:
+        mapping["metrics"] = [name.strip() for name in options.metrics.split(",") if name.strip()]
+    if options.seeds is not None:
+        if options.seeds < 1:
+            raise BadInput(Problem("--seeds", f"found {options.seeds}, expected 1 or more"))
+        mapping["seeds"] = list(range(options.seeds))
+    if options.limit:
+        mapping["limits"] = {name: _number(name, text) for name, text in map(_pair, options.limit)}
+    budget = _budget(options)
+    if budget is not None:
+        mapping["budget"] = budget.model_dump()
+    if options.tune:
+        mapping["space"] = dict(map(_pair, options.tune))
+    made = plan.read(mapping)
+    if not options.fix:
+        return made
+    dimensions = space.edited(made.space, {}, options.fix)
+    return plan.read(made.model_dump(mode="json") | {"space": [each.model_dump(mode="json") for each in dimensions]})
+
+
+def _experiment(options: argparse.Namespace, changes_only: bool) -> dict[str, Any]:
+    named = {"method": {"name": options.method}} if options.method else {}
+    mapping = train.read_mapping(options, named)
+    if changes_only and not options.method and not any(text.startswith("method") for text in options.changes):
+        mapping.pop("method", None)  # the one that stands in for none was named
+    return mapping
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name.strip(), value.strip()
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise BadInput(Problem("--limit", f"found {name}={text}, expected a number, e.g. latency_ms=2")) from error
+
+
+def _budget(options: argparse.Namespace, before: Budget | None = None) -> Budget | None:
+    """The budget asked for; None where nothing was said. What is not named stays as it was before."""
+    from pydantic import ValidationError
+
+    from studies.plan import Budget
+
+    asked = {"trials": options.trials, "hours": options.hours, "job_hours": options.gpu_hours}
+    given = {name: value for name, value in asked.items() if value is not None}
+    if not given:
+        return None
+    known = before.model_dump() if before is not None else {"trials": None}
+    try:
+        return Budget.model_validate(known | given)
+    except ValidationError as error:
+        raise BadInput([Problem(f"--{item['loc'][0]}", item["msg"]) for item in error.errors()]) from error
+
+
+# doing it -------------------------------------------------------------------------------------------------------------
+
+
+def _control(workspace: Workspace, job_id: str) -> int:
+    import logging
+
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    from studies.controller import control
+
+    control(workspace, job_id)
+    return 0
+
+
+def _supervise(workspace: Workspace) -> None:
+    from kdengine.jobs import ensure_supervisor
+
+    ensure_supervisor(workspace)
+
+
+def _go_on(name: str, workspace: Workspace, queue: bool) -> int:
+    """Sees to it that somebody works, and waits for the end unless asked not to."""
+    from studies import control
+
+    _supervise(workspace)
+    if queue:
+        sys.stdout.write(f"study {name} is at work; kd study show {name} tells how it stands\n")
+        return 0
+    try:
+        with waiting() as tell:
+            while control.state_of((now := control.view(name, workspace)).plan, workspace) in AT_WORK:
+                _supervise(workspace)
+                tell(_line(now))
+                time.sleep(LOOK_S)
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            f"The study goes on: kd study show {name} tells how it stands, kd study stop {name} ends it.\n"
+        )
+        raise
+    now = control.view(name, workspace)
+    _show(now, workspace, False)
+    return 0 if control.state_of(now.plan, workspace) == "finished" else 3
+
+
+def _line(now: StudyView) -> str:
+    best = f", best {_value(now, now.best)}" if now.best else ""
+    return f"{now.plan.name}: {now.counted} of {now.plan.budget.trials or '?'} trials{best}"
+
+
+def _try(options: argparse.Namespace, workspace: Workspace) -> int:
+    import yaml
+
+    from studies import control
+
+    control.enqueue(options.name, {name: yaml.safe_load(text) for name, text in map(_pair, options.values)}, workspace)
+    now = control.view(options.name, workspace)
+    if control.state_of(now.plan, workspace) not in AT_WORK:
+        most = (now.plan.budget.trials or now.counted) + 1
+        sys.stdout.write(f"It waits; kd study resume {options.name} --trials {max(most, now.counted + 1)} runs it.\n")
+    return 0
+
+
+def _confirm(options: argparse.Namespace, workspace: Workspace) -> int:
+    from studies import confirm, control
+
+    now = control.view(options.name, workspace)
+    plan = confirm.plan_for(now, options.seeds, options.trial)
+    confirm.begin(now, workspace, options.seeds, options.trial)
+    _supervise(workspace)
+    found = confirm.read(now, plan, workspace)
+    if not options.queue:
+        with waiting() as tell:
+            while found.finished < found.total and _under_way(plan, workspace):
+                _supervise(workspace)
+                tell(f"{options.name}: {found.finished} of {found.total} runs confirm it")
+                time.sleep(LOOK_S)
+                found = confirm.read(now, plan, workspace)
+    if options.json:
+        show_json(asdict(found) | {"plan": plan.name})
+    else:
+        _show_confirmation(found)
+    return 0 if options.queue or found.finished == found.total else 3
+
+
+def _under_way(plan: Any, workspace: Workspace) -> bool:
+    from kdengine.comparison.progress import progress
+
+    return progress(plan, workspace).under_way
+
+
+# showing --------------------------------------------------------------------------------------------------------------
+
+
+def _space(options: argparse.Namespace) -> int:
+    from kdengine.spec import ExperimentSpec
+    from studies.space import offered
+
+    named = {"method": {"name": options.method}} if options.method else {}
+    spec = ExperimentSpec.from_mapping(train.read_mapping(options, named))
+    flat = spec.flat()
+    rows = [
+        (each.field, str(flat.get(each.field, "")), each.text(), "yes" if each.on else "", _when(each.when))
+        for each in offered(spec)
+    ]
+    show(("setting", "value", "range", "searched", "matters where"), rows)
+    return 0
+
+
+def _when(when: Mapping[str, tuple[Any, ...]]) -> str:
+    return "; ".join(f"{name} is {' or '.join(map(str, values))}" for name, values in when.items())
+
+
+def _list(workspace: Workspace) -> int:
+    from studies import control, ready_made
+
+    found = control.views(workspace)
+    if not found:
+        ready = ", ".join(ready_made.names())
+        sys.stdout.write(f"There is none yet. `kd study new first --ready dcad` begins one; ready are: {ready}.\n")
+        return 0
+    rows = [
+        (
+            now.plan.name,
+            control.state_of(now.plan, workspace),
+            f"{now.counted} of {now.plan.budget.trials or '?'}",
+            _value(now, now.best),
+            _value(now, now.default),
+            now.plan.pair,
+        )
+        for now in found
+    ]
+    show(("study", "state", "trials", "best", "default", "data, teacher, student, method"), rows)
+    return 0
+
+
+def _show(now: StudyView, workspace: Workspace, as_json: bool) -> int:
+    from studies import control
+
+    state = control.state_of(now.plan, workspace)
+    if as_json:
+        numbers = {"state": state, "epochs_run": now.epochs_run, "epochs_planned": now.epochs_planned}
+        best = now.best.number if now.best else None
+        trials = [asdict(row) for row in now.trials]
+        show_json({"plan": now.plan.model_dump(mode="json"), "best": best, "trials": trials} | numbers)
+        return 0
+    searched = now.plan.searched
+    fields = [each.field.removeprefix("method.") for each in searched]
+    columns = ("trial", "state", *now.plan.metrics, *fields, "epochs", "")
+    rows = [
+        (
+            str(row.number),
+            row.state,
+            *(_metric(name, value) for name, value in zip(now.plan.metrics, row.values, strict=False)),
+            *[""] * (len(now.plan.metrics) - len(row.values)),
+            *(_short(row.params.get(each.field)) for each in searched),
+            str(row.epochs),
+            _remark(row, now),
+        )
+        for row in now.trials
+    ]
+    show(columns, rows)
+    saved = 1 - now.epochs_run / now.epochs_planned if now.epochs_planned else 0.0
+    show_pairs(
+        [
+            ("study", f"{now.plan.name}: {state}, {now.counted} of {now.plan.budget.trials or '?'} trials"),
+            ("best", _value(now, now.best)),
+            ("default", _value(now, now.default)),
+            ("epochs", f"{now.epochs_run:,} of {now.epochs_planned:,} without pruning ({100 * saved:.0f} % saved)"),
+            ("time", duration(sum(row.seconds for row in now.trials)) + " of all runs together"),
+            ("next", f"kd study confirm {now.plan.name}" if now.best and state == "finished" else ""),
+        ]
+    )
+    return 0
+
+
+def _remark(row: TrialRow, now: StudyView) -> str:
+    words = [row.origin] if row.origin else []
+    if now.best is not None and row.number == now.best.number:
+        words.insert(0, "best")
+    if row.tries > 1:
+        words.append(f"{row.tries} tries")
+    return ", ".join([*words, row.why] if row.why and row.state != "complete" else words)
+
+
+def _value(now: StudyView, row: TrialRow | None) -> str:
+    if row is None or not row.values:
+        return ""
+    values = [_metric(name, value) for name, value in zip(now.plan.metrics, row.values, strict=True)]
+    return f"{', '.join(values)} (trial {row.number})"
+
+
+def _metric(name: str, value: float) -> str:
+    return f"{100 * value:.1f} %" if name in ("accuracy", "ece") else f"{value:.4g}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _show_confirmation(found: Confirmation) -> None:
+    def line(arm: str, promised: float | None) -> tuple[str, ...]:
+        cells = [f"{100 * promised:.1f} %" if promised is not None else ""]
+        for part in (found.validation, found.test):
+            cells.append(f"{100 * part[arm].mean:.1f} ± {100 * part[arm].deviation:.1f} %" if arm in part else "")
+        return (arm, *cells)
+
+    show(
+        ("values", "in the search", f"validation, {len(found.seeds)} fresh seeds", "test"),
+        [line("defaults", found.default_promised), line("tuned", found.promised)],
+    )
+    if found.gain is not None:
+        sys.stdout.write(f"{verdict(found)}\n")
+
+
+def verdict(found: Confirmation) -> str:
+    """The gain on the test pictures in words."""
+    gain = found.gain
+    if gain is None:
+        return "no seed is finished in both yet"
+    if gain.n == 1:
+        return f"{100 * gain.mean:+.1f} points with one seed, which decides nothing"
+    words = {"helps": "tuning helps", "hurts": "tuning hurts", "not decided": "not decided"}[gain.verdict]
+    interval = f"95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
+    return f"{words}: {100 * gain.mean:+.1f} points on the test pictures ({interval}, {gain.n} seeds)"

@@ -1,0 +1,137 @@
+"""Where Optuna keeps its studies: SQLite in the workspace, or the server that ``KD_STUDY_STORAGE`` names."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import optuna
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.study import Study
+from sqlalchemy.exc import SQLAlchemyError
+
+from kdengine import files
+from kdengine.errors import BadInput, KdError, Problem
+from kdengine.workspace import Workspace
+from studies.plan import Budget, StudyPlan
+
+log = logging.getLogger(__name__)
+
+VARIABLE = "KD_STUDY_STORAGE"
+PLAN, BUDGET, ENDING, PAIR = "plan", "budget", "ending", "pair"
+PATIENCE_S = 10
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def address(workspace: Workspace) -> str:
+    """URL of the database."""
+    return os.environ.get(VARIABLE) or f"sqlite:///{workspace.studies_db}"
+
+
+def shown(url: str) -> str:
+    """The URL without its password."""
+    return re.sub(r"(://[^:/@]+):[^@]*@", r"\1:***@", url)
+
+
+def connect(workspace: Workspace) -> BaseStorage:
+    """Opens the database, and makes it where there is none.
+
+    Raises:
+        KdError: it cannot be reached or used; the message says where it should be and what to do.
+    """
+    url = address(workspace)
+    own = url.startswith("sqlite")
+    if own:
+        workspace.check_writable()
+    waits = {"timeout": PATIENCE_S} if own else {"connect_timeout": PATIENCE_S}
+    with _in_words(url):
+        # Two processes that make the tables at once would meet.
+        if own:
+            with files.lock(workspace.root / ".studies.lock"):
+                return RDBStorage(url, engine_kwargs={"connect_args": waits})
+        return RDBStorage(url, engine_kwargs={"connect_args": waits, "pool_pre_ping": True})
+
+
+@contextmanager
+def reachable(workspace: Workspace) -> Iterator[None]:
+    """Says in words what the database's driver throws."""
+    with _in_words(address(workspace)):
+        yield
+
+
+@contextmanager
+def _in_words(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
+        cause = error.__cause__ or error
+        first = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        where = f"{VARIABLE}={shown(url)}" if os.environ.get(VARIABLE) else shown(url)
+        raise KdError(
+            f"the database of the studies cannot be used ({where}): {first}. Nothing of a study is lost: its runs go "
+            "on as jobs, and it continues (kd study resume NAME) when the database answers again"
+        ) from error
+
+
+def names(storage: BaseStorage) -> list[str]:
+    """Of all studies, the newest first."""
+    return [study.study_name for study in reversed(storage.get_all_studies())]
+
+
+def create(storage: BaseStorage, plan: StudyPlan) -> Study:
+    """Makes the study, or opens it when there is an equal one.
+
+    Raises:
+        BadInput: there is one of that name with another experiment, space, goal, sampler or pruner.
+    """
+    try:
+        study = optuna.create_study(storage=storage, study_name=plan.name, directions=plan.directions)
+    except optuna.exceptions.DuplicatedStudyError:
+        there = load_plan(storage, plan.name)
+        ours, theirs = (each.model_dump(mode="json", exclude={"budget", "parallel"}) for each in (plan, there))
+        differing = [key for key in ours if ours[key] != theirs[key]]
+        if differing:
+            message = f"there is a study {plan.name!r} already, with another {', '.join(differing)}; choose a new name"
+            raise BadInput(Problem("name", message)) from None
+        return open_study(storage, plan.name)
+    study.set_user_attr(PLAN, plan.model_dump(mode="json", exclude={"budget"}))
+    study.set_user_attr(BUDGET, plan.budget.model_dump(mode="json"))
+    study.set_user_attr(PAIR, plan.pair)
+    return study
+
+
+def open_study(storage: BaseStorage, name: str) -> Study:
+    """A study that must exist; raises BadInput otherwise."""
+    try:
+        return optuna.load_study(storage=storage, study_name=name)
+    except KeyError as error:
+        known = ", ".join(names(storage)) or "none yet"
+        raise BadInput(Problem("study", f"there is no study {name!r}; there are: {known}")) from error
+
+
+def load_plan(storage: BaseStorage, name: str) -> StudyPlan:
+    """The plan of a study with its present budget; raises BadInput when there is none, or it was made elsewhere."""
+    return plan_of(open_study(storage, name))
+
+
+def plan_of(study: Study) -> StudyPlan:
+    """The plan of a study with its present budget; raises BadInput when it was not made here."""
+    found = study.user_attrs
+    if PLAN not in found:
+        message = f"{study.study_name!r} was not made by this program: it has no plan"
+        raise BadInput(Problem("study", message))
+    return StudyPlan.model_validate(found[PLAN] | {"budget": found[BUDGET]})
+
+
+def set_budget(study: Study, budget: Budget) -> None:
+    """Extends or shortens it; the controller looks at each turn."""
+    study.set_user_attr(BUDGET, budget.model_dump(mode="json"))
+
+
+def set_ending(study: Study, ending: bool) -> None:
+    """Asks the controller to begin no further trial, or takes that back."""
+    study.set_user_attr(ENDING, ending)
