@@ -1,5 +1,5 @@
 # make demo   environment, teacher and student on digits, dashboard
-# make test   environment, Chromium for the browser tests, ruff, mypy, pytest
+# make test   environment, Chromium and PostgreSQL for the tests, ruff, mypy, pytest
 # make lint   ruff and mypy alone
 # make long   the tests that take many minutes; they write benchmarks/results/
 # make clean  removes the environment and the caches; the workspace stays
@@ -13,7 +13,7 @@ export KD_HOME
 DEMO := --dataset digits --teacher resnet8x4 --student mobilenetv3_small --method kd
 DEMO_RUN := $(KD_HOME)/runs/demo
 
-.PHONY: demo test lint long clean chromium
+.PHONY: demo test lint long clean chromium postgres
 
 demo: $(VENV)/.installed
 	$(BIN)/kd doctor
@@ -27,7 +27,7 @@ demo: $(VENV)/.installed
 	$(BIN)/kd ui
 
 # Two processes; what starts servers and trainers of its own comes second, so that it meets no full load of the first.
-test: lint chromium
+test: lint chromium postgres
 	$(BIN)/pytest -n 2 --dist loadfile -m "not long and not processes"
 	$(BIN)/pytest -n 2 --dist loadfile -m "processes and not long"
 
@@ -64,4 +64,12 @@ chromium:
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; \
 	else \
 	    echo "make: the browser tests need Chromium; install it (Debian: sudo apt-get install chromium)" >&2; exit 1; \
+	fi
+
+postgres:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && exit 0; command -v initdb >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; \
+	else \
+	    echo "make: a test of studies needs PostgreSQL; install it (Debian: sudo apt-get install postgresql)" >&2; exit 1; \
 	fi

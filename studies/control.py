@@ -38,7 +38,7 @@ def begin(plan: StudyPlan, workspace: Workspace) -> Job:
     for student in _students(plan):
         assembly.preflight(plan.spec(trials.starting_values(plan) | student, plan.seeds[0]), workspace)
     with storage.reachable(workspace):
-        connected = storage.connect(workspace)
+        connected = storage.opened(workspace)
         study = storage.create(connected, plan)
         storage.set_budget(study, plan.budget)
         if not study.get_trials(deepcopy=False):
@@ -53,7 +53,7 @@ def resume(name: str, workspace: Workspace, budget: Budget | None = None) -> Job
         BadInput: there is no such study, it is at work, or its budget is used up.
     """
     with storage.reachable(workspace):
-        study = storage.open_study(storage.connect(workspace), name)
+        study = storage.open_study(storage.opened(workspace), name)
         plan = storage.plan_of(study)
         if budget is not None:
             extend(study, budget)
@@ -77,7 +77,7 @@ def extend(study: Study, budget: Budget) -> None:
 def stop_after_current(name: str, workspace: Workspace) -> None:
     """Lets the trials under way end and begins no other; `resume` takes the study up again."""
     with storage.reachable(workspace):
-        storage.set_ending(storage.open_study(storage.connect(workspace), name), True)
+        storage.set_ending(storage.open_study(storage.opened(workspace), name), True)
 
 
 def stop_now(name: str, workspace: Workspace) -> Job:
@@ -96,7 +96,7 @@ def enqueue(name: str, values: Mapping[str, Value], workspace: Workspace) -> Non
         BadInput: every value that the space does not hold.
     """
     with storage.reachable(workspace):
-        study = storage.open_study(storage.connect(workspace), name)
+        study = storage.open_study(storage.opened(workspace), name)
         plan = storage.plan_of(study)
         known = {dimension.field: dimension for dimension in plan.searched}
         problems = [
@@ -121,7 +121,7 @@ def delete(name: str, workspace: Workspace) -> None:
 
     store = JobStore(workspace)
     with storage.reachable(workspace):
-        connected = storage.connect(workspace)
+        connected = storage.opened(workspace)
         study = storage.open_study(connected, name)
         plan = storage.plan_of(study)
         controller = store.find(plan.job_id)
@@ -139,7 +139,7 @@ def delete(name: str, workspace: Workspace) -> None:
 def views(workspace: Workspace) -> list[trials.StudyView]:
     """All studies of the storage that were made by this program, the newest first."""
     with storage.reachable(workspace):
-        connected = storage.connect(workspace)
+        connected = storage.opened(workspace)
         opened = [storage.open_study(connected, name) for name in storage.names(connected)]
         return [trials.view(study, workspace) for study in opened if storage.PLAN in study.user_attrs]
 
@@ -147,7 +147,7 @@ def views(workspace: Workspace) -> list[trials.StudyView]:
 def view(name: str, workspace: Workspace) -> trials.StudyView:
     """One study as it stands; raises BadInput when there is none of that name."""
     with storage.reachable(workspace):
-        return trials.view(storage.open_study(storage.connect(workspace), name), workspace)
+        return trials.view(storage.open_study(storage.opened(workspace), name), workspace)
 
 
 def state_of(plan: StudyPlan, workspace: Workspace) -> str:

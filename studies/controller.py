@@ -18,6 +18,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from optuna.study import Study
@@ -48,6 +49,14 @@ YOUNG_S = 60.0
 STOPPED_BY_STUDY = "stopped_by_study"
 
 
+class StudyStopped(Stopped):
+    """The study was asked to stop; its message says what became of its trials."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(signal.SIGTERM)
+        self.args = (message,)
+
+
 def control(workspace: Workspace, job_id: str) -> None:
     """Works on a study until it ends; called in the process of its job.
 
@@ -72,7 +81,7 @@ def control(workspace: Workspace, job_id: str) -> None:
             code = error.exit_code if isinstance(error, KdError) else 1
             _end(workspace, folder, failure.state, exit_code=code, **failure._asdict())
             raise
-        _end(workspace, folder, State.FINISHED, phase="done", exit_code=0)
+        _end(workspace, folder, State.FINISHED, exit_code=0)
 
 
 def _end(workspace: Workspace, folder: RunDirectory, state: State, **outcome: Any) -> None:
@@ -94,9 +103,14 @@ def _work(workspace: Workspace, folder: RunDirectory) -> None:
         while not controller.turn():
             if stop.wait(TURN_S):
                 controller.stop()
-                raise Stopped(signal.SIGTERM)
+                raise StudyStopped("stopped; each of its runs goes on from its checkpoint when it is resumed")
     if controller.ending:
-        raise Stopped(signal.SIGTERM)
+        raise StudyStopped("the trials under way have ended and no other was begun, as asked")
+
+
+def _utc(moment: datetime) -> float:
+    """Seconds since the epoch of a time that Optuna's storage tells: UTC, without saying so."""
+    return moment.replace(tzinfo=UTC).timestamp()
 
 
 def _plan_mapping(folder: RunDirectory) -> dict[str, Any]:
@@ -174,14 +188,15 @@ class Controller:
     def _mine(self) -> list[FrozenTrial]:
         """Trials that are running and belong to this controller; also one that a crash left without an owner."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if not self.shared:
+            return running
         return [trial for trial in running if trial.user_attrs.get(OWNER) == self.owner or self._orphaned(trial)]
 
     def _orphaned(self, trial: FrozenTrial) -> bool:
-        """Whether its controller died between asking for it and taking it; alone on a storage it was this one."""
-        if OWNER in trial.user_attrs:
+        """Whether its controller died between asking for it and taking it."""
+        if OWNER in trial.user_attrs or trial.datetime_start is None:
             return False
-        begun = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-        return not self.shared or time.time() - begun > YOUNG_S
+        return time.time() - _utc(trial.datetime_start) > YOUNG_S
 
     def _follow(self, trial: FrozenTrial) -> None:
         if any(other.user_attrs.get(RETRY_OF) == trial.number for other in self.study.get_trials(deepcopy=False)):

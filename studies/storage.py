@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
@@ -54,6 +55,17 @@ def connect(workspace: Workspace) -> BaseStorage:
             with files.lock(workspace.root / ".studies.lock"):
                 return RDBStorage(url, engine_kwargs={"connect_args": waits})
         return RDBStorage(url, engine_kwargs={"connect_args": waits, "pool_pre_ping": True})
+
+
+def opened(workspace: Workspace) -> BaseStorage:
+    """The database as `connect` gives it, kept for as long as this process lives: a page looks every other second."""
+    return _opened(address(workspace), str(workspace.root))
+
+
+@lru_cache(maxsize=8)
+def _opened(url: str, root: str) -> BaseStorage:
+    # Wrapped as Optuna's own functions do it: ended trials are read once.
+    return optuna.storages.get_storage(connect(Workspace(root)))
 
 
 @contextmanager

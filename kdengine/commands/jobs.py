@@ -161,13 +161,13 @@ def _progress(job: Job, status: dict[str, Any]) -> str:
     if job.state is State.QUEUED:
         return job.message or "waits"
     at = status.get("progress")
-    epochs = f"{at['epoch']}/{at['epochs']} epochs" if at else ""
+    epochs = f"{at['epoch']}/{at['epochs']} epochs" if at else status.get("phase", "") if job.is_controller else ""
     if job.state.ended:
         why = "" if job.state is State.FINISHED else job.reason or ""
         return ", ".join(filter(None, (epochs, why if why != job.state else "")))
     left = status.get("eta_s")
     parts = (epochs, f"{duration(left)} left" if left and at else status.get("phase", ""))
-    return ", ".join(filter(None, parts))
+    return ", ".join(dict.fromkeys(filter(None, parts)))
 
 
 def _status(store: JobStore, job: Job) -> dict[str, Any]:

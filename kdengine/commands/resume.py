@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from kdengine.errors import BadInput, Problem
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``kd resume``."""
@@ -17,6 +19,9 @@ def main(options: argparse.Namespace) -> int:
 
     workspace = Workspace()
     folder = workspace.existing_run(options.run)
+    if folder.status().get("kind") == "study":
+        name = folder.id.removeprefix("study-")
+        raise BadInput(Problem("run", f"{folder.id} steers a study; take it up again: kd study resume {name}"))
     from kdengine import runner
     from kdengine.commands.console import training
 

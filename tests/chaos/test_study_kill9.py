@@ -1,0 +1,132 @@
+"""kill -9 of controller, trial, supervisor and page, at random moments of a study: nothing is lost, nothing doubled."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from world import World
+
+from kdengine import tracking
+from kdengine.jobs import Job, ensure_supervisor
+from kdengine.rundir import is_alive
+from kdengine.states import ELSEWHERE, State
+from studies import control
+from studies.plan import StudyPlan, read
+from studies.trials import StudyView
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+COMMAND = "python -m pytest -m long tests/chaos/test_study_kill9.py"
+VICTIMS = ("controller", "trial", "supervisor", "page server")
+LONG_KILLS, LONG_TRIALS = 20, 12
+
+
+def small_study(trials: int) -> StudyPlan:
+    """The learning rate of resnet8x4 on 200 digits: four epochs of six steps."""
+    experiment = {
+        "data": {"name": "digits", "per_class": 20},
+        "student": "resnet8x4",
+        "method": "none",
+        "recipe": {"epochs": 4, "batch_size": 32},
+        "runtime": {"threads": 1, "device": "cpu"},
+    }
+    mapping = {"name": "hunted", "experiment": experiment, "space": {"recipe.lr": "0.01..0.1, log"}}
+    return read(mapping | {"budget": {"trials": trials}, "startup": 2, "sampler": "random"})
+
+
+def running(world: World) -> list[Job]:
+    return [job for job in world.store.jobs() if job.state is State.RUNNING and not job.is_controller]
+
+
+def kill(world: World, victim: str, generator: random.Random, plan: StudyPlan) -> bool:
+    """Kills one process of that kind; False when there is none at this moment."""
+    if victim in ("supervisor", "page server"):
+        done = world.kill(victim, "")
+        world.victims[victim].revive()
+        return done
+    found = [world.store.get(plan.job_id)] if victim == "controller" else running(world)
+    alive = [job for job in found if job.pid and is_alive(job.identity)]
+    if not alive:
+        return False
+    os.kill(generator.choice(alive).pid or 0, signal.SIGKILL)
+    return True
+
+
+def hunt(world: World, plan: StudyPlan, kills: int, seed: str, longest_s: float) -> list[dict[str, Any]]:
+    """Runs the study and kills, each kind in turn, until it is done; what was killed and when."""
+    generator = random.Random(seed)
+    world.victims["page server"].prepare()
+    control.begin(plan, world.workspace)
+    ensure_supervisor(world.workspace)
+    order = [VICTIMS[number % len(VICTIMS)] for number in range(kills)]
+    generator.shuffle(order)
+    began, done = time.monotonic(), []
+    while order and not world.store.get(plan.job_id).state.ended:
+        time.sleep(generator.uniform(0, longest_s))
+        if kill(world, order[0], generator, plan):
+            done.append({"victim": order.pop(0), "second": round(time.monotonic() - began, 1)})
+    world.wait(lambda: world.store.get(plan.job_id).state.ended, "the end of the study")
+    return done
+
+
+def check_agreement(world: World, plan: StudyPlan) -> StudyView:
+    """Optuna, the job table, the run folders and MLflow tell the same story, and the budget is spent exactly."""
+    from mlflow import MlflowClient
+
+    world.wait(lambda: all(job.told for job in world.store.jobs() if job.state.ended), "MLflow is told")
+    assert world.store.get(plan.job_id).state is State.FINISHED, world.story()
+    client = MlflowClient(tracking_uri=tracking.tracking_uri(world.workspace))
+    study_twin = tracking.mlflow_run_id(world.workspace.run(plan.job_id))
+    assert study_twin is not None and client.get_run(study_twin).info.status == "FINISHED"
+    now = control.view(plan.name, world.workspace)
+    jobs = {job.id: job for job in world.store.jobs() if not job.is_controller}
+    assert now.counted == plan.budget.trials and now.count("running", "waiting") == 0
+    assert sorted(jobs) == sorted(run for row in now.trials for run in row.runs), "one run for each trial"
+    for row in now.trials:
+        job, run = jobs[row.runs[0]], world.workspace.run(row.runs[0])
+        names = ELSEWHERE[job.state]
+        twin = client.get_run(str(tracking.mlflow_run_id(run)))
+        assert (row.state.upper(), run.state(), twin.info.status) == (names.optuna, job.state, names.mlflow)
+        assert twin.data.tags["mlflow.parentRunId"] == study_twin
+        told = [event["epoch"] for event in run.latest("epoch", "epoch")]
+        assert told == list(range(1, row.epochs + 1)) and set(row.curve) <= set(told)
+    return now
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_study_survives_kills(world: World, number: int) -> None:
+    plan = small_study(3)
+    killed = hunt(world, plan, 4, f"in CI, {number}", longest_s=4.0)
+    assert len(killed) >= 2
+    check_agreement(world, plan)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_twenty_kills_in_one_study(world: World) -> None:
+    plan = small_study(LONG_TRIALS)
+    killed = hunt(world, plan, LONG_KILLS, "twenty", longest_s=12.0)
+    now = check_agreement(world, plan)
+    tries = [{"trial": row.number, "state": row.state, "tries": row.tries, "epochs": row.epochs} for row in now.trials]
+    head = {"command": COMMAND, "machine": f"{platform.machine()}, {os.cpu_count()} cores", "kills": killed}
+    (RESULTS / "study_kill9.json").write_text(json.dumps(head | {"trials": tries}, indent=2) + "\n")
+    counts = ", ".join(f"{victim} {sum(one['victim'] == victim for one in killed)}" for victim in VICTIMS)
+    lines = [
+        "# kill -9 in a study",
+        "",
+        f"`{COMMAND}` on {head['machine']}: {len(killed)} kills ({counts}) in one study of {LONG_TRIALS} trials.",
+        "None was lost, none doubled, the budget is exact; Optuna, MLflow, the job table and the run folders agree.",
+        "",
+        "| trial | state | tries | epochs |",
+        "| ---: | --- | ---: | ---: |",
+        *(f"| {one['trial']} | {one['state']} | {one['tries']} | {one['epochs']} |" for one in tries),
+    ]
+    (RESULTS / "study_kill9.md").write_text("\n".join(lines) + "\n")
+    assert len(killed) == LONG_KILLS
