@@ -373,13 +373,12 @@ def _show(now: StudyView, workspace: Workspace, as_json: bool) -> int:
         for row in now.trials
     ]
     show(columns, rows)
-    saved = 1 - now.epochs_run / now.epochs_planned if now.epochs_planned else 0.0
     show_pairs(
         [
             ("study", f"{now.plan.name}: {state}, {now.counted} of {now.plan.budget.trials or '?'} trials"),
             ("best", _value(now, now.best)),
             ("default", _value(now, now.default)),
-            ("epochs", f"{now.epochs_run:,} of {now.epochs_planned:,} without pruning ({100 * saved:.0f} % saved)"),
+            ("epochs", f"{now.epochs_run:,} of {now.epochs_planned:,} without pruning ({100 * now.saved:.0f} % saved)"),
             ("time", duration(sum(row.seconds for row in now.trials)) + " of all runs together"),
             ("next", f"kd study confirm {now.plan.name}" if now.best and state == "finished" else ""),
         ]

@@ -110,6 +110,12 @@ class StudyView:
         return sum(row.epochs for row in self.trials)
 
     @property
+    def saved(self) -> float:
+        """Share (0..1) of the epochs of the counted trials that pruning spared."""
+        spent = sum(row.epochs for row in self.trials if row.state in ("complete", "pruned"))
+        return 1 - spent / self.epochs_planned if self.epochs_planned else 0.0
+
+    @property
     def epochs_planned(self) -> int:
         """Epochs that the counted trials would have taken without pruning."""
         return self.counted * int(self.plan.experiment["recipe"]["epochs"]) * len(self.plan.seeds)
