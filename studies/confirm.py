@@ -64,7 +64,7 @@ def begin(now: trials.StudyView, workspace: Workspace, seeds: int = SEEDS, numbe
         How many runs were queued.
 
     Raises:
-        BadInput: no trial is complete yet, or there is a confirmation of other values.
+        BadInput: no trial is complete yet, the best one has the default values, or there is a confirmation of others.
     """
     return begin_comparison(plan_for(now, seeds, number), workspace)
 
@@ -74,6 +74,9 @@ def plan_for(now: trials.StudyView, seeds: int = SEEDS, number: int | None = Non
     row = now.best if number is None else next((row for row in now.trials if row.number == number), None)
     if row is None or row.state != "complete":
         raise BadInput(Problem("study", "no trial is complete yet; nothing can be confirmed"))
+    if row.params == trials.starting_values(now.plan):
+        message = "the defaults are the best that was found: there is no gain to confirm; extend the study, or widen it"
+        raise BadInput(Problem("study", message))
     if seeds < 2:
         raise BadInput(Problem("seeds", f"found {seeds}, expected 2 or more; 5 give a verdict a chance"))
     changes: dict[str, Any] = {}

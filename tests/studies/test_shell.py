@@ -99,6 +99,13 @@ def test_confirming_runs_defaults_and_best_with_fresh_seeds(done: Mill, capsys: 
     assert found.test[DEFAULTS].mean == pytest.approx(0.801)
 
 
+def test_defaults_are_not_confirmed_by_themselves(home: Mill, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = home.begin(small_plan("short", budget={"trials": 1}))
+    home.work(plan)
+    assert cli.main(["study", "confirm", "short"]) == 2
+    assert "the defaults are the best that was found" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
