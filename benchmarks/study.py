@@ -25,7 +25,7 @@ from kdengine.errors import KdError
 from kdengine.jobs import JobStore, ensure_supervisor, stop_supervisor
 from kdengine.workspace import Workspace
 from studies import confirm, control, plan, ready_made
-from studies.shell import verdict
+from studies.words import verdict
 
 RESULTS = Path(__file__).parent / "results"
 LOOK_S = 1.0

@@ -14,11 +14,12 @@ from kdengine.commands.console import waiting
 from kdengine.commands.tables import duration, show, show_json, show_pairs
 from kdengine.errors import BadInput, Problem
 from kdengine.workspace import Workspace
+from studies import words
 
 if TYPE_CHECKING:
     from studies.confirm import Confirmation
     from studies.plan import Budget, StudyPlan
-    from studies.trials import StudyView, TrialRow
+    from studies.trials import StudyView
 
 LOOK_S = 2.0
 AT_WORK = ("queued", "starting", "running", "stopping")
@@ -84,6 +85,8 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
                         help="accuracy (default), loss or ece; then latency_ms, parameters, macs")  # fmt: skip
     parser.add_argument("--sampler", metavar="NAME", help="tpe (default), random, grid, cmaes, gp")
     parser.add_argument("--pruner", metavar="NAME", help="median (default), hyperband, none")
+    parser.add_argument("--startup", type=int, metavar="N", help="trials before the pruner judges (default 5)")
+    parser.add_argument("--patience", type=int, metavar="N", help="epochs that no trial is pruned before (default 1)")
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds of each trial; their mean counts (default 1)")
     parser.add_argument("--parallel", type=int, metavar="N", help="runs at once (default: as many as slots)")
     parser.add_argument("--limit", action="append", default=[], metavar="COST=MOST",
@@ -152,7 +155,7 @@ def _plan(options: argparse.Namespace) -> StudyPlan:
     asked = _experiment(options, bool(options.ready))
     mapping["experiment"] = merge(mapping["experiment"], asked) if options.ready else asked
     mapping["name"] = options.name
-    for name in ("sampler", "pruner", "parallel"):
+    for name in ("sampler", "pruner", "parallel", "startup", "patience"):
         if getattr(options, name) is not None:
             mapping[name] = getattr(options, name)
     if options.metrics:
@@ -257,7 +260,7 @@ def _go_on(name: str, workspace: Workspace, queue: bool) -> int:
 
 
 def _line(now: StudyView) -> str:
-    best = f", best {_value(now, now.best)}" if now.best else ""
+    best = f", best {words.trial_value(now, now.best)}" if now.best else ""
     return f"{now.plan.name}: {now.counted} of {now.plan.budget.trials or '?'} trials{best}"
 
 
@@ -337,8 +340,8 @@ def _list(workspace: Workspace) -> int:
             now.plan.name,
             control.state_of(now.plan, workspace),
             f"{now.counted} of {now.plan.budget.trials or '?'}",
-            _value(now, now.best),
-            _value(now, now.default),
+            words.trial_value(now, now.best),
+            words.trial_value(now, now.default),
             now.plan.pair,
         )
         for now in found
@@ -364,11 +367,11 @@ def _show(now: StudyView, workspace: Workspace, as_json: bool) -> int:
         (
             str(row.number),
             row.state,
-            *(_metric(name, value) for name, value in zip(now.plan.metrics, row.values, strict=False)),
+            *(words.metric_value(name, value) for name, value in zip(now.plan.metrics, row.values, strict=False)),
             *[""] * (len(now.plan.metrics) - len(row.values)),
-            *(_short(row.params.get(each.field)) for each in searched),
+            *(words.setting_value(row.params.get(each.field)) for each in searched),
             str(row.epochs),
-            _remark(row, now),
+            words.remark(row, now),
         )
         for row in now.trials
     ]
@@ -376,8 +379,8 @@ def _show(now: StudyView, workspace: Workspace, as_json: bool) -> int:
     show_pairs(
         [
             ("study", f"{now.plan.name}: {state}, {now.counted} of {now.plan.budget.trials or '?'} trials"),
-            ("best", _value(now, now.best)),
-            ("default", _value(now, now.default)),
+            ("best", words.trial_value(now, now.best)),
+            ("default", words.trial_value(now, now.default)),
             ("epochs", f"{now.epochs_run:,} of {now.epochs_planned:,} without pruning ({100 * now.saved:.0f} % saved)"),
             ("time", duration(sum(row.seconds for row in now.trials)) + " of all runs together"),
             ("next", f"kd study confirm {now.plan.name}" if now.best and state == "finished" else ""),
@@ -386,52 +389,14 @@ def _show(now: StudyView, workspace: Workspace, as_json: bool) -> int:
     return 0
 
 
-def _remark(row: TrialRow, now: StudyView) -> str:
-    words = [row.origin] if row.origin else []
-    if now.best is not None and row.number == now.best.number:
-        words.insert(0, "best")
-    if row.tries > 1:
-        words.append(f"{row.tries} tries")
-    return ", ".join([*words, row.why] if row.why and row.state != "complete" else words)
-
-
-def _value(now: StudyView, row: TrialRow | None) -> str:
-    if row is None or not row.values:
-        return ""
-    values = [_metric(name, value) for name, value in zip(now.plan.metrics, row.values, strict=True)]
-    return f"{', '.join(values)} (trial {row.number})"
-
-
-def _metric(name: str, value: float) -> str:
-    return f"{100 * value:.1f} %" if name in ("accuracy", "ece") else f"{value:.4g}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
-
-
 def _show_confirmation(found: Confirmation) -> None:
     def line(arm: str, promised: float | None) -> tuple[str, ...]:
         cells = [f"{100 * promised:.1f} %" if promised is not None else ""]
-        for part in (found.validation, found.test):
-            cells.append(f"{100 * part[arm].mean:.1f} ± {100 * part[arm].deviation:.1f} %" if arm in part else "")
-        return (arm, *cells)
+        return (arm, *cells, *(words.spread_values(found, part, arm) for part in ("validation", "test")))
 
     show(
         ("values", "in the search", f"validation, {len(found.seeds)} fresh seeds", "test"),
         [line("defaults", found.default_promised), line("tuned", found.promised)],
     )
     if found.gain is not None:
-        sys.stdout.write(f"{verdict(found)}\n")
-
-
-def verdict(found: Confirmation) -> str:
-    """The gain on the test pictures in words."""
-    gain = found.gain
-    if gain is None:
-        return "no seed is finished in both yet"
-    if gain.n == 1:
-        return f"{100 * gain.mean:+.1f} points with one seed, which decides nothing"
-    words = {"helps": "tuning helps", "hurts": "tuning hurts", "not decided": "not decided"}[gain.verdict]
-    interval = f"95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
-    return f"{words}: {100 * gain.mean:+.1f} points on the test pictures ({interval}, {gain.n} seeds)"
+        sys.stdout.write(f"{words.verdict(found)}\n")
