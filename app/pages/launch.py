@@ -374,9 +374,14 @@ def _wire(
         return gr.update(choices=catalog.datasets(workspace), value=_keep_upload(workspace, path))
 
     def arrive(request: gr.Request) -> list[Any]:
-        """A fresh token; and with ``?clone=<run>`` the form filled with that run."""
-        clone = (request.query_params or {}).get("clone")
-        return [secrets.token_hex(8), *_filled(form, workspace, clone)]
+        """A fresh token; and with ``?clone=<run>`` or ``?study=<name>`` the form filled with that."""
+        query = request.query_params or {}
+        try:
+            spec = _asked(workspace, query.get("clone"), query.get("study"), query.get("trial"))
+        except KdError as error:
+            gr.Warning(str(error))
+            spec = None
+        return [secrets.token_hex(8), *_filled(form, workspace, spec)]
 
     groups = {
         kind: [form.groups[key] for key in form.groups if key[0] == kind] for kind in ("method", "student", "data")
@@ -461,17 +466,24 @@ def _group_updates(form: _Form, kind: str, chosen: str) -> list[Any]:
     return [gr.update(visible=name == chosen) for group_kind, name in form.groups if group_kind == kind]
 
 
-def _filled(form: _Form, workspace: Workspace, clone: str | None) -> list[Any]:
-    """Values for the cards and every control from a run's spec; nothing changes without one."""
-    blank = [gr.skip()] * (5 + len(form.controls()))
-    if not clone:
+def _asked(workspace: Workspace, clone: str | None, study: str | None, trial: str | None) -> ExperimentSpec | None:
+    """The experiment that the address names: a run's, or a study's with the values of a trial, by default the best."""
+    if clone:
+        return ExperimentSpec.from_yaml(workspace.existing_run(clone).spec_file.read_text())
+    if study:
+        from studies import confirm, control
+
+        number = int(trial) if trial and trial.isdigit() else None
+        return ExperimentSpec.from_mapping(confirm.spec_of(control.view(study, workspace), number))
+    return None
+
+
+def _filled(form: _Form, workspace: Workspace, spec: ExperimentSpec | None) -> list[Any]:
+    """Values for the cards and every control from an experiment; nothing changes without one."""
+    if spec is None:
+        blank = [gr.skip()] * (3 + len(form.controls()))
         teachers = catalog.teachers(workspace, {"name": DEFAULTS["data"]})
-        return [gr.update(choices=catalog.datasets(workspace)), gr.update(choices=teachers), *blank[2:]]
-    try:
-        spec = ExperimentSpec.from_yaml(workspace.existing_run(clone).spec_file.read_text())
-    except BadInput as error:
-        gr.Warning(str(error))
-        return blank
+        return [gr.update(choices=catalog.datasets(workspace)), gr.update(choices=teachers), *blank]
     content = spec.model_dump(mode="json")
     data = catalog.data_choice(workspace, content["data"])
     taught = {"value": spec.teacher.word().partition("@")[0]} if spec.teacher is not None else {}
