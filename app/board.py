@@ -22,6 +22,7 @@ class Row:
 
     id: str
     name: str
+    kind: str
     state: State
     dataset: str
     method: str
@@ -182,12 +183,15 @@ def _row(job: Job, status: dict[str, Any], position: int | None, now: float) -> 
     at = status.get("progress") or {}
     active = job.state in (State.RUNNING, State.STARTING, State.STOPPING)
     progress = f"{at['epoch']}/{at['epochs']}" if at else ""
+    if job.is_controller:
+        progress = str(status.get("phase") or "")
     # A run started from a shell tells its times itself.
     started = job.started or status.get("started")
     ended = job.ended or (now if active else status.get("ended"))
     return Row(
         id=job.id,
         name=job.name,
+        kind=job.kind,
         state=job.state,
         dataset=job.dataset,
         method=job.method,

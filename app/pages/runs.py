@@ -230,13 +230,13 @@ def _table(rows: list[Row], chosen: str) -> str:
 def _table_row(row: Row, chosen: bool) -> str:
     e = text.escape
     badge = ' <span class="kd-badge stalled">stalled</span>' if row.stalled else ""
-    networks = _networks(row.teacher, row.student)
+    networks = f"<b>{e(row.name)}</b>" if row.kind == "study" else _networks(row.teacher, row.student)
     when = (
         f"queue: {row.position}"
         if row.position
         else (f"{text.duration(row.eta)} left" if row.eta else text.duration(row.seconds))
     )
-    epochs = f"epoch {row.progress}" if row.progress else ""
+    how_far = f"epoch {row.progress}" if row.progress and row.kind == "train" else row.progress
     return (
         f'<tr data-run="{e(row.id)}" data-state="{row.state}" data-data="{e(row.dataset)}" '
         f'data-method="{e(row.method)}" tabindex="0" class="{"chosen" if chosen else ""}">'
@@ -246,7 +246,7 @@ def _table_row(row: Row, chosen: bool) -> str:
         f'<td><span data-filter="data={e(row.dataset)}">{e(row.dataset)}</span></td>'
         f'<td><span data-filter="method={e(row.method)}">{e(row.method)}</span></td>'
         f'<td class="r">{text.percent(row.best)}</td><td class="r">{text.percent(row.test)}</td>'
-        f'<td class="r">{e(when)}<br><span class="sub">{e(epochs)}</span></td></tr>'
+        f'<td class="r">{e(when)}<br><span class="sub">{e(how_far)}</span></td></tr>'
     )
 
 
@@ -276,7 +276,9 @@ def _state(detail: Detail, mlflow_url: str | None) -> str:
     job, status, e = detail.job, detail.status, text.escape
     name = _networks(job.teacher, job.student) if job.name == job.id else e(job.name)
     lines = [f'<h2>{name}</h2><span class="dot {job.state}"></span><b class="kd-now">{job.state}</b>']
-    if job.state in (State.RUNNING, State.STARTING, State.STOPPING):
+    if job.is_controller:
+        lines.append(f" · {e(status.get('phase') or '')}" if status.get("phase") else "")
+    elif job.state in (State.RUNNING, State.STARTING, State.STOPPING):
         lines.append(_under_way(detail))
     elif job.state == State.QUEUED:
         lines.append(f" · {e(job.message or 'waits for a free place')}")
@@ -291,6 +293,11 @@ def _state(detail: Detail, mlflow_url: str | None) -> str:
             f"<br>{e(job.advice or '')}</div>"
         )
     links = [f'<span class="id">{e(job.id)} · {e(job.dataset)} · by {e(job.owner)}</span>']
+    study = job.id if job.kind == "study" else status.get("study")
+    if study:
+        name = e(str(study).removeprefix("study-"))
+        trial = f"trial {status['trial']} of its study" if "trial" in status else "the whole study"
+        links.append(f'<a href="/studies?name={name}">{trial}</a>')
     if status.get("teacher_run"):
         links.append(f'<a href="/runs?run={e(status["teacher_run"])}">its teacher</a>')
     if mlflow_url:
@@ -348,6 +355,8 @@ def _visible_buttons(detail: Detail | None) -> list[bool]:
     if detail is None:
         return [False] * 8
     state = detail.job.state
+    if detail.job.kind == "study":  # the Studies page resumes it: more than its job has to be taken up again
+        return [state in (State.STARTING, State.RUNNING, State.QUEUED), state == State.STOPPING, *[False] * 6]
     active = state in (State.STARTING, State.RUNNING)
     has_student = bool(detail.status.get("best"))
     queued = state == State.QUEUED
