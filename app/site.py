@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from app.board import Board
-from app.pages import compare, demo, launch, runs
+from app.pages import compare, demo, launch, runs, studies
 from app.worker import Worker
 from kdengine.workspace import Workspace
 
@@ -27,6 +27,7 @@ def build(workspace: Workspace, workers: tuple[Worker, Worker], mlflow_url: str 
         "": lambda: launch.build(workspace, workers[0], site),
         "runs": lambda: runs.build(board, workers[0], site, mlflow_url),
         "compare": lambda: compare.build(workspace, workers[0], site),
+        "studies": lambda: studies.build(workspace, workers[0], site),
         "demo": lambda: demo.build(board, workers[1], site),
     }
     for path in pages:

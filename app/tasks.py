@@ -219,6 +219,28 @@ def measure_comparison(workspace: Workspace, name: str) -> int:
     return max(0, len(left) - 1)
 
 
+def begin_study(workspace: Workspace, asked: dict[str, Any]) -> str:
+    """Checks and queues a study, as `studies.plan.read` takes it; its name. BadInput names every problem."""
+    from kdengine.jobs import ensure_supervisor
+    from studies.control import begin
+    from studies.plan import read
+
+    plan = read(asked)
+    begin(plan, workspace)
+    ensure_supervisor(workspace)
+    return plan.name
+
+
+def confirm_study(workspace: Workspace, name: str, seeds: int) -> int:
+    """Queues best values and defaults of a study with fresh seeds; how many runs."""
+    from kdengine.jobs import ensure_supervisor
+    from studies import confirm, control
+
+    count = confirm.begin(control.view(name, workspace), workspace, seeds)
+    ensure_supervisor(workspace)
+    return count
+
+
 def classify(workspace: Workspace, run_id: str, path: str) -> list[dict[str, Any]]:
     """The student's answer to a picture file and, where there is one, the teacher's: model, size, top five, time."""
     from kdengine.evaluation.classifier import open_picture
@@ -329,5 +351,7 @@ TASKS: dict[str, Callable[..., Any]] = {
         begin_comparison,
         resume_comparison,
         measure_comparison,
+        begin_study,
+        confirm_study,
     )
 }

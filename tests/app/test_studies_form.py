@@ -1,0 +1,87 @@
+"""The form of the Studies page: what is seen is what a study takes, by a click and in a shell alike."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from app.pages import studies_form as asking
+from app.study_board import StudyBoard, values_of
+from kdengine.errors import BadInput
+from kdengine.workspace import Workspace
+from studies import plan, ready_made, shell
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "home")
+
+
+def by_shell(filled: dict[str, Any]) -> plan.StudyPlan:
+    """The plan that the shown command makes."""
+    parser = argparse.ArgumentParser()
+    shell.add_arguments(parser)
+    words = shlex.split(asking.command(filled))
+    assert words[:2] == ["kd", "study"]
+    return shell._plan(parser.parse_args(words[2:]))
+
+
+def test_choices_are_those_of_a_plan() -> None:
+    fields = plan.StudyPlan.model_fields
+    assert set(asking.SAMPLERS) == set(get_args(fields["sampler"].annotation))
+    assert set(asking.PRUNERS) == set(get_args(fields["pruner"].annotation))
+    assert list(asking.GOALS) == list(plan.METRICS)
+    assert {name: fields[name].default for name in asking.COMMON} == asking.COMMON
+
+
+@pytest.mark.parametrize("name", ready_made.names())
+def test_a_ready_study_fills_the_form_and_comes_back_whole(name: str, workspace: Workspace) -> None:
+    filled = asking.ready(workspace, name)
+    wanted = plan.read(ready_made.load(name))
+    made = plan.read(asking.asked(workspace, filled))
+    assert {each.field: each for each in made.searched} == {each.field: each for each in wanted.searched}
+    assert made.model_copy(update={"space": ()}) == wanted.model_copy(update={"space": ()})
+    assert by_shell(filled).searched == made.searched
+    assert by_shell(filled).experiment == made.experiment
+    assert by_shell(filled).budget == made.budget
+
+
+def test_a_range_means_what_it_says(workspace: Workspace) -> None:
+    filled = asking.ready(workspace, "kd")
+    filled["space"] = [[True, "recipe.lr", "", "0.01..0.2"], ["false", "method.temperature", "", "1..9"]]
+    (only,) = plan.read(asking.asked(workspace, filled)).searched
+    assert (only.low, only.high, only.log) == (0.01, 0.2, False), "the setting declares log, the cell does not say it"
+    assert by_shell(filled).searched == (only,)
+
+
+def test_every_problem_is_told(workspace: Workspace) -> None:
+    filled = asking.ready(workspace, "kd") | {"name": "not good!"}
+    filled["space"] = [[True, "method.temperature", "", "9..1"]]
+    with pytest.raises(BadInput) as refused:
+        plan.read(asking.asked(workspace, filled))
+    assert {problem.field for problem in refused.value.problems} == {"name", "space.method.temperature"}
+    filled["space"] = [[False, "method.temperature", "", "1..9"]]
+    with pytest.raises(BadInput, match="is empty"):
+        plan.read(asking.asked(workspace, filled))
+
+
+def test_rows_keep_what_a_person_gave_them() -> None:
+    rows = [[True, "method.a", "1", "0..1"], [False, "student.name", "resnet8", "resnet8"]]
+    before = [[False, "method.a", "1", "0..5"], [True, "student.name", "resnet20", "resnet20, resnet8"]]
+    assert asking.kept(rows, before) == [[False, "method.a", "1", "0..5"], rows[1]]
+
+
+def test_the_values_of_a_trial_by_hand() -> None:
+    assert values_of("method.temperature=2 method.kind=gram") == {"method.temperature": 2, "method.kind": "gram"}
+    for line in ("temperature", "=2", "method.temperature="):
+        with pytest.raises(BadInput, match="PATH=VALUE"):
+            values_of(line)
+
+
+def test_to_look_makes_no_database(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KD_STUDY_STORAGE", raising=False)
+    assert StudyBoard(workspace).names() == [] and not workspace.studies_db.exists()
