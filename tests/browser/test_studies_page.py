@@ -1,0 +1,200 @@
+"""A study from the browser: asked for by clicks, refused in words, run as jobs, extended, confirmed, promoted."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from dashboard import Dashboard
+from playwright.sync_api import Page, expect
+
+from kdengine.jobs import JobStore
+from kdengine.states import State
+from studies import confirm, control, words
+
+pytestmark = pytest.mark.browser
+
+STATE, PROBLEMS, REFUSED = "#studies-state", "#studies-problems", "#studies-refused"
+
+
+def fill(page: Page, field: str, value: str) -> None:
+    page.fill(f"#studies-{field} input, #studies-{field} textarea", value)
+    page.keyboard.press("Tab")
+
+
+def pick(page: Page, field: str, label: str) -> None:
+    page.click(f"#studies-{field} input")
+    page.get_by_role("option", name=label, exact=True).click()
+
+
+def cell(page: Page, row: int, column: int):
+    return page.locator(f'#studies-space [data-row="{row}"][data-col="{column}"]').last
+
+
+def write_range(page: Page, row: int, value: str) -> None:
+    cell(page, row, 3).dblclick()
+    page.keyboard.press("Control+A")
+    page.keyboard.type(value)
+    page.keyboard.press("Enter")
+    expect(cell(page, row, 3)).to_contain_text(value)
+
+
+def small(page: Page, name: str, epochs: str, trials: str) -> None:
+    """The ready study of soft targets, made small."""
+    pick(page, "ready", "kd")
+    expect(page.locator("#studies-command")).to_contain_text("kd study new kd ")
+    fill(page, "name", name)
+    fill(page, "per-class", "10")
+    fill(page, "epochs", epochs)
+    fill(page, "trials", trials)
+    expect(page.locator("#studies-command")).to_contain_text(f"kd study new {name} ")
+    expect(page.locator("#studies-command")).to_contain_text(f"--trials {trials}")
+
+
+def points(page: Page, kind: str) -> dict[str, list[float]]:
+    return page.evaluate(
+        "(id) => Object.fromEntries((document.querySelector(id + ' .js-plotly-plot')?.data || [])"
+        ".map(trace => [trace.name, Array.from(trace.y)]))",
+        f"#studies-{kind}",
+    )
+
+
+def test_a_study_by_clicks(dashboard: Dashboard, page: Page) -> None:
+    workspace, store = dashboard.workspace, JobStore(dashboard.workspace)
+    before = len(store.jobs())
+    page.goto(f"{dashboard.url}/studies")
+    expect(page.locator(STATE)).to_contain_text("No study yet")
+    small(page, "clicked", "2", "3")
+    expect(page.locator("#studies-command")).to_contain_text("method.temperature=1..10,log")
+
+    # What cannot be is refused in words, every problem at once, and nothing is begun.
+    write_range(page, 0, "9..1")
+    fill(page, "name", "not good")
+    page.click("#studies-begin")
+    expect(page.locator(PROBLEMS)).to_contain_text("upside down")
+    expect(page.locator(PROBLEMS)).to_contain_text("found 'not good'")
+    fill(page, "name", "clicked")
+    for row in range(cell_count(page)):
+        box = cell(page, row, 0).locator("input[type=checkbox]")
+        if box.is_checked():
+            box.click()
+    expect(page.locator("#studies-command")).not_to_contain_text("--tune")
+    page.click("#studies-begin")
+    expect(page.locator(PROBLEMS)).to_contain_text("is empty")
+    assert len(store.jobs()) == before and not workspace.studies_db.exists()
+
+    write_range(page, 0, "1..9, log")
+    for row in range(2):
+        cell(page, row, 0).locator("input[type=checkbox]").click()
+    expect(page.locator("#studies-command")).to_contain_text("--tune method.temperature=1..9,log")
+    page.click("#studies-begin")
+    expect(page.locator(STATE)).to_contain_text("of 3 trials")
+    expect(page.locator(STATE)).to_contain_text("3 of 3 trials")
+    expect(page.locator(f"{STATE} .kd-now")).to_have_text("finished")
+
+    now = control.view("clicked", workspace)
+    assert [each.field for each in now.plan.searched] == ["method.temperature", "method.ce_weight"]
+    expect(page.locator(STATE)).to_contain_text(words.trial_value(now, now.best))
+    assert_table(page, "clicked", dashboard)
+    best = [100 * row.values[0] for row in now.trials if row.values]
+    assert points(page, "history")["trials"] == pytest.approx(best)
+    for title, kind in (("Curves", "curves"), ("Slices", "slices"), ("Parallel", "parallel"), ("Pairs", "contour")):
+        page.get_by_role("tab", name=title).click()
+        expect(page.locator(f"#studies-{kind} .js-plotly-plot")).to_be_visible()
+        assert points(page, kind)
+
+    # A trial by hand: refused outside the space, else it waits for the study to be extended.
+    fill(page, "hand", "method.nothing=2")
+    page.click("#studies-add")
+    expect(page.locator(REFUSED)).to_contain_text("is not searched")
+    fill(page, "hand", "method.temperature=2")
+    page.click("#studies-add")
+    expect(page.locator("#studies-table")).to_contain_text("by hand")
+    expect(page.locator(REFUSED)).not_to_contain_text("is not searched")
+
+    fill(page, "most", "2")
+    page.click("#studies-resume")
+    expect(page.locator(REFUSED)).to_contain_text("3 trials are done already")
+    fill(page, "most", "4")
+    page.click("#studies-resume")
+    expect(page.locator(STATE)).to_contain_text("4 of 4 trials")
+    expect(page.locator(f"{STATE} .kd-now")).to_have_text("finished")
+    assert control.view("clicked", workspace).trials[-1].params["method.temperature"] == 2
+    assert_table(page, "clicked", dashboard)
+
+    # Fresh seeds say whether the gain is real.
+    fill(page, "fresh", "2")
+    page.click("#studies-confirm")
+    confirmed = page.locator("#studies-confirmed")
+    expect(confirmed).to_contain_text("of 4 runs finished")
+    expect(confirmed).not_to_contain_text("runs finished")
+    now = control.view("clicked", workspace)
+    found = confirm.read(now, confirm.plan_for(now, 2), workspace)
+    assert words.verdict(found)[1:] in confirmed.inner_text()
+    rows = [line.locator("td").all_inner_texts() for line in confirmed.locator("tbody tr").all()]
+    assert [line[0] for line in rows] == ["defaults", "tuned"]
+    assert rows[1][1] == words.metric_value("accuracy", now.best.values[0])
+    assert rows[1][3] == words.spread_values(found, "test", "tuned")
+
+    # Its job among the runs, and the way back.
+    page.goto(f"{dashboard.url}/runs?run=study-clicked")
+    expect(page.locator("#run-state .kd-now")).to_have_text("finished")
+    for button in ("clone", "delete", "resume", "to-demo"):
+        expect(page.locator(f"#{button}")).not_to_be_visible()
+    page.locator("#run-state").get_by_role("link", name="the whole study").click()
+    page.wait_for_url("**/studies?name=clicked")
+
+    # The best values fill the Launch page.
+    page.click("#studies-promote")
+    page.wait_for_url("**/?study=clicked")
+    values = {path.partition(".")[2]: value for path, value in now.best.params.items()}
+    for name, value in values.items():
+        expect(page.locator(f"#field-kd-{name} input")).to_have_value(re.compile(re.escape(f"{value:g}"[:5])))
+    expect(page.locator("#command")).to_contain_text("--student resnet20 --method kd")
+    expect(page.locator("#command")).to_contain_text("data.per_class=10")
+
+
+def cell_count(page: Page) -> int:
+    return page.locator("#studies-space .virtual-row").count()
+
+
+def assert_table(page: Page, name: str, dashboard: Dashboard) -> None:
+    """The table says what the study says."""
+    now = control.view(name, dashboard.workspace)
+    lines = page.locator("#studies-table tbody tr")
+    expect(lines).to_have_count(len(now.trials))
+    shown = [line.locator("td").all_inner_texts() for line in lines.all()]
+    paths = [each.field for each in now.plan.searched]
+    assert [[line[0], *line[2:]] for line in shown] == [
+        [
+            str(row.number),
+            row.state,
+            words.metric_value("accuracy", row.values[0]) if row.values else "",
+            *(words.setting_value(row.params.get(path)) for path in paths),
+            str(row.epochs),
+            words.remark(row, now),
+        ]
+        for row in now.trials
+    ]
+
+
+def test_a_study_is_stopped_and_goes_on(dashboard: Dashboard, page: Page) -> None:
+    page.goto(f"{dashboard.url}/studies")
+    expect(page.locator("#studies-command")).to_contain_text("--tune")
+    small(page, "long", "40", "30")
+    page.click("#studies-begin")
+    expect(page.locator(f"{STATE} .kd-now")).to_have_text("running")
+    expect(page.locator("#studies-table")).to_contain_text("running")
+    expect(page.locator("#studies-resume")).not_to_be_visible()
+    page.click("#studies-stop")
+    expect(page.locator(f"{STATE} .kd-now")).to_have_text("stopped")
+    job = JobStore(dashboard.workspace).get("study-long")
+    assert job.state is State.STOPPED
+
+    page.click("#studies-resume")
+    expect(page.locator(f"{STATE} .kd-now")).to_have_text("running")
+    page.click("#studies-after")
+    expect(page.locator(STATE)).to_contain_text("ends after what is under way")
+    expect(page.locator("#studies-after")).not_to_be_visible()
+    page.click("#studies-stop")
+    expect(page.locator(f"{STATE} .kd-now")).to_have_text("stopped")
