@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin
 
@@ -83,12 +83,16 @@ class Dimension(Settings):
 def offered(spec: ExperimentSpec) -> tuple[Dimension, ...]:
     """Every tunable setting of an experiment with its declared range.
 
-    Ticked are what the method's page shows first; what stands behind "More", choices, recipe and student are off.
+    Ticked are what the method's page shows first; what stands behind "More", choices, recipe and student are off, and
+    what does not matter beside the experiment's other values.
     """
     method = METHODS.get(spec.method.name).Params.model_fields
     found = [*_of("method", method), *_of("recipe", RecipeSpec.model_fields)]
     found.append(Dimension(field=STUDENT, kind="choice", choices=(spec.student.name,), on=False))
-    return tuple(dimension for dimension in found if dimension.on is False or _may_matter(dimension, spec))
+    values = spec.flat()
+    return tuple(
+        dimension.model_copy(update={"on": dimension.on and not _idle(dimension, values, ())}) for dimension in found
+    )
 
 
 def _of(part: str, fields: Mapping[str, FieldInfo]) -> Iterator[Dimension]:
@@ -105,9 +109,13 @@ def _of(part: str, fields: Mapping[str, FieldInfo]) -> Iterator[Dimension]:
             yield Dimension(kind="choice", choices=get_args(field.annotation), on=False, **common)
 
 
-def _may_matter(dimension: Dimension, spec: ExperimentSpec) -> bool:
-    values = spec.flat()
-    return all(values.get(other) in allowed for other, allowed in dimension.when.items())
+def _idle(dimension: Dimension, values: Mapping[str, Any], asked: Container[str]) -> list[str]:
+    """What keeps a setting from ever having a say, in words: others with another value that are not searched."""
+    return [
+        f"{other} is {' or '.join(map(str, allowed))}"
+        for other, allowed in dimension.when.items()
+        if other not in asked and values.get(other) not in allowed
+    ]
 
 
 def edited(
@@ -182,8 +190,12 @@ def problems(dimensions: Sequence[Dimension], experiment: Mapping[str, Any]) -> 
     if not on:
         return [Problem("space", "is empty: tick at least one setting, or give one a range")]
     found = []
+    values = ExperimentSpec.from_mapping(experiment).flat()
     for dimension in on:
         where = f"space.{dimension.field}"
+        idle = _idle(dimension, values, [each.field for each in on])
+        if idle:
+            found.append(Problem(where, f"matters only where {' and '.join(idle)}; set that, or search it too"))
         if dimension.kind == "choice":
             if len(dimension.choices) < 2:
                 found.append(Problem(where, f"found one choice ({dimension.text()}), expected two or more"))

@@ -5,16 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from mill import Mill
+from mill import Mill, isolate
 
 from kdengine.workspace import Workspace
 
 
 @pytest.fixture
 def mill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mill:
-    monkeypatch.setenv("KD_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("KD_STUDY_STORAGE", raising=False)
-    monkeypatch.setattr("kdengine.tracking.available", lambda: False)
-    # Networks are tried elsewhere; here only what follows from it.
-    monkeypatch.setattr("kdengine.assembly.preflight", lambda spec, workspace: None)
+    isolate(monkeypatch, tmp_path / "home")
     return Mill(Workspace(tmp_path / "home"))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from kdengine.jobs import Job, JobStore, Placement
@@ -31,6 +33,14 @@ def goodness(spec: Mapping[str, Any]) -> float:
     method = spec["method"]
     off = abs(math.log(method["temperature"] / 3)) + abs(method["alpha"] - 0.5)
     return 0.9 - 0.3 * off + 0.001 * spec["seed"]
+
+
+def isolate(patch: pytest.MonkeyPatch, root: Path) -> None:
+    """A workspace of its own, no MLflow, and no networks tried: that is tested elsewhere."""
+    patch.setenv("KD_HOME", str(root))
+    patch.delenv("KD_STUDY_STORAGE", raising=False)
+    patch.setattr("kdengine.tracking.available", lambda: False)
+    patch.setattr("kdengine.assembly.preflight", lambda spec, workspace: None)
 
 
 class Mill:

@@ -48,7 +48,7 @@ def server() -> Iterator[str]:
         assert done.returncode == 0, done.stdout + done.stderr
 
     data = folder / "data"
-    call("initdb", "-D", str(data), "-U", "kd", "--auth=trust", "--no-sync")
+    call("initdb", "-D", str(data), "-U", "kd", "--auth=trust", "--encoding=UTF8", "--no-sync")
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
     call("pg_ctl", "-D", str(data), "-l", str(folder / "log"), "-w", "-o", options, "start")
     try:

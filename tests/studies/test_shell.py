@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
-from mill import EXPERIMENT, Mill, small_plan
+from mill import EXPERIMENT, Mill, isolate, small_plan
 
 from kdengine import cli
 from kdengine.spec import ExperimentSpec
 from kdengine.states import State
+from kdengine.workspace import Workspace
 from studies import control, ready_made
 from studies.confirm import DEFAULTS, plan_for
 from studies.confirm import read as read_confirmation
@@ -26,12 +28,23 @@ def home(mill: Mill, monkeypatch: pytest.MonkeyPatch) -> Mill:
     return mill
 
 
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a study that has ended, made once."""
+    root = tmp_path_factory.mktemp("ended") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(patch, root)
+        mill = Mill(Workspace(root))
+        plan = mill.begin(small_plan("done", budget={"trials": 15}))
+        mill.work(plan)
+        mill.store.change(plan.job_id, set(State), state=State.FINISHED)
+    return root
+
+
 @pytest.fixture
-def done(home: Mill) -> Mill:
-    """A study that has ended."""
-    plan = home.begin(small_plan("done", budget={"trials": 10}))
-    home.work(plan)
-    home.store.change(plan.job_id, set(State), state=State.FINISHED)
+def done(home: Mill, ended: Path) -> Mill:
+    """A copy of it."""
+    shutil.copytree(ended, home.workspace.root)
     return home
 
 
@@ -62,8 +75,8 @@ def test_json_tells_all(done: Mill, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     now = control.view("done", done.workspace)
     assert now.best is not None
-    assert found["state"] == "finished" and found["best"] == now.best.number and len(found["trials"]) == 10
-    assert found["epochs_run"] < found["epochs_planned"] == 60
+    assert found["state"] == "finished" and found["best"] == now.best.number and len(found["trials"]) == 15
+    assert found["epochs_run"] < found["epochs_planned"] == 90
 
 
 def test_promoted_values_are_an_experiment(done: Mill, capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,7 +183,7 @@ def test_a_ready_study_is_changed_by_options(home: Mill) -> None:
 def test_the_queue_knows_a_study(done: Mill, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["jobs"]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if "study-done" in line)
-    assert "10 of 10 trials" in line and "byot" in line
+    assert "15 of 15 trials" in line and "byot" in line
     assert cli.main(["resume", "study-done"]) == 2
     assert "kd study resume done" in capsys.readouterr().err
     for command in (["doctor"], ["disk"]):
