@@ -12,7 +12,8 @@ from kdengine.jobs import JobStore
 from kdengine.states import State
 from studies import confirm, control, words
 
-pytestmark = pytest.mark.browser
+# Ten minutes of clicks on a slow machine; `make long` runs it.
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 STATE, PROBLEMS, REFUSED = "#studies-state", "#studies-problems", "#studies-refused"
 
