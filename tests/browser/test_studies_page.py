@@ -79,6 +79,7 @@ def test_a_study_by_clicks(dashboard: Dashboard, page: Page) -> None:
         box = cell(page, row, 0).locator("input[type=checkbox]")
         if box.is_checked():
             box.click()
+            expect(box).not_to_be_checked()
     expect(page.locator("#studies-command")).not_to_contain_text("--tune")
     page.click("#studies-begin")
     expect(page.locator(PROBLEMS)).to_contain_text("is empty")
