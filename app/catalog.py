@@ -40,6 +40,11 @@ def data_mapping(workspace: Workspace, choice: str) -> dict[str, Any]:
     return {"name": choice}
 
 
+def dataset_word(choice: str) -> str:
+    """What `--dataset` takes for a choice; one's own pictures are a folder."""
+    return choice if choice in DATASETS.names() else "folder"
+
+
 def data_choice(workspace: Workspace, data: dict[str, Any]) -> str:
     """The choice of the data card that shows a spec's ``data``."""
     if data["name"] != "folder":

@@ -117,3 +117,8 @@ def _kind(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     if origin is Literal:
         return str, get_args(annotation)
     return (origin or annotation), ()
+
+
+def lines(words: str | None) -> list[str]:
+    """Lines of a text field that say something."""
+    return [line.strip() for line in (words or "").splitlines() if line.strip()]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdengine.errors import BadInput
 from kdengine.jobs import Job, JobStore
 from kdengine.workspace import Workspace
 
@@ -36,8 +35,7 @@ class StudyBoard:
         if storage.address(self.workspace).startswith("sqlite") and not self.workspace.studies_db.exists():
             return []
         with storage.reachable(self.workspace):
-            found = storage.names(storage.opened(self.workspace))
-            return [name for name in found if storage.PLAN in self.study(name).user_attrs]
+            return storage.names(storage.opened(self.workspace))
 
     def study(self, name: str) -> Study:
         """As Optuna has it; raises BadInput when there is none of that name."""
@@ -70,12 +68,6 @@ class StudyBoard:
             return None  # a comparison of a person's own that is called so
         return confirm.read(now, plan, self.workspace)
 
-    def confirming(self, found: Confirmation) -> bool:
-        """Whether runs that confirm are queued or at work."""
-        from kdengine.comparison.progress import progress
-
-        return progress(found.plan, self.workspace).under_way
-
     def figure(self, kind: str, now: StudyView, x: str | None, y: str | None) -> Any:
         """One of the figures by its name; x and y are for the contour."""
         from kdengine.figures import studies as drawn
@@ -99,19 +91,6 @@ class StudyBoard:
         return {"importance": figures.importance, "slices": figures.slices, "parallel": figures.parallel}[kind](
             study, metric
         )
-
-
-def values_of(line: str) -> dict[str, Any]:
-    """``method.temperature=2 recipe.lr=0.05`` as a mapping; raises BadInput for a word that is no such pair."""
-    import yaml
-
-    values = {}
-    for word in line.replace(",", " ").split():
-        path, equals, value = word.partition("=")
-        if not equals or not path or not value:
-            raise BadInput(f"found {word!r}, expected PATH=VALUE, e.g. method.temperature=2")
-        values[path] = yaml.safe_load(value)
-    return values
 
 
 def _drawn(row: TrialRow, metric: str) -> Any:

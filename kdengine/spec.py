@@ -473,7 +473,7 @@ class ExperimentSpec(Settings):
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its dotted path, e.g. ``method.temperature``: 4.0."""
-        return dict(_flatten(self.model_dump(mode="json")))
+        return dict(flatten(self.model_dump(mode="json")))
 
     def fingerprint(self) -> str:
         """16 hex digits over everything that decides the result; title and where it runs are left out."""
@@ -659,11 +659,11 @@ def _drop_what_does_not_decide(content: dict[str, Any]) -> None:
         del teacher["import"]  # the weights decide, under whatever name
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         path = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            yield from _flatten(value, f"{path}.")
+            yield from flatten(value, f"{path}.")
         else:
             yield path, value
 

@@ -142,14 +142,10 @@ def _create(client: Any, workspace: Workspace, run: RunDirectory) -> str:
     text = run.spec_file.read_text()
     plan = yaml.safe_load(text)
     if plan.get("kind") == "study":
-        experiment_id = _experiment(client, workspace, plan["experiment"]["data"]["name"])
-        tags = {"kd.run": run.id, "kd.study": plan["name"], "mlflow.user": getpass.getuser()}
-        study = client.create_run(experiment_id, run_name=f"study {plan['name']}", tags=tags).info.run_id
-        client.log_artifact(study, str(run.spec_file))
-        return str(study)
+        return _create_study(client, workspace, run, plan)
     spec = ExperimentSpec.from_yaml(text)
     experiment_id = _experiment(client, workspace, spec.data.name)
-    tags = {
+    tags: dict[str, Any] = {
         "kd.run": run.id,
         "kd.fingerprint": spec.fingerprint(),
         "kd.method": spec.method.name,
@@ -158,10 +154,11 @@ def _create(client: Any, workspace: Workspace, run: RunDirectory) -> str:
         "mlflow.user": getpass.getuser(),
         "mlflow.source.name": "kd",
     }
-    parent = run.status().get("study")
+    status = run.status()
+    parent = status.get("study")
     parent_twin = mlflow_run_id(workspace.run(parent)) if parent else None
     if parent_twin is not None:
-        tags |= {"mlflow.parentRunId": parent_twin, "kd.study": parent, "kd.trial": str(run.status().get("trial"))}
+        tags |= {"mlflow.parentRunId": parent_twin, "kd.study": parent, "kd.trial": str(status.get("trial"))}
     twin = client.create_run(
         experiment_id, run_name=spec.title or f"{spec.label()} [{run.id[-4:]}]", tags=tags
     ).info.run_id
@@ -170,6 +167,15 @@ def _create(client: Any, workspace: Workspace, run: RunDirectory) -> str:
         client.log_batch(twin, params=params[start : start + PARAMS_PER_CALL])
     client.log_artifact(twin, str(run.spec_file))
     return twin
+
+
+def _create_study(client: Any, workspace: Workspace, run: RunDirectory, plan: Mapping[str, Any]) -> str:
+    """The run that those of a study's trials are nested in."""
+    experiment_id = _experiment(client, workspace, plan["experiment"]["data"]["name"])
+    tags = {"kd.run": run.id, "kd.study": plan["name"], "mlflow.user": getpass.getuser()}
+    twin = client.create_run(experiment_id, run_name=f"study {plan['name']}", tags=tags).info.run_id
+    client.log_artifact(twin, str(run.spec_file))
+    return str(twin)
 
 
 def _experiment(client: Any, workspace: Workspace, name: str) -> str:

@@ -29,6 +29,7 @@ class Confirmation:
         default_promised: the default trial's, None where it was not complete.
         seeds: of both.
         finished, total: runs.
+        under_way: whether some are queued or at work.
         validation, test: arm -> mean and spread of the accuracy (0..1) of the students best by validation.
         gain: test accuracy of tuned - defaults, seed by seed; None before a seed is finished in both.
         plan: the comparison that runs them, seen on the Compare page too.
@@ -40,6 +41,7 @@ class Confirmation:
     seeds: tuple[int, ...]
     finished: int
     total: int
+    under_way: bool
     validation: dict[str, Spread]
     test: dict[str, Spread]
     gain: Difference | None
@@ -71,7 +73,7 @@ def begin(now: trials.StudyView, workspace: Workspace, seeds: int = SEEDS, numbe
 
 def plan_for(now: trials.StudyView, seeds: int = SEEDS, number: int | None = None) -> Plan:
     """The comparison of the best (or a named) trial with the defaults; raises BadInput."""
-    row = now.best if number is None else next((row for row in now.trials if row.number == number), None)
+    row = now.best if number is None else now.trial(number)
     if row is None or row.state != "complete":
         raise BadInput(Problem("study", "no trial is complete yet; nothing can be confirmed"))
     if row.params == trials.starting_values(now.plan):
@@ -95,7 +97,8 @@ def read(now: trials.StudyView, plan: Plan, workspace: Workspace) -> Confirmatio
     done = progress(plan, workspace)
     tuned_arm = plan.arms[1].name
     number = int(tuned_arm.rpartition(" ")[2])
-    row = next(row for row in now.trials if row.number == number)
+    row = now.trial(number)
+    assert row is not None, "trials are never taken out of a study"
     test = {arm: _accuracies(done, arm, "test") for arm in (DEFAULTS, tuned_arm)}
     validation = {arm: _accuracies(done, arm, "validation") for arm in (DEFAULTS, tuned_arm)}
     common = sorted(set(test[DEFAULTS]) & set(test[tuned_arm]))
@@ -110,6 +113,7 @@ def read(now: trials.StudyView, plan: Plan, workspace: Workspace) -> Confirmatio
         seeds=plan.seeds,
         finished=done.count("finished"),
         total=len(done.cells),
+        under_way=done.under_way,
         validation={label: spread(list(found.values())) for label, found in _named(validation, tuned_arm) if found},
         test={label: spread(list(found.values())) for label, found in _named(test, tuned_arm) if found},
         gain=gain,
@@ -137,7 +141,7 @@ def spec_of(now: trials.StudyView, number: int | None = None) -> dict[str, Any]:
     Raises:
         BadInput: there is no such trial, or none is complete.
     """
-    row = now.best if number is None else next((row for row in now.trials if row.number == number), None)
+    row = now.best if number is None else now.trial(number)
     if row is None or not row.params:
         raise BadInput(
             Problem("trial", "no trial is complete yet" if number is None else f"there is no trial {number}")

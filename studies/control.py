@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from optuna.storages import BaseStorage
 from optuna.study import Study
-from optuna.trial import TrialState
 
 from kdengine.errors import BadInput, Problem
 from kdengine.jobs import Job, JobLabels, JobStore
+from kdengine.jobs.job import STUDY_PREFIX
 from kdengine.spec import ExperimentSpec
 from kdengine.teachers.records import pinned_mapping
 from kdengine.workspace import Workspace
@@ -42,7 +42,7 @@ def begin(plan: StudyPlan, workspace: Workspace) -> Job:
         study = storage.create(connected, plan)
         storage.set_budget(study, plan.budget)
         if not study.get_trials(deepcopy=False):
-            _enqueue_starting_points(study, plan, connected)
+            _enqueue_starting_points(study, plan, connected, workspace)
     return _set_going(plan, workspace, study)
 
 
@@ -140,8 +140,7 @@ def views(workspace: Workspace) -> list[trials.StudyView]:
     """All studies of the storage that were made by this program, the newest first."""
     with storage.reachable(workspace):
         connected = storage.opened(workspace)
-        opened = [storage.open_study(connected, name) for name in storage.names(connected)]
-        return [trials.view(study, workspace) for study in opened if storage.PLAN in study.user_attrs]
+        return [trials.view(storage.open_study(connected, name), workspace) for name in storage.names(connected)]
 
 
 def view(name: str, workspace: Workspace) -> trials.StudyView:
@@ -161,7 +160,7 @@ def _students(plan: StudyPlan) -> Iterable[dict[str, Value]]:
     return [{STUDENT: choice} for choice in choices] or [{}]
 
 
-def _enqueue_starting_points(study: Study, plan: StudyPlan, connected: BaseStorage) -> None:
+def _enqueue_starting_points(study: Study, plan: StudyPlan, connected: BaseStorage, workspace: Workspace) -> None:
     """The documented defaults, and the best of earlier studies on the same pair."""
     start = trials.starting_values(plan)
     study.enqueue_trial(start, user_attrs={ORIGIN: DEFAULT})
@@ -169,18 +168,10 @@ def _enqueue_starting_points(study: Study, plan: StudyPlan, connected: BaseStora
         earlier = storage.open_study(connected, name)
         if name == plan.name or earlier.user_attrs.get(storage.PAIR) != plan.pair:
             continue
-        best = best_of(earlier)
-        values = trials.params_of(best, plan)
+        best = trials.view(earlier, workspace).best
+        values = trials.params_of(best.params, plan) if best is not None else {}
         if values and values != start:
             study.enqueue_trial(values, user_attrs={ORIGIN: EARLIER}, skip_if_exists=True)
-
-
-def best_of(study: Study) -> dict[str, Value]:
-    """Values of the best complete trial by the first metric; {} where there is none."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    sign = 1 if storage.plan_of(study).directions[0] == "maximize" else -1
-    best = max(complete, key=lambda trial: sign * trial.values[0], default=None)
-    return dict(best.params) if best is not None else {}
 
 
 def _set_going(plan: StudyPlan, workspace: Workspace, study: Study) -> Job:
@@ -207,7 +198,7 @@ def _allowed(plan: StudyPlan, path: str, text: str) -> str:
 
 
 def _job_id(name: str, workspace: Workspace) -> str:
-    plan_id = f"study-{name}"
-    if JobStore(workspace).find(plan_id) is None:
+    job_id = f"{STUDY_PREFIX}{name}"
+    if JobStore(workspace).find(job_id) is None:
         raise BadInput(Problem("study", f"{name!r} has no controller in this workspace"))
-    return plan_id
+    return job_id

@@ -27,12 +27,13 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from kdengine import files, launch, tracking
 from kdengine.errors import BadInput, KdError, Problem, Stopped
 from kdengine.jobs import RUNNING_LOCK, Job, JobStore, Placement, classify_exception
+from kdengine.jobs.job import STUDY_PREFIX
 from kdengine.rundir import RunDirectory, process_identity
 from kdengine.states import State
 from kdengine.workspace import Workspace
 from studies import samplers, space, storage, trials
 from studies.costs import cost_of
-from studies.plan import COSTS, StudyPlan
+from studies.plan import COSTS
 from studies.samplers import EXHAUSTED
 from studies.space import Value
 from studies.trials import BEGUN, COST, COUNTED, EPOCHS, OWNER, PRUNED_AT, RETRY_OF, ROOT, SECONDS, SURPLUS, WHY
@@ -96,7 +97,7 @@ def _work(workspace: Workspace, folder: RunDirectory) -> None:
         signal.signal(number, lambda *_: stop.set())
     with storage.reachable(workspace):
         connected = storage.connect(workspace)
-        name = StudyPlan.model_validate(_plan_mapping(folder)).name
+        name = folder.id.removeprefix(STUDY_PREFIX)
         controller = Controller(storage.open_study(connected, name), workspace, folder)
         folder.update_status(state=State.RUNNING, phase="searching")
         tracking.mirror(workspace, folder)  # the study's own MLflow run comes before those nested in it
@@ -111,13 +112,6 @@ def _work(workspace: Workspace, folder: RunDirectory) -> None:
 def _utc(moment: datetime) -> float:
     """Seconds since the epoch of a time that Optuna's storage tells: UTC, without saying so."""
     return moment.replace(tzinfo=UTC).timestamp()
-
-
-def _plan_mapping(folder: RunDirectory) -> dict[str, Any]:
-    import yaml
-
-    mapping: dict[str, Any] = yaml.safe_load(folder.spec_file.read_text())
-    return mapping
 
 
 class Controller:
@@ -157,8 +151,9 @@ class Controller:
         self.plan = storage.plan_of(self.study)
         self.ending = bool(self.study.user_attrs.get(storage.ENDING))
         self._count_time()
+        retried = self._retried()
         for trial in self._mine():
-            self._follow(trial)
+            self._follow(trial, retried)
         self._check_failures()
         while self._may_begin():
             self._ask()
@@ -177,9 +172,10 @@ class Controller:
         deadline = time.monotonic() + STOP_WAIT_S
         while time.monotonic() < deadline and any(not job.state.ended for job in self._jobs_under_way()):
             time.sleep(0.2)
+        retried = self._retried()
         for trial in self._mine():
             if self._complete(trial):
-                self._follow(trial)
+                self._follow(trial, retried)
             else:
                 self._give_up(trial, "stopped with the study", again=True)
 
@@ -198,8 +194,13 @@ class Controller:
             return False
         return time.time() - _utc(trial.datetime_start) > YOUNG_S
 
-    def _follow(self, trial: FrozenTrial) -> None:
-        if any(other.user_attrs.get(RETRY_OF) == trial.number for other in self.study.get_trials(deepcopy=False)):
+    def _retried(self) -> set[int]:
+        """Numbers of the trials that have a successor."""
+        everything = self.study.get_trials(deepcopy=False)
+        return {trial.user_attrs[RETRY_OF] for trial in everything if RETRY_OF in trial.user_attrs}
+
+    def _follow(self, trial: FrozenTrial, retried: set[int]) -> None:
+        if trial.number in retried:
             self._tell(trial, TrialState.FAIL)
             return
         if not trial.user_attrs.get(BEGUN) and not self._begin(trial):
@@ -247,21 +248,21 @@ class Controller:
     def _fail(self, trial: FrozenTrial, job: Job) -> None:
         by_study = bool(self.workspace.run(job.id).status().get(STOPPED_BY_STUDY))
         died = job.reason in ("killed", "lost")
-        again = (job.state is State.STOPPED and by_study) or (died and self._deaths(trial) < MOST_RETRIES)
+        again = (job.state is State.STOPPED and by_study) or (died and self._earlier_tries(trial) < MOST_RETRIES)
         self._give_up(trial, job.message or str(job.state), again=again)
 
-    def _deaths(self, trial: FrozenTrial) -> int:
+    def _earlier_tries(self, trial: FrozenTrial) -> int:
         """How often this trial was begun before."""
-        root = trial.user_attrs.get(ROOT, trial.number)
-        tries = [other for other in self.study.get_trials(deepcopy=False) if other.user_attrs.get(ROOT) == root]
-        return sum(other.number != trial.number for other in tries)
+        root = trials.root_of(trial)
+        tries = [each.number for each in self.study.get_trials(deepcopy=False) if trials.root_of(each) == root]
+        return sum(number != trial.number for number in tries)
 
     def _give_up(self, trial: FrozenTrial, why: str, *, again: bool) -> None:
         """Tells Optuna that a trial failed; before that, where it is to be tried again, enqueues its successor."""
         if again:
-            root = trial.user_attrs.get(ROOT, trial.number)
             kept = {key: trial.user_attrs[key] for key in (trials.ORIGIN, COST) if key in trial.user_attrs}
-            self.study.enqueue_trial(trial.params, user_attrs=kept | {ROOT: root, RETRY_OF: trial.number})
+            kept |= {ROOT: trials.root_of(trial), RETRY_OF: trial.number}
+            self.study.enqueue_trial(trial.params, user_attrs=kept)
         log.warning("trial %d: %s%s", trial.number, why, "; it is tried again" if again else "")
         self._note(trial, {WHY: why})
         self._tell(trial, TrialState.FAIL)
@@ -303,9 +304,9 @@ class Controller:
         if ROOT not in trial.user_attrs:
             live.set_user_attr(ROOT, trial.number)
         values = space.suggest(live, self.plan.searched, self.plan.experiment, self.plan.points)
-        root = int(trial.user_attrs.get(ROOT, trial.number))
+        root = trials.root_of(trial)
         try:
-            if not self._affordable(live, values, root):
+            if not self._affordable(live, values):
                 return False
             for seed in self.plan.seeds:
                 self._queue(root, seed, values)
@@ -315,7 +316,7 @@ class Controller:
         live.set_user_attr(BEGUN, True)
         return True
 
-    def _affordable(self, live: Trial, values: dict[str, Value], root: int) -> bool:
+    def _affordable(self, live: Trial, values: dict[str, Value]) -> bool:
         """Measures what the student costs, where that counts; a trial beyond the limits ends as pruned, untrained."""
         if not self.plan.limits and not set(self.plan.metrics) & set(COSTS):
             return True
@@ -391,7 +392,7 @@ class Controller:
             for trial in self.study.get_trials(deepcopy=False)
             if trial.state.is_finished() and not trial.user_attrs.get(SURPLUS)
         ]
-        retried = {trial.user_attrs.get(RETRY_OF) for trial in self.study.get_trials(deepcopy=False)}
+        retried = self._retried()
         last = [trial for trial in ended if trial.number not in retried][-FAILURES_IN_A_ROW:]
         if len(last) == FAILURES_IN_A_ROW and all(trial.state is TrialState.FAIL for trial in last):
             why = last[-1].user_attrs.get(WHY, "")
@@ -418,8 +419,7 @@ class Controller:
         return [job for job in found if job is not None]
 
     def _runs(self, trial: FrozenTrial) -> list[RunDirectory]:
-        root = int(trial.user_attrs.get(ROOT, trial.number))
-        return [self.workspace.run(self.plan.run_id(root, seed)) for seed in self.plan.seeds]
+        return [self.workspace.run(self.plan.run_id(trials.root_of(trial), seed)) for seed in self.plan.seeds]
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[number]

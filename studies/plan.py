@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 import yaml
@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from kdengine.comparison.plan import NAME
 from kdengine.errors import BadInput, Problem
 from kdengine.fields import Settings, setting
+from kdengine.jobs.job import STUDY_PREFIX
 from kdengine.spec import ExperimentSpec
 from studies import space
 from studies.space import Dimension, Value
@@ -20,7 +21,6 @@ from studies.space import Dimension, Value
 LEARNT = {"accuracy": "maximize", "loss": "minimize", "ece": "minimize"}
 COSTS = {"latency_ms": "minimize", "parameters": "minimize", "macs": "minimize"}
 METRICS = LEARNT | COSTS
-PREFIX = "study-"
 
 
 class Budget(Settings):
@@ -84,7 +84,7 @@ class StudyPlan(Settings):
     @property
     def job_id(self) -> str:
         """Id of the controller's job, whose folder is the study's."""
-        return f"{PREFIX}{self.name}"
+        return f"{STUDY_PREFIX}{self.name}"
 
     @property
     def searched(self) -> tuple[Dimension, ...]:
@@ -95,6 +95,11 @@ class StudyPlan(Settings):
     def directions(self) -> list[str]:
         """Of each metric."""
         return [METRICS[metric] for metric in self.metrics]
+
+    @property
+    def signs(self) -> list[int]:
+        """1 for each metric of which more is better, -1 for the others."""
+        return [1 if direction == "maximize" else -1 for direction in self.directions]
 
     @property
     def points(self) -> dict[str, tuple[Value, ...]]:
@@ -128,25 +133,6 @@ class StudyPlan(Settings):
     def to_yaml(self) -> str:
         """The plan as text."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def make_plan(
-    name: str, mapping: Mapping[str, Any], dimensions: Sequence[Dimension] | None = None, **more: Any
-) -> StudyPlan:
-    """A plan from what a person names.
-
-    Args:
-        name: of the study.
-        mapping: the experiment, as `kd train` takes it.
-        dimensions: the space; by default what the experiment offers.
-        more: further fields of `StudyPlan`.
-
-    Raises:
-        BadInput: every problem at once.
-    """
-    spec = ExperimentSpec.from_mapping(mapping)
-    dimensions = space.offered(spec) if dimensions is None else dimensions
-    return read({"name": name, "experiment": spec.model_dump(mode="json"), "space": list(dimensions)} | more)
 
 
 def read(mapping: Mapping[str, Any]) -> StudyPlan:

@@ -265,11 +265,9 @@ def _line(now: StudyView) -> str:
 
 
 def _try(options: argparse.Namespace, workspace: Workspace) -> int:
-    import yaml
+    from studies import control, space
 
-    from studies import control
-
-    control.enqueue(options.name, {name: yaml.safe_load(text) for name, text in map(_pair, options.values)}, workspace)
+    control.enqueue(options.name, space.read_values(options.values), workspace)
     now = control.view(options.name, workspace)
     if control.state_of(now.plan, workspace) not in AT_WORK:
         most = (now.plan.budget.trials or now.counted) + 1
@@ -287,7 +285,7 @@ def _confirm(options: argparse.Namespace, workspace: Workspace) -> int:
     found = confirm.read(now, plan, workspace)
     if not options.queue:
         with waiting() as tell:
-            while found.finished < found.total and _under_way(plan, workspace):
+            while found.under_way:
                 _supervise(workspace)
                 tell(f"{options.name}: {found.finished} of {found.total} runs confirm it")
                 time.sleep(LOOK_S)
@@ -297,12 +295,6 @@ def _confirm(options: argparse.Namespace, workspace: Workspace) -> int:
     else:
         _show_confirmation(found)
     return 0 if options.queue or found.finished == found.total else 3
-
-
-def _under_way(plan: Any, workspace: Workspace) -> bool:
-    from kdengine.comparison.progress import progress
-
-    return progress(plan, workspace).under_way
 
 
 # showing --------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from kdengine.errors import BadInput, Problem
 from kdengine.fields import Settings, about, setting
 from kdengine.registry import METHODS
-from kdengine.spec import ExperimentSpec, RecipeSpec, merge
+from kdengine.spec import ExperimentSpec, RecipeSpec, flatten, merge, nested
 
 STUDENT = "student.name"
 Value = bool | int | float | str
@@ -176,6 +176,11 @@ def _read(dimension: Dimension, text: str) -> Dimension:
         if found["log"]:
             changes["log"] = "log" in found["log"]
     return dimension.model_copy(update=changes)
+
+
+def read_values(words: Iterable[str]) -> dict[str, Value]:
+    """``method.temperature=2`` and the like, as path -> value; raises BadInput for a word that is no such pair."""
+    return dict(flatten(nested(words)))
 
 
 def searched(dimensions: Iterable[Dimension]) -> tuple[Dimension, ...]:

@@ -90,8 +90,8 @@ def _in_words(url: str) -> Iterator[None]:
 
 
 def names(storage: BaseStorage) -> list[str]:
-    """Of all studies, the newest first."""
-    return [study.study_name for study in reversed(storage.get_all_studies())]
+    """Of all studies that this program made, the newest first."""
+    return [study.study_name for study in reversed(storage.get_all_studies()) if PLAN in study.user_attrs]
 
 
 def create(storage: BaseStorage, plan: StudyPlan) -> Study:

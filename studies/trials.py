@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -69,7 +69,10 @@ class StudyView:
     trials: tuple[TrialRow, ...]
     ending: bool = False
     exhausted: bool = False
-    owners: tuple[str, ...] = field(default=())
+
+    def trial(self, number: int) -> TrialRow | None:
+        """The trial of that number; None where there is none."""
+        return next((row for row in self.trials if row.number == number), None)
 
     def count(self, *states: str) -> int:
         """How many trials are in one of the states."""
@@ -84,8 +87,7 @@ class StudyView:
     def best(self) -> TrialRow | None:
         """The complete trial with the best first metric; of equals the first."""
         complete = [row for row in self.trials if row.state == "complete"]
-        sign = 1 if self.plan.directions[0] == "maximize" else -1
-        return max(complete, key=lambda row: sign * row.values[0], default=None)
+        return max(complete, key=lambda row: self.plan.signs[0] * row.values[0], default=None)
 
     @property
     def default(self) -> TrialRow | None:
@@ -96,10 +98,9 @@ class StudyView:
     def front(self) -> tuple[TrialRow, ...]:
         """Complete trials that no other beats in every metric; with one metric the best alone."""
         complete = [row for row in self.trials if row.state == "complete"]
-        signs = [1 if direction == "maximize" else -1 for direction in self.plan.directions]
 
         def beats(one: TrialRow, other: TrialRow) -> bool:
-            gaps = [sign * (a - b) for sign, a, b in zip(signs, one.values, other.values, strict=True)]
+            gaps = [sign * (a - b) for sign, a, b in zip(self.plan.signs, one.values, other.values, strict=True)]
             return min(gaps) >= 0 and max(gaps) > 0
 
         return tuple(row for row in complete if not any(beats(other, row) for other in complete))
@@ -131,11 +132,15 @@ def view(study: Study, workspace: Workspace) -> StudyView:
     by_root: dict[int, list[FrozenTrial]] = {}
     for trial in trials:
         if not trial.user_attrs.get(SURPLUS):
-            by_root.setdefault(trial.user_attrs.get(ROOT, trial.number), []).append(trial)
+            by_root.setdefault(root_of(trial), []).append(trial)
     rows = tuple(_row(root, tries, plan, workspace) for root, tries in sorted(by_root.items()))
-    owners = tuple(sorted({trial.user_attrs[OWNER] for trial in trials if OWNER in trial.user_attrs}))
     found = study.user_attrs
-    return StudyView(plan, rows, bool(found.get(ENDING)), bool(found.get(EXHAUSTED)), owners)
+    return StudyView(plan, rows, bool(found.get(ENDING)), bool(found.get(EXHAUSTED)))
+
+
+def root_of(trial: FrozenTrial) -> int:
+    """Number of its first try, which names its runs."""
+    return int(trial.user_attrs.get(ROOT, trial.number))
 
 
 def _row(root: int, tries: Sequence[FrozenTrial], plan: StudyPlan, workspace: Workspace) -> TrialRow:

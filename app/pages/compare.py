@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import catalog, text
+from app import catalog, forms, text
 from app.pages import launch_cards as cards
 from app.worker import Worker
 from kdengine.comparison.control import stop
@@ -20,7 +20,6 @@ from kdengine.comparison.report import Report, report
 from kdengine.comparison.tables import FORMATS, SUFFIXES, columns, notes, report_gains, rows
 from kdengine.errors import BadInput, KdError
 from kdengine.figures import comparison
-from kdengine.registry import DATASETS
 from kdengine.spec import with_settings
 from kdengine.workspace import Workspace
 
@@ -96,12 +95,11 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
     def start(*values: Any) -> list[Any]:
         filled = dict(zip(form, values, strict=True))
         try:
-            mapping = with_settings(_mapping(workspace, filled), _lines(filled["settings"]))
-            arguments = (filled["methods"], int(filled["seeds"] or 0), _lines(filled["arms"]))
+            mapping = with_settings(_mapping(workspace, filled), forms.lines(filled["settings"]))
+            arguments = (filled["methods"], int(filled["seeds"] or 0), forms.lines(filled["arms"]))
             count = worker.call("begin_comparison", filled["name"] or "", mapping, *arguments)
         except KdError as error:
-            found = error.problems if isinstance(error, BadInput) else [error]
-            return [cards.problem_box([str(problem) for problem in found]), gr.skip()]
+            return [cards.error_box(error), gr.skip()]
         gr.Info(f"{count} runs queued")
         return ["", gr.update(choices=list_plans(workspace), value=filled["name"])]
 
@@ -206,29 +204,21 @@ def _mapping(workspace: Workspace, filled: dict[str, Any]) -> dict[str, Any]:
     return mapping | ({"teacher": filled["teacher"]} if filled["teacher"] else {})
 
 
-def _lines(words: str | None) -> list[str]:
-    return [line.strip() for line in (words or "").splitlines() if line.strip()]
-
-
 def _command(form: dict[str, Any], values: tuple[Any, ...]) -> str:
     """What a shell would take for the same comparison."""
     filled = dict(zip(form, values, strict=True))
     words = ["kd", "compare", filled["name"] or "NAME"]
     if filled["methods"]:
         words += ["--methods", ",".join(filled["methods"])]
-    words += ["--seeds", str(int(filled["seeds"] or 1)), "--dataset", _dataset(filled["data"])]
+    words += ["--seeds", str(int(filled["seeds"] or 1)), "--dataset", catalog.dataset_word(filled["data"])]
     if filled["teacher"]:
         words += ["--teacher", filled["teacher"]]
     words += ["--student", filled["student"] or "", "--epochs", str(int(filled["epochs"] or 1))]
     if filled["per_class"]:
         words += ["--set", f"data.per_class={filled['per_class'].strip()}"]
-    words += [word for line in _lines(filled["settings"]) for word in ("--set", line)]
-    words += [word for line in _lines(filled["arms"]) for word in ("--arm", line)]
+    words += [word for line in forms.lines(filled["settings"]) for word in ("--set", line)]
+    words += [word for line in forms.lines(filled["arms"]) for word in ("--arm", line)]
     return shlex.join(words)
-
-
-def _dataset(choice: str) -> str:
-    return choice if choice in DATASETS.names() else "folder"
 
 
 # how it stands -------------------------------------------------------------------------------------------------------

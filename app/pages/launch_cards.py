@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app import text
-from kdengine.errors import BadInput
+from kdengine.errors import BadInput, KdError
 from kdengine.registry import METHODS, MODELS
 from kdengine.teachers.records import PREFIX, find
 from kdengine.workspace import Workspace
@@ -15,6 +15,11 @@ def problem_box(lines: list[str]) -> str:
     """What is wrong and belongs to no field, or to a field out of sight."""
     items = "".join(f"<li>{text.escape(line)}</li>" for line in lines)
     return f'<div class="kd-problems" role="alert">To mend:<ul>{items}</ul></div>' if lines else ""
+
+
+def error_box(error: KdError) -> str:
+    """The same for what was raised, a line for each problem."""
+    return problem_box([str(problem) for problem in error.problems] if isinstance(error, BadInput) else [str(error)])
 
 
 def warning_box(lines: list[str]) -> str:

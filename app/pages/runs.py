@@ -15,6 +15,7 @@ from app.worker import Worker
 from kdengine.errors import BadInput
 from kdengine.figures import curves
 from kdengine.jobs import ensure_supervisor
+from kdengine.jobs.job import STUDY_PREFIX
 from kdengine.states import State
 
 POLL_S = 2.0
@@ -295,7 +296,7 @@ def _state(detail: Detail, mlflow_url: str | None) -> str:
     links = [f'<span class="id">{e(job.id)} · {e(job.dataset)} · by {e(job.owner)}</span>']
     study = job.id if job.kind == "study" else status.get("study")
     if study:
-        name = e(str(study).removeprefix("study-"))
+        name = e(str(study).removeprefix(STUDY_PREFIX))
         trial = f"trial {status['trial']} of its study" if "trial" in status else "the whole study"
         links.append(f'<a href="/studies?name={name}">{trial}</a>')
     if status.get("teacher_run"):

@@ -13,7 +13,7 @@ import gradio as gr
 from app import text
 from app.pages import launch_cards as cards
 from app.worker import Worker
-from kdengine.errors import BadInput, KdError
+from kdengine.errors import KdError
 
 FORMS = [("safetensors (PyTorch)", "safetensors"), ("ONNX", "onnx")]
 COLUMNS = ("File", "Size", "Accuracy", "Same class", "ms a picture")
@@ -49,7 +49,7 @@ class Panel:
                 found = worker.call("export", run_id, str(folder), request)
                 archive = shutil.make_archive(str(folder), "zip", root_dir=place, base_dir=folder.name)
             except KdError as error:
-                yield [cards.problem_box(_lines(error)), hidden]
+                yield [cards.error_box(error), hidden]
                 return
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -88,7 +88,3 @@ def _row(network: dict[str, Any]) -> str:
         f"{network['milliseconds']:.2f}",
     )
     return "".join(f'<td class="{"r" if number else ""}">{cell}</td>' for number, cell in enumerate(cells))
-
-
-def _lines(error: KdError) -> list[str]:
-    return [str(problem) for problem in error.problems] if isinstance(error, BadInput) else [str(error)]

@@ -12,7 +12,7 @@ from app import catalog
 from app.pages import launch_cards as cards
 from app.pages import studies_form as asking
 from app.pages import studies_state as shown
-from app.study_board import StudyBoard, values_of
+from app.study_board import StudyBoard
 from app.worker import Worker
 from kdengine.errors import KdError
 from kdengine.jobs import Job, ensure_supervisor
@@ -166,7 +166,7 @@ def _wire_form(
             try:
                 rows = asking.rows_of(workspace, filled)
             except KdError as error:
-                return [gr.skip(), needs, cards.problem_box(asking.told(error))]
+                return [gr.skip(), needs, cards.error_box(error)]
             return [rows if fresh else asking.kept(rows, filled["space"]), needs, ""]
 
         return draw
@@ -184,7 +184,7 @@ def _wire_form(
         try:
             name = worker.call("begin_study", asking.asked(workspace, filled))
         except KdError as error:
-            return [cards.problem_box(asking.told(error)), gr.skip()]
+            return [cards.error_box(error), gr.skip()]
         return ["", gr.update(choices=board.names(), value=name)]
 
     def measure(*values: Any) -> list[Any]:
@@ -193,7 +193,7 @@ def _wire_form(
             spec = ExperimentSpec.from_mapping(asking.experiment(workspace, filled))
             return [asking.estimate(worker.call("forecast", spec.to_yaml()), filled), ""]
         except KdError as error:
-            return ["", cards.problem_box(asking.told(error))]
+            return ["", cards.error_box(error)]
 
     drawn = [form["space"], form["teacher"], problems]
     page.load(lambda: gr.update(choices=catalog.teachers(workspace, {"name": asking.DEFAULTS["data"]})), None,
@@ -220,7 +220,7 @@ def _wire_side(side: _Side, board: StudyBoard, worker: Worker, page: gr.Blocks, 
         try:
             told = _told(name, kind, x, y, board)
         except KdError as error:
-            told = _nothing(cards.problem_box(asking.told(error)))
+            told = _nothing(cards.error_box(error))
         marks = {part: _mark(mark) for part, (mark, _) in told.items()}
         new = {part for part, mark in marks.items() if known.get(part) != mark}
         if not new:
@@ -258,7 +258,7 @@ def _wire_side(side: _Side, board: StudyBoard, worker: Worker, page: gr.Blocks, 
             try:
                 gr.Info(action(*values))
             except KdError as error:
-                return cards.problem_box(asking.told(error))
+                return cards.error_box(error)
             return ""
 
         return act
@@ -290,9 +290,9 @@ def _wire_side(side: _Side, board: StudyBoard, worker: Worker, page: gr.Blocks, 
         return f"{worker.call('confirm_study', name, int(seeds or 0))} runs queued"
 
     def by_hand(name: str, line: str) -> str:
-        from studies import control
+        from studies import control, space
 
-        control.enqueue(name, values_of(line or ""), board.workspace)
+        control.enqueue(name, space.read_values((line or "").replace(",", " ").split()), board.workspace)
         job = board.job(board.view(name))
         waits = job is None or job.state.ended
         return "it waits; resume the study with one trial more to run it" if waits else "it comes next"
@@ -317,14 +317,14 @@ def _told(name: str | None, kind: str, x: str | None, y: str | None, board: Stud
     now = board.view(name)
     job = board.job(now)
     found = board.confirmation(now)
-    confirming = found is not None and board.confirming(found)
+    actions = _actions(now, job)
     searched = [each.field for each in now.plan.searched]
     pair = (x if x in searched else searched[0], y if y in searched else searched[-1])
     said = shown.state(now, job)
     return {
         "state": (said, said),
-        "actions": (_actions(now, job), _actions(now, job)),
-        "confirmed": (found and (found, confirming), (found, confirming)),
+        "actions": (actions, actions),
+        "confirmed": (found, found),
         "table": (now, now),
         "pair": ((name, searched), (searched, pair)),
         kind: ((now.trials, now.plan, pair if kind == "contour" else None), (kind, now, pair)),
@@ -333,7 +333,7 @@ def _told(name: str | None, kind: str, x: str | None, y: str | None, board: Stud
 
 def _nothing(words: str) -> dict[str, tuple[Any, Any]]:
     """No study is shown, and why."""
-    return {"state": (words, words), "actions": (None, None), "confirmed": (None, (None, False))}
+    return {"state": (words, words), "actions": (None, None), "confirmed": (None, None)}
 
 
 def _drawn(part: str, told: tuple[Any, Any], board: StudyBoard, count: int) -> list[Any]:
@@ -344,8 +344,7 @@ def _drawn(part: str, told: tuple[Any, Any], board: StudyBoard, count: int) -> l
     if part == "actions":
         return _updates(content) if content else [gr.update(visible=False)] * count
     if part == "confirmed":
-        found, confirming = content
-        return [shown.confirmation(found, confirming) if found else ""]
+        return [shown.confirmation(content) if content else ""]
     if part == "table":
         return [shown.table(content)]
     if part == "pair":

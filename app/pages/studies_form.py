@@ -8,9 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import catalog, text
-from kdengine.errors import BadInput
-from kdengine.registry import DATASETS
+from app import catalog, forms, text
 from kdengine.spec import ExperimentSpec, with_settings
 from kdengine.workspace import Workspace
 from studies import ready_made
@@ -131,7 +129,7 @@ def experiment(workspace: Workspace, filled: Filled) -> dict[str, Any]:
     }
     if catalog.needs_teacher(filled["method"]):
         mapping["teacher"] = filled["teacher"] or ""
-    return with_settings(mapping, lines(filled["settings"]))
+    return with_settings(mapping, forms.lines(filled["settings"]))
 
 
 def asked(workspace: Workspace, filled: Filled) -> dict[str, Any]:
@@ -166,22 +164,16 @@ def _meant(told: str) -> str:
     return f"{told}, linear" if ".." in told and not told.endswith(("log", "linear")) else told
 
 
-def lines(words: str | None) -> list[str]:
-    """Lines that say something."""
-    return [line.strip() for line in (words or "").splitlines() if line.strip()]
-
-
 def command(filled: Filled) -> str:
     """What a shell would take for the same study."""
-    data = filled["data"] if filled["data"] in DATASETS.names() else "folder"
-    words = ["kd", "study", "new", filled["name"] or "NAME", "--dataset", data]
+    words = ["kd", "study", "new", filled["name"] or "NAME", "--dataset", catalog.dataset_word(filled["data"])]
     if catalog.needs_teacher(filled["method"]):
         words += ["--teacher", filled["teacher"] or "none"]
     words += ["--student", filled["student"] or "", "--method", filled["method"]]
     words += ["--epochs", str(int(filled["epochs"] or 1))]
     if filled["per_class"]:
         words += ["--set", f"data.per_class={filled['per_class'].strip()}"]
-    words += [word for line in lines(filled["settings"]) for word in ("--set", line)]
+    words += [word for line in forms.lines(filled["settings"]) for word in ("--set", line)]
     for path, told in ranges(filled["space"]).items():
         words += ["--tune", f"{path}={told.replace(' ', '')}" if told else path]
     words += ["--trials", str(int(filled["trials"] or 0))] if filled["trials"] else []
@@ -271,8 +263,3 @@ def estimate(forecast: Mapping[str, Any], filled: Filled) -> str:
 def note(line: str) -> str:
     """One quiet line."""
     return f'<p class="kd-facts" id="studies-cost">{text.escape(line)}</p>'
-
-
-def told(error: Exception) -> list[str]:
-    """Every problem as a line."""
-    return [str(problem) for problem in error.problems] if isinstance(error, BadInput) else [str(error)]

@@ -74,7 +74,7 @@ def _saved(now: StudyView) -> str:
     return f"<div>epochs saved by pruning: {share} ({now.epochs_run:,} of {now.epochs_planned:,} trained)</div>"
 
 
-def confirmation(found: Confirmation, at_work: bool) -> str:
+def confirmation(found: Confirmation) -> str:
     """Defaults and tuned values: promised by the search, and what fresh seeds say."""
 
     def line(arm: str, promised: float | None) -> str:
@@ -84,7 +84,7 @@ def confirmation(found: Confirmation, at_work: bool) -> str:
     heads = ("In the search", f"Validation, {len(found.seeds)} fresh seeds", "Test, fresh seeds")
     head = "<th>Values</th>" + "".join(f'<th class="r">{title}</th>' for title in heads)
     left = "" if found.finished == found.total else f"{found.finished} of {found.total} runs finished. "
-    stopped = "" if at_work or not left else "The others ended early; Compare resumes them. "
+    stopped = "" if found.under_way or not left else "The others ended early; Compare resumes them. "
     verdict = words.verdict(found)
     return (
         '<span class="kd-head">Confirmation on fresh seeds</span>'

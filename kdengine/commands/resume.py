@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from kdengine.errors import BadInput, Problem
+from kdengine.jobs.job import STUDY_PREFIX
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +21,7 @@ def main(options: argparse.Namespace) -> int:
     workspace = Workspace()
     folder = workspace.existing_run(options.run)
     if folder.status().get("kind") == "study":
-        name = folder.id.removeprefix("study-")
+        name = folder.id.removeprefix(STUDY_PREFIX)
         raise BadInput(Problem("run", f"{folder.id} steers a study; take it up again: kd study resume {name}"))
     from kdengine import runner
     from kdengine.commands.console import training

@@ -20,6 +20,8 @@ STALLED_AFTER_S = 60.0
 
 # Controllers only wait for other jobs: were they to take a slot, one slot would be a deadlock.
 CONTROLLER_KINDS = frozenset({"study", "comparison"})
+STUDY_PREFIX = "study-"
+"""A study's job, and its folder, are called by the study's name after this."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from kdengine.errors import BadInput
 from kdengine.registry import METHODS
 from kdengine.spec import ExperimentSpec
 from studies import space
-from studies.plan import make_plan, read
+from studies.plan import read
 
 
 def spec_of(method: str, **more: Any) -> ExperimentSpec:
@@ -95,8 +95,15 @@ def test_every_problem_of_a_plan_is_named_at_once() -> None:
         each.model_copy(update={"on": False}) for each in space.offered(ExperimentSpec.from_mapping(experiment))
     ]
     with pytest.raises(BadInput) as refused:
-        make_plan(
-            "no/name", experiment, dimensions, metrics=["f1", "latency_ms"], limits={"weight": 3}, pruner="median"
+        read(
+            {
+                "name": "no/name",
+                "experiment": experiment,
+                "space": [each.model_dump(mode="json") for each in dimensions],
+                "metrics": ["f1", "latency_ms"],
+                "limits": {"weight": 3},
+                "pruner": "median",
+            }
         )
     fields = {problem.field for problem in refused.value.problems}
     assert fields == {"name", "metrics", "limits.weight", "pruner", "space"}
