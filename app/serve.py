@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from app.worker import Worker
 
 DEFAULT_PORT = 7860
+LATER_S = 3.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,6 +130,7 @@ def _serve(
             supervisor.result()
         if not server.should_exit:
             _in_background(workers[1].warm)
+            _in_background(_import_later)
             if mlflow_url is None:
                 _in_background(lambda: _prepare_tracking(helper))
         return web
@@ -156,6 +160,13 @@ def _serve(
 
 def _in_background(work: Callable[[], object]) -> None:
     threading.Thread(target=work, daemon=True).start()
+
+
+def _import_later() -> None:
+    """What Studies and Inspect import at their first visit, seconds on a small machine: done before anybody waits."""
+    time.sleep(LATER_S)
+    for name in ("studies.control", "kdengine.figures.inspection"):
+        importlib.import_module(name)
 
 
 def _prepare_tracking(worker: Worker) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from app.board import Board
-from app.pages import compare, demo, launch, runs, studies
+from app.pages import compare, demo, inspect, launch, runs, studies
 from app.worker import Worker
 from kdengine.workspace import Workspace
 
@@ -15,7 +15,7 @@ def build(workspace: Workspace, workers: tuple[Worker, Worker], mlflow_url: str 
 
     Args:
         workspace: whose runs are shown and launched.
-        workers: one for the Launch page, one for the Demo page, so that a long measurement never delays a picture.
+        workers: one for the Launch page, one for Inspect and Demo, so that a long measurement never delays a picture.
         mlflow_url: address of the MLflow page where it was started too.
     """
     board = Board(workspace)
@@ -28,6 +28,7 @@ def build(workspace: Workspace, workers: tuple[Worker, Worker], mlflow_url: str 
         "runs": lambda: runs.build(board, workers[0], site, mlflow_url),
         "compare": lambda: compare.build(workspace, workers[0], site),
         "studies": lambda: studies.build(workspace, workers[0], site),
+        "inspect": lambda: inspect.build(board, workers[1], site),
         "demo": lambda: demo.build(board, workers[1], site),
     }
     for path in pages:

@@ -25,6 +25,7 @@ from kdengine.workspace import Workspace
 log = logging.getLogger(__name__)
 
 SAMPLES = 12
+SHOWN_LINES = 20
 WATCH_S = 2.0
 
 
@@ -241,17 +242,100 @@ def confirm_study(workspace: Workspace, name: str, seeds: int) -> int:
     return count
 
 
-def classify(workspace: Workspace, run_id: str, path: str) -> list[dict[str, Any]]:
-    """The student's answer to a picture file and, where there is one, the teacher's: model, size, top five, time."""
+def classify(workspace: Workspace, run_ids: list[str], path: str, overlay: bool = False) -> list[dict[str, Any]]:
+    """What students say to a picture file, and their teachers where there are some: model, size, top five, time.
+
+    With ``overlay`` also ``pixels`` uint8 (S, S, 3), the picture as the network gets it, and ``map`` (H, W): Grad-CAM
+    of its first choice, None for networks without maps.
+    """
     from kdengine.evaluation.classifier import open_picture
 
-    run = workspace.existing_run(run_id)
+    runs = [workspace.existing_run(run_id) for run_id in run_ids]
     picture = open_picture(Path(path))
-    answers = [_answer(workspace, "student", run.id, picture)]
-    teacher = _teacher_of(workspace, run)
-    if teacher and _weights_of(workspace, teacher).is_file():
-        answers.append(_answer(workspace, "teacher", teacher, picture))
-    return answers
+    students = [run.id for run in runs]
+    teachers = dict.fromkeys(teacher for run in runs if (teacher := _teacher_of(workspace, run)))
+    asked = [("student", run_id) for run_id in students]
+    asked += [("teacher", name) for name in teachers if name not in students and _weights_of(workspace, name).is_file()]
+    return [_answer(workspace, role, name, picture, overlay) for role, name in asked]
+
+
+def classify_all(
+    workspace: Workspace, run_ids: list[str], sources: list[tuple[str, str]], target: str
+) -> dict[str, Any]:
+    """Asks students about many picture files and zips of them; writes a CSV.
+
+    Returns:
+        ``count``, ``refused``, and ``first``: the first lines as (file, one text a student, problem).
+    """
+    from kdengine.evaluation.many import classify_many, write_table
+
+    students = {}
+    for run_id in run_ids:
+        run = workspace.existing_run(run_id)
+        classifier = _classifier(str(workspace.root), run.id, run.student_file.stat().st_mtime)[0]
+        students[f"{classifier.card.model} [{run.id[-4:]}]"] = classifier
+    told: dict[str, Any] = {"students": list(students), "first": [], "refused": 0}
+
+    def listening() -> Any:
+        for line in classify_many(students, [(name, Path(path)) for name, path in sources]):
+            told["refused"] += bool(line.problem)
+            if len(told["first"]) < SHOWN_LINES:
+                tops = [(line.answers[name].top[0] if name in line.answers else ("", 0.0)) for name in students]
+                told["first"].append((line.file, tops, line.problem))
+            yield line
+
+    with Path(target).open("w", newline="", encoding="utf-8") as file:
+        told["count"] = write_table(file, list(students), listening())
+    return told
+
+
+def what_to_inspect(workspace: Workspace, run_id: str) -> dict[str, Any]:
+    """What there is to look at of a run: epochs (all, and those with weights), views (all, recorded ones), classes."""
+    from kdengine.inspection import looking, opening, store
+
+    run = workspace.existing_run(run_id)
+    return {
+        "epochs": looking.epochs(run),
+        "recorded": sorted(store.recorded_panels(run)),
+        "weights": opening.epochs_with_weights(run),
+        "views": [(panel.title, panel.name) for panel in looking.offered(workspace, run)],
+        "classes": list(opening.data_of(workspace, run).classes),
+    }
+
+
+def inspect(workspace: Workspace, asked: dict[str, Any]) -> dict[str, Any]:
+    """What a view of one run, or of two, shows.
+
+    Args:
+        workspace: of the runs.
+        asked: ``run``, ``with`` (or None), ``what``, ``epoch``, and for other pictures than the recorded ones
+            ``classes`` and ``count``, or ``files``.
+
+    Returns:
+        ``seen``: one or two `kdengine.figures.seen.Seen`; ``anchor``: arrays to lay out by; ``kind``, ``title``,
+        ``sentence`` of the view.
+    """
+    from kdengine.inspection import looking
+    from kdengine.inspection.panels import panel
+
+    run, one = workspace.existing_run(asked["run"]), panel(asked["what"])
+    pictures = None
+    if asked.get("files") or asked.get("count"):
+        files = tuple(Path(file) for file in asked.get("files") or ())
+        pictures = looking.chosen(workspace, run, asked.get("count") or 1, tuple(asked.get("classes") or ()), files)
+    first = looking.look(workspace, run, one.name, asked["epoch"], pictures)
+    seen = [first]
+    if asked.get("with"):
+        other = workspace.existing_run(asked["with"])
+        seen.append(looking.look_beside(workspace, other, one.name, asked["epoch"], first))
+    laid_out = one.kind in ("graph", "plane")
+    return {
+        "seen": seen,
+        "anchor": looking.anchor(workspace, run, one.name, pictures) if laid_out else {},
+        "kind": one.kind,
+        "title": one.title,
+        "sentence": one.sentence,
+    }
 
 
 def _teacher_of(workspace: Workspace, run: RunDirectory) -> str | None:
@@ -289,7 +373,7 @@ def data_url(picture: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _answer(workspace: Workspace, role: str, run_id: str, picture: Image.Image) -> dict[str, Any]:
+def _answer(workspace: Workspace, role: str, run_id: str, picture: Image.Image, overlay: bool) -> dict[str, Any]:
     written = _weights_of(workspace, run_id).stat().st_mtime
     classifier, parameters, stored = _classifier(str(workspace.root), run_id, written)
     answer = classifier(picture)
@@ -301,7 +385,19 @@ def _answer(workspace: Workspace, role: str, run_id: str, picture: Image.Image) 
         "bytes": stored,
         "top": answer.top,
         "milliseconds": answer.milliseconds,
-    }
+    } | (_where_it_looks(classifier, picture) if overlay else {})
+
+
+def _where_it_looks(classifier: Any, picture: Image.Image) -> dict[str, Any]:
+    import torch
+
+    from kdengine.evaluation.classifier import prepare, squared
+    from kdengine.inspection.attention import grad_cam
+
+    pictures = torch.from_numpy(prepare(picture, classifier.card)).to(classifier.device)
+    found = grad_cam(classifier.backbone, lambda outputs: outputs.logits, -1, pictures)
+    pixels = squared(picture, classifier.card.image_size)
+    return {"pixels": pixels, "map": None if found is None else found[0].cpu().numpy()}
 
 
 @lru_cache(maxsize=6)
@@ -346,6 +442,7 @@ TASKS: dict[str, Callable[..., Any]] = {
         import_teacher,
         check_teacher,
         classify,
+        classify_all,
         test_picture,
         export,
         begin_comparison,
@@ -353,5 +450,7 @@ TASKS: dict[str, Callable[..., Any]] = {
         measure_comparison,
         begin_study,
         confirm_study,
+        what_to_inspect,
+        inspect,
     )
 }

@@ -21,14 +21,12 @@ from typing import Any
 
 import torch
 from finished_runs import finished_run
-from torch import Tensor
-from torch.nn import functional as F
 
 from kdengine.assembly import evaluation_batches, load_data
 from kdengine.comparison import paired_difference, spread
 from kdengine.evaluation import cost
+from kdengine.evaluation.steadiness import steadiness
 from kdengine.figures import style
-from kdengine.models import Backbone
 from kdengine.models.stored import load_student
 from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
@@ -37,7 +35,6 @@ from kdengine.workspace import Workspace
 RESULTS = Path(__file__).parent / "results"
 EPOCHS = 12
 SEEDS = 3
-FARTHEST = 8
 SHOWN = (1, 2, 4, 8)
 BASELINE = "strided"
 ARMS: dict[str, dict[str, Any]] = {
@@ -77,36 +74,6 @@ def experiments(epochs: int, seeds: int) -> Iterator[tuple[str, ExperimentSpec]]
                 )
 
 
-def shifted(pictures: Tensor, right: int, down: int) -> Tensor:
-    """The pictures (B, 3, H, W) moved by so many pixels, continued by their border pixels."""
-    far = max(abs(right), abs(down))
-    wide = F.pad(pictures, (far,) * 4, mode="replicate")
-    height, width = pictures.shape[2:]
-    return wide[:, :, far - down : far - down + height, far - right : far - right + width]
-
-
-@torch.no_grad()
-def measure(net: Backbone, pictures: Tensor, target: Tensor) -> list[dict[str, float]]:
-    """For each shift from 0 on, over all pictures and the four directions.
-
-    logit_change: size of the change of the logits, relative to their spread over the pictures; agreement: share of the
-    pictures whose class stays the same; accuracy: share right after the shift.
-    """
-    still = net(pictures).logits
-    own_spread = (still - still.mean(0)).norm()
-    rows = []
-    for shift in range(min(FARTHEST, pictures.shape[3] // 2) + 1):
-        change, agreement, accuracy = [], [], []
-        for right, down in ((shift, 0), (-shift, 0), (0, shift), (0, -shift)):
-            moved = net(shifted(pictures, right, down)).logits
-            change.append(float((moved - still).norm() / own_spread))
-            agreement.append(float((moved.argmax(1) == still.argmax(1)).float().mean()))
-            accuracy.append(float((moved.argmax(1) == target).float().mean()))
-        means = (spread(values).mean for values in (change, agreement, accuracy))
-        rows.append({"shift": shift} | dict(zip(("logit_change", "agreement", "accuracy"), means, strict=True)))
-    return rows
-
-
 def row(arm: str, finished: RunDirectory, workspace: Workspace) -> dict[str, Any]:
     """What is kept of a run: where it comes from and how steady it is on its own test pictures."""
     spec = ExperimentSpec.from_yaml(finished.spec_file.read_text())
@@ -124,7 +91,7 @@ def row(arm: str, finished: RunDirectory, workspace: Workspace) -> dict[str, Any
         "parameters": cost.count_parameters(net),
         "test_pictures": len(pictures),
         "test_best": finished.status()["test"]["best"]["accuracy"],
-        "shifts": measure(net, pictures, torch.cat([batch.target for batch in batches])),
+        "shifts": steadiness(lambda x: net(x).logits, pictures, torch.cat([batch.target for batch in batches])),
         "environment": {key: environment[key] for key in ("device_name", "threads", "precision", "packages", "python")},
     }
 

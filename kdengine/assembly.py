@@ -257,13 +257,21 @@ def load_with_exits(run: RunDirectory) -> tuple[Backbone, Method]:
     """
     student, card = load_student(run)
     spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
-    if not run.exits_file.is_file():
+    if not has_exits(spec, len(card.classes)):
         message = f"the run {run.id} ({spec.method.name}) has no exits beside the deployed one"
         raise BadInput(Problem("run", message + "; self-distillation methods such as byot or light_self have"))
     samples = run.status()["data"]["train"]
     method = build_method(spec, len(card.classes), samples, student, None)
-    method.load_state_dict(read_tensors(run.exits_file), strict=False)
+    method.load_state_dict(read_tensors(run.method_file), strict=False)
     return student, method.eval()
+
+
+def has_exits(spec: ExperimentSpec, classes: int) -> bool:
+    """Whether the spec's method adds heads that answer on their own; those that need a teacher never do."""
+    if needs(spec).teacher:
+        return False
+    student = build_backbone(spec.student, classes, spec.data.image_size)
+    return bool(build_method(spec, classes, 1, student, None).exits())
 
 
 def find_finished(workspace: Workspace, fingerprint: str) -> RunDirectory | None:

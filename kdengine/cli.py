@@ -40,6 +40,11 @@ BUILT_IN = (
         "methods x seeds under one recipe: what each gains, and whether that is decided",
         "kdengine.commands.compare",
     ),
+    Command(
+        "inspect",
+        "look inside: attention, importance pooling, graphs, what a method changed",
+        "kdengine.commands.inspect",
+    ),
     Command("check", "would it work? shapes, pairing of stages, the teacher's accuracy", "kdengine.commands.check"),
     Command("import", "a teacher of one's own: safetensors or published weights", "kdengine.commands.imports"),
     Command("predict", "what a trained student sees in pictures", "kdengine.commands.predict"),

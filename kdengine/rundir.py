@@ -3,7 +3,7 @@
 Layout::
 
     runs/<id>/spec.yaml  command.txt  environment.json  status.json  events.jsonl  log.txt  heartbeat
-              checkpoints/  student.safetensors  last.safetensors  exits.safetensors  model_card.json  inspection/
+              checkpoints/  student.safetensors  last.safetensors  method.safetensors  model_card.json  inspection/
               mlflow.json
 """
 
@@ -88,7 +88,7 @@ class RunDirectory:
         self.last_checkpoint = self.checkpoints / "last.pt"
         self.student_file = path / "student.safetensors"
         self.last_student_file = path / "last.safetensors"
-        self.exits_file = path / "exits.safetensors"
+        self.method_file = path / "method.safetensors"
         self.card_file = path / "model_card.json"
 
     @property

@@ -20,6 +20,7 @@ from kdengine.data import DatasetBundle
 from kdengine.errors import BadInput, KdError, Problem, Stopped
 from kdengine.evaluation.accuracy import Evaluation, evaluate
 from kdengine.evaluation.early_exit import evaluate_exits
+from kdengine.inspection.record import Recorder, epochs_to_record
 from kdengine.jobs.executor import RUNNING_LOCK
 from kdengine.jobs.failures import classify_exception
 from kdengine.models.backbone import Backbone
@@ -31,6 +32,7 @@ from kdengine.teachers.records import Imported, pinned
 from kdengine.training.hardware import configure, describe, pick_device, seed_everything, use_bf16
 from kdengine.training.loop import Trainer
 from kdengine.training.replay import ReplayedTeacher
+from kdengine.training.teacher import FrozenTeacher
 from kdengine.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -209,10 +211,14 @@ class _Execution:
                 spec=spec, student=student, method=method, teacher=guide, run=folder, device=device, bf16=bf16,
                 train=train, meta=assembly.meta_batches(spec, bundle, device),
                 validation=lambda: validation.epoch(0),
-                stop=lambda: bool(self.stop), on_stop=self.stop.raise_stopped, on_checkpoint=self._after_checkpoint,
+                stop=lambda: bool(self.stop), on_stop=self.stop.raise_stopped,
+                on_checkpoint=lambda: self._after_checkpoint(trainer, recorder),
             )  # fmt: skip
+            recorder = self._recorder(trainer, bundle, teacher)
             if trainer.resume():
                 log.info("resuming after epoch %d, step %d", trainer.epoch, trainer.step)
+            # Of the untrained network; or of an epoch whose arrays a crash kept from being written.
+            _look(trainer, recorder)
             self._fit(trainer)
             if isinstance(guide, ReplayedTeacher):
                 folder.update_status(replay=guide.summary())
@@ -263,7 +269,16 @@ class _Execution:
             execute(run, self.workspace)
         return run
 
-    def _after_checkpoint(self) -> None:
+    def _recorder(self, trainer: Trainer, bundle: DatasetBundle, teacher: FrozenTeacher | None) -> Recorder | None:
+        epochs = epochs_to_record(self.spec.recipe.epochs, self.spec.runtime.inspect)
+        if not epochs:
+            return None
+        # A batch as the method wants it, and the same one at every epoch.
+        batch = next(iter(trainer.train_batches.epoch(0)))
+        return Recorder(self.folder, bundle, teacher, batch, epochs)
+
+    def _after_checkpoint(self, trainer: Trainer, recorder: Recorder | None) -> None:
+        _look(trainer, recorder)
         status = self.folder.status()
         progress, validation, best = status["progress"], status["validation"], status["best"]
         log.info(
@@ -284,7 +299,7 @@ class _Execution:
         last = on_test(trainer.student)
         best = on_test(load_student(self.folder)[0])
         metrics: dict[str, Any] = {"best": best.summary(), "last": last.summary()}
-        if self.folder.exits_file.is_file():
+        if trainer.module.method.exits():
             student, method = assembly.load_with_exits(self.folder)
             answers = evaluate_exits(student.to(device), method.to(device).exits(), batches)
             metrics |= {name: result.summary() for name, result in answers.items() if name != "deployed"}
@@ -342,6 +357,12 @@ class _Execution:
             log.error("the outcome could not be written: %s", error)
             return
         tracking.mirror(self.workspace, self.folder)
+
+
+def _look(trainer: Trainer, recorder: Recorder | None) -> None:
+    """Stores what this epoch looks like, where that is wanted; only between epochs is it an epoch's."""
+    if recorder is not None and trainer.step == 0:
+        recorder.look(trainer.epoch, trainer.student, trainer.module.student, trainer.module.method)
 
 
 def _sizes(bundle: DatasetBundle) -> dict[str, Any]:

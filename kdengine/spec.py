@@ -318,6 +318,16 @@ class RuntimeSpec(Settings):
     log_every: int = setting(
         10, title="Log every", unit="steps", ge=1, advanced=True, description="Steps between log points."
     )
+    inspect: int = setting(
+        6,
+        title="Look inside",
+        unit="times",
+        ge=0,
+        le=1000,
+        advanced=True,
+        description="How often, spread over the run, attention, graphs and the like are stored for the Inspect page; "
+        "0 = never. It takes about a second each time on a CPU and changes nothing of what is learnt.",
+    )
     keep_epochs: tuple[int, ...] = setting(
         (), title="Keep epochs", advanced=True, description="Epochs whose weights are kept beside last and best."
     )
@@ -507,14 +517,17 @@ class ExperimentSpec(Settings):
         return self.teacher.label() if self.teacher is not None else ""
 
 
-def nested(assignments: Iterable[str]) -> dict[str, Any]:
-    """Turns ``["method.temperature=2", ...]`` into a nested mapping; values are read as YAML. Raises BadInput."""
+def nested(assignments: Iterable[str], field: str = "--set") -> dict[str, Any]:
+    """Turns ``["method.temperature=2", ...]`` into a nested mapping; values are read as YAML.
+
+    Raises BadInput, its problems under ``field``.
+    """
     tree: dict[str, Any] = {}
     problems = []
     for text in assignments:
         path, equals, value = text.partition("=")
         if not equals or not all(path.split(".")):
-            problems.append(Problem("--set", f"found {text!r}, expected path=value, e.g. method.temperature=2"))
+            problems.append(Problem(field, f"found {text!r}, expected path=value, e.g. method.temperature=2"))
             continue
         node = tree
         *parents, leaf = path.split(".")
@@ -524,7 +537,7 @@ def nested(assignments: Iterable[str]) -> dict[str, Any]:
                 break
         if not isinstance(node, dict) or isinstance(node.get(leaf), dict):
             problems.append(
-                Problem("--set", f"found {text!r} beside another value for a part or the whole of {path}; give one")
+                Problem(field, f"found {text!r} beside another value for a part or the whole of {path}; give one")
             )
             continue
         try:

@@ -180,7 +180,11 @@ def _read(dimension: Dimension, text: str) -> Dimension:
 
 def read_values(words: Iterable[str]) -> dict[str, Value]:
     """``method.temperature=2`` and the like, as path -> value; raises BadInput for a word that is no such pair."""
-    return dict(flatten(nested(words)))
+    values = dict(flatten(nested(words, "values")))
+    empty = [path for path, value in values.items() if value is None]
+    if empty:
+        raise BadInput([Problem("values", f"found '{path}=', expected path=value with a value") for path in empty])
+    return values
 
 
 def searched(dimensions: Iterable[Dimension]) -> tuple[Dimension, ...]:

@@ -29,7 +29,7 @@ from kdengine.rundir import RunDirectory
 from kdengine.training.teacher import FrozenTeacher
 from kdengine.workspace import Workspace
 
-PATIENCE_S = 600.0
+PATIENCE_S = float(__import__("os").environ.get("KD_P", "600"))
 """How long tests wait for what must come: speed is measured by benchmarks, and a busy machine must not fail a test."""
 
 NORM = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -185,7 +185,7 @@ def tiny_spec(**changes: Any) -> ExperimentSpec:
         "student": "resnet20",
         "method": "none",
         "recipe": {"epochs": 2, "batch_size": 32, "warmup_epochs": 0},
-        "runtime": {"threads": 1, "device": "cpu", "log_every": 1},
+        "runtime": {"threads": 1, "device": "cpu", "log_every": 1, "inspect": 0},
     }
     for key, value in changes.items():
         known = mapping.get(key)
@@ -199,9 +199,9 @@ def distilled_spec(**changes: Any) -> ExperimentSpec:
 
 
 def long_spec() -> ExperimentSpec:
-    """Four epochs of six steps with everything that must be remembered: EMA, dropout, own parts of the method."""
+    """Four epochs of six steps with all that must be remembered: EMA, dropout, the method's parts; looked at twice."""
     recipe = {"epochs": 4, "ema": 0.8, "label_smoothing": 0.1}
-    return tiny_spec(student="mobilenetv3_small", method="byot", recipe=recipe, seed=3)
+    return tiny_spec(student="mobilenetv3_small", method="byot", recipe=recipe, runtime={"inspect": 2}, seed=3)
 
 
 class Distilled(NamedTuple):

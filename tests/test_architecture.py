@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[1]
 # From the top down: a room imports from its own floor and from those below it.
 FLOORS = (
     {"app", "studies", "runner", "cli", "commands", "__main__"},
-    {"comparison", "tracking", "disk", "export", "bench"},
+    {"comparison", "inspection", "tracking", "disk", "export", "bench"},
     {"launch", "assembly", "forecast"},
-    {"jobs", "inspection", "training", "evaluation", "teachers"},
+    {"jobs", "training", "evaluation", "teachers"},
     {"spec", "methods", "models", "data"},
     {"figures", "losses", "registry"},
     {"children", "errors", "fields", "files", "recipes", "rundir", "states", "workspace"},

@@ -9,9 +9,14 @@ import gradio as gr
 
 from app import text
 from app.board import Board
+from app.pages import demo_many
 from app.worker import Worker
 from kdengine.errors import KdError
+from kdengine.figures import map_grid
 from kdengine.states import State
+
+MOST_STUDENTS = 4
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
@@ -21,8 +26,9 @@ def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(elem_classes="card", scale=4, min_width=300):
             run = gr.Dropdown(
-                _choices(board), label="Student", info="Runs that have a trained network.", elem_id="demo-run"
-            )
+                _choices(board), multiselect=True, max_choices=MOST_STUDENTS, label="Students", elem_id="demo-run",
+                info=f"Runs that have a trained network; up to {MOST_STUDENTS} side by side.",
+            )  # fmt: skip
             picture = gr.Image(
                 type="filepath", sources=["upload", "clipboard", "webcam"], label="Picture", height=300,
                 elem_id="demo-picture", buttons=[],
@@ -30,40 +36,46 @@ def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
             # The file is handed on as it was uploaded, so that what is wrong with it can be told in words. (A subclass
             # would make Gradio write a .pyi file beside this one.)
             picture.preprocess = _path_of_upload
-            sample = gr.Button("A picture from the test set", size="sm", elem_id="demo-sample")
+            with gr.Row():
+                sample = gr.Button("A picture from the test set", size="sm", elem_id="demo-sample")
+                looks = gr.Checkbox(False, label="show where each looks", elem_id="demo-looks", container=False)
         with gr.Column(scale=7, min_width=320):
             answers = gr.HTML(_empty(), elem_id="demo-answers")
-    quiet: dict[str, Any] = {"api_visibility": "private"}
+            many = demo_many.Panel(worker)
 
     def arrive(request: gr.Request) -> Any:
         choices = _choices(board)
-        wanted = (request.query_params or {}).get("run")
         values = [value for _, value in choices]
-        return gr.update(choices=choices, value=wanted if wanted in values else (values[0] if values else None))
+        wanted = [run for run in str((request.query_params or {}).get("run", "")).split(",") if run in values]
+        return gr.update(choices=choices, value=wanted[:MOST_STUDENTS] or values[:1])
 
-    def classify(run_id: str | None, path: str | None, label: str) -> str:
-        if not run_id or path is None:
-            return _empty(bool(run_id))
+    def classify(run_ids: list[str] | None, path: str | None, label: str, overlay: bool) -> str:
+        if not run_ids or path is None:
+            return _empty(bool(run_ids) or bool(_choices(board)))
         try:
-            return _answers(worker.call("classify", run_id, path), label)
+            return _answers(worker.call("classify", run_ids, path, overlay), label)
         except KdError as error:
             return f'<div class="kd-problems" role="alert">{text.escape(error)}</div>'
 
-    def draw_sample(run_id: str | None) -> Any:
-        if not run_id:
+    def draw_sample(run_ids: list[str] | None) -> Any:
+        if not run_ids:
             return gr.skip(), gr.skip()
         try:
-            image, label = worker.call("test_picture", run_id, random.randrange(1_000_000))
+            image, label = worker.call("test_picture", run_ids[0], random.randrange(1_000_000))
         except KdError as error:
             gr.Warning(str(error))
             return gr.skip(), gr.skip()
         return image, label
 
-    page.load(arrive, None, run, show_progress="hidden", **quiet)
-    look = {"fn": classify, "inputs": [run, picture, truth], "outputs": answers, "show_progress": "minimal", **quiet}
-    sample.click(draw_sample, run, [picture, truth], show_progress="hidden", **quiet).then(**look)
-    picture.input(lambda: "", None, truth, show_progress="hidden", **quiet).then(**look)
+    page.load(arrive, None, run, **QUIET)
+    look = {"fn": classify, "inputs": [run, picture, truth, looks], "outputs": answers, **QUIET} | {
+        "show_progress": "minimal"
+    }
+    sample.click(draw_sample, run, [picture, truth], **QUIET).then(**look)
+    picture.input(lambda: "", None, truth, **QUIET).then(**look)
     run.change(**look)
+    looks.input(**look)
+    many.listen(run)
 
 
 def _path_of_upload(payload: Any) -> str | None:
@@ -74,7 +86,7 @@ def _choices(board: Board) -> list[tuple[str, str]]:
     """Runs with a trained network, newest first; finished ones and those that can be tried while they train."""
     found = []
     for row in board.rows():
-        if row.best is None or row.state == State.QUEUED:
+        if row.best is None or row.state == State.QUEUED or row.kind == "study":
             continue
         accuracy = (
             f"{text.percent(row.test)} on test"
@@ -115,5 +127,17 @@ def _card(answer: dict[str, Any], label: str) -> str:
     return (
         f'<div class="card kd-answer {role}" data-role="{role}"><span class="kd-head">{role}</span>'
         f"<h3>{e(answer['model'])}{verdict}</h3>"
-        f'<p class="kd-facts">{answer["milliseconds"]:.1f} ms · {size} · {parameters} parameters</p>{bars}</div>'
+        f'<p class="kd-facts">{answer["milliseconds"]:.1f} ms · {size} · {parameters} parameters</p>{bars}'
+        f"{_look(answer)}</div>"
+    )
+
+
+def _look(answer: dict[str, Any]) -> str:
+    if "pixels" not in answer:
+        return ""
+    if answer["map"] is None:
+        return '<p class="kd-facts">This network has no maps to look at.</p>'
+    told = "Brighter speaks more for its first answer (Grad-CAM)."
+    return (
+        f'<div class="kd-look">{map_grid.overlay(answer["pixels"], answer["map"])}</div><p class="kd-facts">{told}</p>'
     )

@@ -85,6 +85,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
                 up = gr.Button("Move up", visible=False, size="sm", elem_id="up", min_width=70)
                 down = gr.Button("Move down", visible=False, size="sm", elem_id="down", min_width=70)
                 clone = gr.Button("Clone", visible=False, size="sm", elem_id="clone", min_width=70)
+                inside = gr.Button("Inspect", visible=False, size="sm", elem_id="to-inspect", min_width=70)
                 demo = gr.Button("Demo", visible=False, size="sm", elem_id="to-demo", min_width=70)
                 delete = gr.Button("Delete", visible=False, size="sm", elem_id="delete", min_width=70)
             with gr.Row(visible=False) as really:
@@ -118,7 +119,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
                         language="yaml", show_label=False, interactive=False, max_lines=20, elem_id="run-spec"
                     )
 
-    buttons = [stop, kill, resume, up, down, clone, demo, delete]
+    buttons = [stop, kill, resume, up, down, clone, inside, demo, delete]
     plots = [accuracy, loss, speed]
     outputs = [seen, table, state, *buttons, export.box, export.exits, body, drawn, *plots, log, command, spec]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -182,6 +183,9 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
         ).then(**look)
     clone.click(
         None, chosen, None, js="(id) => { window.location.href = '/?clone=' + encodeURIComponent(id); }", **quiet
+    )
+    inside.click(
+        None, chosen, None, js="(id) => { window.location.href = '/inspect?run=' + encodeURIComponent(id); }", **quiet
     )
     demo.click(
         None, chosen, None, js="(id) => { window.location.href = '/demo?run=' + encodeURIComponent(id); }", **quiet
@@ -352,12 +356,12 @@ def _accuracies(detail: Detail) -> str:
 
 
 def _visible_buttons(detail: Detail | None) -> list[bool]:
-    """Visibility of stop, kill, resume, up, down, clone, demo, delete."""
+    """Visibility of stop, kill, resume, up, down, clone, inspect, demo, delete."""
     if detail is None:
-        return [False] * 8
+        return [False] * 9
     state = detail.job.state
     if detail.job.kind == "study":  # the Studies page resumes it: more than its job has to be taken up again
-        return [state in (State.STARTING, State.RUNNING, State.QUEUED), state == State.STOPPING, *[False] * 6]
+        return [state in (State.STARTING, State.RUNNING, State.QUEUED), state == State.STOPPING, *[False] * 7]
     active = state in (State.STARTING, State.RUNNING)
     has_student = bool(detail.status.get("best"))
     queued = state == State.QUEUED
@@ -368,6 +372,7 @@ def _visible_buttons(detail: Detail | None) -> list[bool]:
         queued,
         queued,
         bool(detail.spec),
+        has_student,
         has_student,
         state.ended,
     ]

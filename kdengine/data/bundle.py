@@ -65,17 +65,22 @@ class DatasetBundle:
     meta: Part | None = None
 
 
-def sample_pictures(bundle: DatasetBundle, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Training pictures to show: one of each class first, then a second of each, and so on.
+def sample_rows(part: Part, n: int, seed: int = 0) -> np.ndarray:
+    """Sample numbers (n,) of pictures to show: one of each class first, then a second of each, and so on.
 
-    Returns:
-        uint8 (n, H, W, 3) and int64 labels (n,); fewer than ``n`` when the part is smaller.
+    Fewer than ``n`` when the part is smaller. Which pictures they are depends on part and seed alone, and those of a
+    smaller ``n`` come first in those of a larger.
     """
-    labels = bundle.train.labels
+    labels = part.labels
     shuffled = np.argsort(np.random.default_rng(seed).random(len(labels)), kind="stable")
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     sorted_labels = labels[by_class]
     starts = np.searchsorted(sorted_labels, sorted_labels)
     rank_in_class = np.arange(len(by_class)) - starts
-    chosen = by_class[np.argsort(rank_in_class, kind="stable")][:n]
-    return bundle.train.pictures(chosen), labels[chosen]
+    return np.asarray(by_class[np.argsort(rank_in_class, kind="stable")][:n])
+
+
+def sample_pictures(bundle: DatasetBundle, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Training pictures to show, chosen by `sample_rows`: uint8 (n, H, W, 3) and int64 labels (n,)."""
+    chosen = sample_rows(bundle.train, n, seed)
+    return bundle.train.pictures(chosen), bundle.train.labels[chosen]

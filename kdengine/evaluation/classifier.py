@@ -55,10 +55,14 @@ class Classifier:
 
 def prepare(picture: Image.Image, card: ModelCard) -> np.ndarray:
     """A picture as the network expects it: (1, 3, S, S) float32, shorter side resized, centre cropped, normalised."""
-    square = ImageOps.fit(picture.convert("RGB"), (card.image_size, card.image_size), Image.Resampling.BILINEAR)
-    pixels = np.asarray(square, dtype=np.float32) / 255
+    pixels = squared(picture, card.image_size).astype(np.float32) / 255
     normalised = (pixels - np.asarray(card.mean, np.float32)) / np.asarray(card.std, np.float32)
     return normalised.transpose(2, 0, 1)[None].copy()
+
+
+def squared(picture: Image.Image, size: int) -> np.ndarray:
+    """A picture as a square uint8 (S, S, 3): shorter side resized, centre cropped."""
+    return np.asarray(ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.BILINEAR))
 
 
 def open_picture(source: Path | BinaryIO, name: str = "") -> Image.Image:

@@ -18,7 +18,7 @@ from kdengine.evaluation.cost import count
 from kdengine.export import library, parity, pieces, readme
 from kdengine.export.request import Exported, Request
 from kdengine.models.backbone import Backbone
-from kdengine.models.stored import ModelCard, card_of, load_network, load_student, write_card
+from kdengine.models.stored import ModelCard, card_of, load_network, load_student, read_card, write_card
 from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.states import State
@@ -63,7 +63,7 @@ def export(
         wanted = pieces.of(request, student, card, method, (batch.image for batch in calibration))
         measured = parity.try_out(wanted, student, place, test, say)
         if request.exits and request.format == "safetensors":
-            shutil.copyfile(run.exits_file, place / pieces.EXITS)
+            shutil.copyfile(run.method_file, place / pieces.EXITS)
         loading = library.loading(student, card, place / pieces.WEIGHTS) if request.format == "safetensors" else None
         pictures = sum(len(batch.target) for batch in test)
         hardware = describe(CPU, 1, bf16=False)["device_name"]
@@ -85,13 +85,17 @@ def load(folder: Path) -> tuple[Backbone, ModelCard]:
     return load_network(card, folder / pieces.WEIGHTS), card
 
 
+def _has_exits(run: RunDirectory) -> bool:
+    return assembly.has_exits(ExperimentSpec.from_yaml(run.spec_file.read_text()), len(read_card(run).classes))
+
+
 def _check(run: RunDirectory, folder: Path, request: Request) -> None:
     problems = request.problems()
     finished = run.state() == State.FINISHED
     if not finished:
         message = f"the run {run.id} is {run.state()}; only a finished run has its numbers on test"
         problems.append(Problem("run", message))
-    if request.exits and finished and not run.exits_file.is_file():
+    if request.exits and finished and not _has_exits(run):
         message = f"the run {run.id} has no exits beside the deployed one; self-distillation such as light_self has"
         problems.append(Problem("--exits", message))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

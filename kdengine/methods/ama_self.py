@@ -154,6 +154,14 @@ class AdaptiveMixedAttention(SelfTaught):
     description = "A self-teacher splits each map into foreground and background and teaches both, shared adaptively."
     paper = "Zhou, Qiu, Xiang, Tao, Liang, Guo: Adaptive Mixed Attention, ICNC-FSKD 2024 (from its abstract)"
     Params = AmaSelfParams
+    captions = {  # noqa: RUF012
+        "attention": "where the self-teacher looks",
+        "hard_mask": "1 = foreground, by a threshold",
+        "soft_mask": "brighter = more foreground",
+        "foreground": "what the student looks at in the foreground",
+        "background": "and in the background",
+        "ratio": "the foreground's share of the loss",
+    }
     params: AmaSelfParams
 
     def __init__(self, params: AmaSelfParams, context: Context) -> None:
@@ -248,7 +256,7 @@ class AdaptiveMixedAttention(SelfTaught):
             }
             arrays |= {f"{name}_{number}": InspectedArray(values, "map") for name, values in named.items()}
             share = self.share(position, refined, wanted, mask, sure)
-            arrays[f"ratio_{number}"] = InspectedArray(share, "scalar")
+            arrays[f"ratio_{number}"] = InspectedArray(share, "vector")
         return arrays
 
 

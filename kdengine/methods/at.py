@@ -55,6 +55,10 @@ class AttentionTransfer(Method):
     family = "features"
     mixes = True
     Params = AtParams
+    captions = {  # noqa: RUF012
+        "student": "where the student looks",
+        "teacher": "where the teacher does, which the student is to match",
+    }
     params: AtParams
 
     def __init__(self, params: AtParams, context: Context) -> None:

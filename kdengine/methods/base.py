@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -115,11 +115,20 @@ class Context:
     epochs: int = 1
 
 
+Kind = Literal["map", "graph", "nodes", "classes", "vector", "scalar"]
+
+
 class InspectedArray(NamedTuple):
-    """An array for the eye: its values, and its kind ("map", "matrix", "vector", "scalar"), to draw it by."""
+    """An array for the eye, of B pictures.
+
+    Attributes:
+        values: the numbers.
+        kind: what they are: "map" (B, H, W); "graph" (B, B), how much each picture goes with each other; "nodes"
+            (B, D); "classes" (C, C); "vector", one number (B,) or several (B, K) of each picture; "scalar".
+    """
 
     values: Tensor
-    kind: str
+    kind: Kind
 
 
 class Exit(NamedTuple):
@@ -152,6 +161,9 @@ class Method(nn.Module):
     family: ClassVar[str] = ""
     Params: ClassVar[type[Settings]] = NoSettings
     deploy_extra: ClassVar[tuple[str, ...]] = ()
+    captions: ClassVar[dict[str, str]] = {}
+    """What the arrays of `inspect` show, in a few words each, by name without ``_<n>``."""
+
     mixes: ClassVar[bool] = False
     """Whether targets enter `cross_entropy` alone, so that mixup and cutmix of the recipe make sense."""
 
@@ -251,8 +263,16 @@ class Method(nn.Module):
 
     @torch.no_grad()
     def inspect(self, student: Outputs, teacher: Outputs | None) -> dict[str, InspectedArray]:
-        """Named arrays that show the method at work; {} when there is nothing of its own to see."""
+        """Named arrays that show the method at work; {} when there is nothing of its own to see.
+
+        A name that ends in ``_<n>`` belongs to stage or exit n. What an array shows is told by ``captions``.
+        """
         return {}
+
+    @classmethod
+    def is_inspected(cls) -> bool:
+        """Whether the method has arrays of its own to show."""
+        return cls.inspect is not Method.inspect
 
     @classmethod
     def capturable(cls, params: Any) -> bool:

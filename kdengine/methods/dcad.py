@@ -109,7 +109,7 @@ class DecoupledClassAlignment(Method):
         """Class-correlation matrices (C, C) over these pictures: ``student``, ``teacher``, and their ``difference``."""
         own = class_correlation(student.logits, self.params.temperature)
         if teacher is None:
-            return {"student": InspectedArray(own, "matrix")}
+            return {"student": InspectedArray(own, "classes")}
         guide = class_correlation(teacher.logits, self.params.temperature)
         matrices = {"teacher": guide, "student": own, "difference": own - guide}
-        return {name: InspectedArray(values, "matrix") for name, values in matrices.items()}
+        return {name: InspectedArray(values, "classes") for name, values in matrices.items()}

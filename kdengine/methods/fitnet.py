@@ -63,6 +63,10 @@ class Hints(Method):
     family = "features"
     mixes = True
     Params = FitNetParams
+    captions = {  # noqa: RUF012
+        "student": "the student's hint behind its regressor",
+        "teacher": "the teacher's hint",
+    }
     params: FitNetParams
 
     def __init__(self, params: FitNetParams, context: Context) -> None:

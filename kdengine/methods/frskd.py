@@ -157,6 +157,10 @@ class FeatureRefinement(SelfTaught):
     description = "A pyramid on the student's own maps is trained along and teaches answer and attention."
     paper = "Ji, Shin, Hwang, Park, Moon: Refine Myself by Teaching Myself (FRSKD), CVPR 2021"
     Params = FrskdParams
+    captions = {  # noqa: RUF012
+        "student": "where the student looks",
+        "self_teacher": "where its self-teacher does",
+    }
     params: FrskdParams
 
     def attend(

@@ -135,6 +135,12 @@ class FusionSelfDistillation(Method):
     family = "self-distillation"
     mixes = True
     Params = FusionSelfParams
+    captions = {  # noqa: RUF012
+        "mask": "brighter = this branch keeps the place",
+        "mean_mask": "the mean of all branches' masks",
+        "intermediate": "a branch's map under the mean mask",
+        "fused": "the map that teaches all branches",
+    }
     params: FusionSelfParams
 
     def __init__(self, params: FusionSelfParams, context: Context) -> None:

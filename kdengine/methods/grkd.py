@@ -148,6 +148,10 @@ class GraphDistillation(Method):
     paper = "Yang, Chen, Zhao, An, Xu: Graph-based Representation Knowledge Distillation, Acta Electronica Sinica 2024"
     family = "relations"
     Params = GrkdParams
+    captions = {  # noqa: RUF012
+        "node_weight": "how much the meta-network lets be learnt from this picture",
+        "relation_weight": "and from its relations",
+    }
     params: GrkdParams
 
     def __init__(self, params: GrkdParams, context: Context) -> None:
@@ -365,8 +369,8 @@ class GraphDistillation(Method):
             alike = graph.nodes @ graph.nodes.T
             others = alike.masked_select(~torch.eye(len(alike), dtype=torch.bool, device=alike.device))
             arrays |= {
-                f"adjacency_{side}": InspectedArray(adjacency, "matrix"),
-                f"nodes_{side}": InspectedArray(graph.nodes, "matrix"),
+                f"adjacency_{side}": InspectedArray(adjacency, "graph"),
+                f"nodes_{side}": InspectedArray(graph.nodes, "nodes"),
                 f"self_weight_{side}": InspectedArray(adjacency.diagonal(), "vector"),
                 f"entropy_{side}": InspectedArray(entropy, "vector"),
                 f"likeness_{side}": InspectedArray(others.mean(), "scalar"),

@@ -48,6 +48,9 @@ class LightSelfDistillation(BeYourOwnTeacher):
     paper = "Ni, Ma: Lightweight self-distillation, Journal of BUPT 2023(6) (reconstructed from its abstract)"
     family = "self-distillation"
     Params = LightSelfParams
+    captions = {  # noqa: RUF012
+        "mask": "brighter = the light attention of this exit keeps the place",
+    }
     params: LightSelfParams
 
     def __init__(self, params: LightSelfParams, context: Context) -> None:

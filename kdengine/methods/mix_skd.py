@@ -110,6 +110,10 @@ class MixupSelf(Method):
     paper = "Yang, An, Zhou, Zhang, Xu, Xu: MixSKD: Self-Knowledge Distillation from Mixup, ECCV 2022"
     family = "self-distillation"
     Params = MixSkdParams
+    captions = {  # noqa: RUF012
+        "exit": "where an exit looks",
+        "deepest": "where the whole network does",
+    }
     params: MixSkdParams
 
     def __init__(self, params: MixSkdParams, context: Context) -> None:

@@ -126,7 +126,7 @@ class MultiLevel(Method):
             return {}
         own, guide = (class_relations(outputs.logits, self.params.temperature) for outputs in (student, teacher))
         matrices = {"student": own, "teacher": guide, "difference": own - guide}
-        return {name: InspectedArray(values, "matrix") for name, values in matrices.items()}
+        return {name: InspectedArray(values, "classes") for name, values in matrices.items()}
 
 
 def stronger(pictures: Tensor, strength: float) -> Tensor:

@@ -65,6 +65,10 @@ class Review(Method):
     family = "features"
     mixes = True
     Params = ReviewKdParams
+    captions = {  # noqa: RUF012
+        "student": "the student's map, reviewed from the deeper ones",
+        "teacher": "the teacher's map it is compared with",
+    }
     params: ReviewKdParams
 
     def __init__(self, params: ReviewKdParams, context: Context) -> None:

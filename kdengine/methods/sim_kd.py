@@ -66,6 +66,10 @@ class ReusedClassifier(Method):
     mixes = True
     deploy_extra = ("projector", "classifier")
     Params = SimKdParams
+    captions = {  # noqa: RUF012
+        "student": "the student's last map, projected",
+        "teacher": "the teacher's, which it is to become",
+    }
     params: SimKdParams
 
     def __init__(self, params: SimKdParams, context: Context) -> None:

@@ -92,9 +92,8 @@ class SimilarityPreserving(Method):
 
     @torch.no_grad()
     def inspect(self, student: Outputs, teacher: Outputs | None) -> dict[str, InspectedArray]:
-        """``student``, ``teacher`` and ``difference``: similarities (B, B) of the deepest features."""
+        """``student`` and ``teacher``: similarities (B, B) of the deepest features."""
         if teacher is None:
             return {}
         own, guide = (similarities(feature) for feature in self._features(student, teacher)[-1])
-        matrices = {"student": own, "teacher": guide, "difference": own - guide}
-        return {name: InspectedArray(values, "matrix") for name, values in matrices.items()}
+        return {"student": InspectedArray(own, "graph"), "teacher": InspectedArray(guide, "graph")}

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import torch
@@ -282,10 +283,10 @@ class Trainer:
         if improved:
             self.best = Best(validation.accuracy, validation.loss, self.epoch)
             write_weights(self.run.student_file, self.student)
-            if self.module.method.exits():
-                write_tensors(self.run.exits_file, self.module.method.state_dict())
+            self._write_method(self.run.method_file)
         if self.epoch in self.spec.runtime.keep_epochs:
             write_weights(self.run.checkpoints / f"epoch-{self.epoch:04d}.safetensors", self.student)
+            self._write_method(self.run.checkpoints / f"epoch-{self.epoch:04d}.method.safetensors")
         write_weights(self.run.last_student_file, self.student)
         self.run.append_event(event | {"best": improved})
         self._save()
@@ -299,6 +300,13 @@ class Trainer:
         self.on_checkpoint()
         if self.stop() and self.epoch < self.recipe.epochs:
             self.on_stop()
+
+    def _write_method(self, path: Path) -> None:
+        """Keeps the method's own parts, where somebody will want them: exits that answer, arrays to look at."""
+        method = self.module.method
+        state = method.state_dict()
+        if state and (method.exits() or method.is_inspected()):
+            write_tensors(path, state)
 
     def _validate_what_is_finite(self) -> Evaluation:
         # Looked at before any file is written: the last step may have broken the weights after its loss was fine.

@@ -54,10 +54,16 @@ class FrozenTeacher:
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Outputs:
-        if self._scale is not None and self._shift is not None:
-            x = x * self._scale + self._shift
-        outputs: Outputs = self._net(x)
+        outputs: Outputs = self._net(self._normalised(x))
         return outputs
+
+    def plainly(self, x: Tensor) -> Outputs:
+        """Its outputs from the network as it is, differentiable with respect to the pictures: for looking inside."""
+        outputs: Outputs = self.backbone(self._normalised(x))
+        return outputs
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        return x if self._scale is None or self._shift is None else x * self._scale + self._shift
 
     def answers(self, batch: BatchLike) -> Answers:
         """Its outputs for every view of a batch, made before the student's forward pass."""

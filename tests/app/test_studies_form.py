@@ -10,10 +10,10 @@ from typing import Any, get_args
 import pytest
 
 from app.pages import studies_form as asking
-from app.study_board import StudyBoard, values_of
+from app.study_board import StudyBoard
 from kdengine.errors import BadInput
 from kdengine.workspace import Workspace
-from studies import plan, ready_made, shell
+from studies import plan, ready_made, shell, space
 
 
 @pytest.fixture
@@ -76,10 +76,13 @@ def test_rows_keep_what_a_person_gave_them() -> None:
 
 
 def test_the_values_of_a_trial_by_hand() -> None:
-    assert values_of("method.temperature=2 method.kind=gram") == {"method.temperature": 2, "method.kind": "gram"}
+    assert space.read_values(["method.temperature=2", "method.kind=gram"]) == {
+        "method.temperature": 2,
+        "method.kind": "gram",
+    }
     for line in ("temperature", "=2", "method.temperature="):
-        with pytest.raises(BadInput, match="PATH=VALUE"):
-            values_of(line)
+        with pytest.raises(BadInput, match=r"values: found .*, expected path=value"):
+            space.read_values(line.split())
 
 
 def test_to_look_makes_no_database(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_samples_check_and_refusals(worker: Worker) -> None:
         )
     assert [problem.field for problem in refused.value.problems] == ["recipe.batch_size"]
     with pytest.raises(KdError, match="no run"):
-        worker.call("classify", "nobody", "picture.png")
+        worker.call("classify", ["nobody"], "picture.png")
 
 
 def test_a_dead_worker_is_replaced(worker: Worker, workspace: Workspace) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from kdengine.errors import BadInput
 from kdengine.fields import about
 from kdengine.methods import get_method, list_methods
-from kdengine.methods.base import InspectedArray
+from kdengine.methods.base import InspectedArray, Kind
 from kdengine.models import build_model
 
 METHODS = list_methods()
@@ -198,7 +198,7 @@ def test_inspected_arrays_are_of_a_known_kind(name: str) -> None:
     image = trial.batch.image
     arrays = trial.method.inspect(trial.student(image), trial.teacher(image) if trial.teacher else None)
     for array in arrays.values():
-        assert isinstance(array, InspectedArray) and array.kind in ("map", "matrix", "vector", "scalar")
+        assert isinstance(array, InspectedArray) and array.kind in get_args(Kind)
         assert torch.isfinite(array.values).all()
 
 

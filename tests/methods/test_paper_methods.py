@@ -57,7 +57,7 @@ def test_dcad_shows_how_the_classes_go_together() -> None:
     trial = bench("dcad")
     arrays = trial.method.inspect(trial.student(trial.batch.image), trial.teacher(trial.batch.image))
     assert {name: array.kind for name, array in arrays.items()} == dict.fromkeys(
-        ("teacher", "student", "difference"), "matrix"
+        ("teacher", "student", "difference"), "classes"
     )
     student, teacher = arrays["student"].values, arrays["teacher"].values
     assert torch.allclose(student.diagonal(), torch.ones(5), atol=1e-3)
@@ -406,7 +406,7 @@ def test_ama_shows_masks_regions_and_shares(ratio: str, mask: str) -> None:
         assert arrays[f"foreground_{number}"].values.shape == (10, side, side)
         assert set(arrays[f"hard_mask_{number}"].values.unique().tolist()) == {0.0, 1.0}
         share = arrays[f"ratio_{number}"]
-        assert share.kind == "scalar" and share.values.shape == (10,)
+        assert share.kind == "vector" and share.values.shape == (10,)
         assert share.values.min() >= 0.2 and share.values.max() <= 0.8
         if mask == "hard":
             both = arrays[f"foreground_{number}"].values * arrays[f"background_{number}"].values

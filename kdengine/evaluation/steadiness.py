@@ -1,0 +1,54 @@
+"""How much answers change when a picture moves by some pixels.
+
+Zhang: Making Convolutional Networks Shift-Invariant Again. ICML 2019, section 4.2 (agreement under random shifts there;
+here all four directions of every distance, and the change of the logits as well).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+FARTHEST = 8
+"""Pixels."""
+
+
+def shifted(pictures: Tensor, right: int, down: int) -> Tensor:
+    """The pictures (B, 3, H, W) moved by so many pixels, continued by their border pixels."""
+    far = max(abs(right), abs(down))
+    wide = F.pad(pictures, (far,) * 4, mode="replicate")
+    height, width = pictures.shape[2:]
+    return wide[:, :, far - down : far - down + height, far - right : far - right + width]
+
+
+@torch.no_grad()
+def steadiness(logits_of: Callable[[Tensor], Tensor], pictures: Tensor, target: Tensor) -> list[dict[str, float]]:
+    """For each shift from 0 to 8 px (at most half of the side), over all pictures and the four directions.
+
+    Args:
+        logits_of: pictures (B, 3, H, W) -> logits (B, C), in eval mode.
+        pictures: (B, 3, H, W).
+        target: classes (B,).
+
+    Returns:
+        Rows of ``shift``; ``logit_change``: size of the change of the logits, relative to their spread over the
+        pictures; ``agreement``: share of the pictures whose class stays the same; ``accuracy``: share right after it.
+    """
+    still = logits_of(pictures)
+    own_spread = (still - still.mean(0)).norm()
+    rows = []
+    for shift in range(min(FARTHEST, pictures.shape[3] // 2) + 1):
+        moved = [
+            logits_of(shifted(pictures, right, down))
+            for right, down in ((shift, 0), (-shift, 0), (0, shift), (0, -shift))
+        ]
+        found = {
+            "logit_change": [float((one - still).norm() / own_spread) for one in moved],
+            "agreement": [float((one.argmax(1) == still.argmax(1)).float().mean()) for one in moved],
+            "accuracy": [float((one.argmax(1) == target).float().mean()) for one in moved],
+        }
+        rows.append({"shift": float(shift)} | {name: sum(values) / len(values) for name, values in found.items()})
+    return rows

@@ -1,0 +1,89 @@
+"""What there is to draw of a run, how it is wanted, and what comes of it: shared by everything that looks inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kdengine.figures import style
+
+Arrays = dict[str, np.ndarray]
+
+SIDE_BY_SIDE, DIFFERENCE = "side by side", "difference"
+WHO = {"student": style.STUDENT, "teacher": style.TEACHER}
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What there is to draw of one run at one epoch.
+
+    Attributes:
+        label: what the run is called.
+        arrays: of one panel.
+        pixels: uint8 (N, S, S, 3), the pictures they belong to.
+        labels: (N,) classes, -1 for unknown.
+        classes: their names.
+        captions: what arrays show, by name without the stage.
+        history: numbers over the epochs that were looked at: "epochs" (E,) and others (E,).
+        measure: what these numbers are.
+        epoch: the one shown; None for best or last.
+    """
+
+    label: str
+    arrays: Arrays
+    pixels: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    captions: dict[str, str] = field(default_factory=dict)
+    history: Arrays = field(default_factory=dict)
+    measure: str = "value"
+    epoch: int | None = None
+
+    def class_of(self, number: int) -> str:
+        """Name of a picture's class; "" when nobody knows."""
+        label = int(self.labels[number]) if number < len(self.labels) else -1
+        return self.classes[label] if 0 <= label < len(self.classes) else ""
+
+
+@dataclass(frozen=True, eq=False)
+class Wishes:
+    """How it is to be drawn.
+
+    Attributes:
+        stage: of which stage or exit, where there are too many maps for one grid; None = the deepest.
+        arrangement: `SIDE_BY_SIDE` or `DIFFERENCE`, for two runs.
+        threshold: edges below this share of the strongest are left out, 0..1.
+        graph: name of the graph without ``_student`` or ``_teacher``; None = the method's own, else the embedding's.
+        places: (N, 2), where the pictures stand in a graph; (N, 2) by network name for `plane`, to turn points towards.
+    """
+
+    stage: int | None = None
+    arrangement: str = SIDE_BY_SIDE
+    threshold: float = 0.25
+    graph: str | None = None
+    places: np.ndarray | None = None
+    anchors: Arrays = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """One picture of a panel: an SVG document, or a Plotly figure."""
+
+    title: str
+    svg: str = ""
+    figure: Any = None
+    note: str = ""
+
+
+def of_networks(runs: list[Seen], needed: Callable[[str], str]) -> list[tuple[Seen, str, str, str]]:
+    """(run, network, label, dash) of all that have an array: a teacher is drawn once, a second run is dashed."""
+    found = []
+    for number, run in enumerate(runs):
+        for who in WHO:
+            if needed(who) in run.arrays and not (who == "teacher" and number):
+                label = who if len(runs) == 1 or who == "teacher" else run.label
+                found.append((run, who, label, "dash" if number else "solid"))
+    return found

@@ -1,0 +1,262 @@
+"""The Inspect page in a real browser: what it draws is what was stored, for each of the five methods of the papers."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+import numpy as np
+import pytest
+from dashboard import Dashboard
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+from support import tiny_spec
+
+from kdengine import run
+from kdengine.figures.inspection import draw
+from kdengine.figures.pictures import coloured
+from kdengine.figures.sample_graphs import places
+from kdengine.figures.seen import Drawing, Wishes
+from kdengine.inspection import store
+from kdengine.inspection.looking import look, offered
+from kdengine.inspection.panels import PANELS, panel
+from kdengine.jobs import ensure_supervisor
+from kdengine.rundir import RunDirectory
+
+pytestmark = pytest.mark.browser
+
+METHODS = {
+    "dcad": {"teacher": "run:cip", "student": "resnet20"},
+    "light_self": {"student": "resnet8x4"},
+    "grkd": {"teacher": "run:cip", "student": "resnet20"},
+    "fusion_self": {"student": "resnet8x4"},
+    "ama_self": {"student": "resnet8x4"},
+}
+PLOTTED = """() => {
+  const plain = (value) => value?._inputArray ? plain(value._inputArray)
+    : ArrayBuffer.isView(value) || Array.isArray(value) ? Array.from(value, plain) : value;
+  return Array.from(document.querySelectorAll('#inspect-drawings .js-plotly-plot'))
+    .filter((plot) => plot.offsetParent)
+    .map((plot) => plot.data.map((trace) => ({x: plain(trace.x), y: plain(trace.y), z: plain(trace.z)})));
+}"""
+
+SHOWN = "Array.from(document.querySelectorAll('svg.kd-grid image.kd-map'), (map) => map.getAttribute('href'))"
+
+
+@pytest.fixture(scope="module")
+def runs(dashboard: Dashboard) -> dict[str, RunDirectory]:
+    """A run of each method, looked at while it trained, and the importance-pooling teacher of two of them."""
+    workspace = dashboard.workspace
+    inspected = {"runtime": {"inspect": 2}}
+    run(tiny_spec(student="resnet8x4_cip"), run_id="cip", workspace=workspace)
+    for method, networks in METHODS.items():
+        asked = {key: {"run": "cip"} if value == "run:cip" else value for key, value in networks.items()}
+        run(tiny_spec(method=method, **asked, **inspected), run_id=f"inspected-{method}", workspace=workspace)
+    ensure_supervisor(workspace)
+    return {method: workspace.run(f"inspected-{method}") for method in METHODS}
+
+
+def open_run(page: Page, dashboard: Dashboard, folder: RunDirectory, **words: str) -> None:
+    """Goes to a run; waits until the page knows of it."""
+    address = f"{dashboard.url}/inspect?run={folder.id}" + "".join(f"&{key}={value}" for key, value in words.items())
+    for _ in range(60):
+        page.goto(address)
+        expect(page.locator("#inspect-run input")).not_to_have_value("")
+        if f"[{folder.id[-4:]}]" in page.locator("#inspect-run input").input_value():
+            break
+        page.wait_for_timeout(1000)
+    expect(page.locator("#inspect-sentence")).to_be_visible()
+
+
+def choose(page: Page, what: str) -> None:
+    page.locator("#inspect-what").get_by_text(panel(what).title, exact=True).click()
+    expect(page.locator("#inspect-sentence")).to_contain_text(panel(what).sentence)
+
+
+def maps(grid: Locator) -> list[np.ndarray]:
+    """The pixels of the maps that a grid draws."""
+    found = [image.get_attribute("href") or "" for image in grid.locator("image.kd-map").all()]
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))) for url in found]
+
+
+def assert_plots(page: Page, drawings: list[Drawing]) -> None:
+    """Every Plotly figure on the page has the numbers that it should have."""
+    wanted = [
+        [{key: trace.to_plotly_json().get(key) for key in ("x", "y", "z")} for trace in drawing.figure.data]
+        for drawing in drawings
+        if drawing.figure is not None
+    ]
+    page.wait_for_function(f"() => ({PLOTTED})().length === {len(wanted)}")
+    for found, figure in zip(page.evaluate(PLOTTED), wanted, strict=True):
+        assert len(found) == len(figure)
+        for trace, asked in zip(found, figure, strict=True):
+            for key in ("x", "y", "z"):
+                assert_alike(trace.get(key), asked[key])
+
+
+def assert_alike(found: Any, asked: Any) -> None:
+    if asked is None:
+        assert found is None
+        return
+    values = np.asarray(asked)
+    if values.dtype == object or values.dtype.kind in "US":
+        assert json.loads(json.dumps(found)) == json.loads(json.dumps(list(asked)))
+    else:
+        assert np.asarray(found, float) == pytest.approx(values.astype(float), rel=1e-5, abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_panel_opens_and_draws_what_was_stored(
+    method: str, dashboard: Dashboard, runs: dict[str, RunDirectory], page: Page
+) -> None:
+    folder, workspace = runs[method], dashboard.workspace
+    open_run(page, dashboard, folder)
+    names = [one.name for one in offered(workspace, folder)]
+    titles = [text.strip() for text in page.locator("#inspect-what label").all_inner_texts()]
+    assert titles == [panel(name).title for name in names]
+    last = store.epochs(folder)[-1]
+    for name in names:
+        choose(page, name)
+        one = panel(name)
+        if not one.pictures and name != "gradients":
+            expect(page.locator("#inspect-drawings .kd-drawing").first).to_be_visible()
+            continue
+        seen = look(workspace, folder, name, last)
+        wishes = Wishes(places=laid_out(folder, last) if name == "graph" else None)
+        drawings = draw(one.kind, [seen], wishes)
+        if one.kind == "maps":
+            wanted = re.findall(r'class="kd-map" href="([^"]+)"', drawings[0].svg)
+            page.wait_for_function(f"(urls) => JSON.stringify({SHOWN}) === JSON.stringify(urls)", arg=wanted)
+        if name == "attention":
+            stored = store.read(folder, last, name)["student_1"][0]
+            first = maps(page.locator("svg.kd-grid"))[0]
+            assert np.array_equal(first, coloured(stored, float(stored.min()), float(stored.max())))
+        assert_plots(page, drawings)
+
+
+def laid_out(folder: RunDirectory, last: int) -> np.ndarray:
+    graphs = store.read(folder, last, "graph")
+    return places(graphs.get("embedding_teacher", graphs["embedding_student"]))
+
+
+def test_the_slider_moves_what_is_drawn(dashboard: Dashboard, runs: dict[str, RunDirectory], page: Page) -> None:
+    folder = runs["dcad"]
+    open_run(page, dashboard, folder, what="attention")
+    grid, slider = page.locator("svg.kd-grid"), page.locator("#inspect-epoch input[type=range]")
+    expect(slider).to_have_value("2")
+    for epoch, key in ((1, "ArrowLeft"), (0, "ArrowLeft"), (1, "ArrowRight")):
+        slider.focus()
+        page.keyboard.press(key)
+        values = store.read(folder, epoch, "attention")["student_1"][0]
+        wanted = coloured(values, float(values.min()), float(values.max()))
+        expect(page.locator("#inspect-epoch input[type=range]")).to_have_value(str(epoch))
+        page.wait_for_function(
+            "(url) => document.querySelector('image.kd-map')?.getAttribute('href') === url", arg=as_url(wanted)
+        )
+        assert np.array_equal(maps(grid)[0], wanted)
+    query = parse_qs(urlparse(page.url).query)
+    assert query["run"] == [folder.id] and query["what"] == ["attention"] and query["epoch"] == ["1"]
+
+    # Play goes through the epochs by itself.
+    page.click("#inspect-play")
+    expect(page.locator("#inspect-play")).to_have_text("Pause")
+    expect(slider).to_have_value("0")
+    page.click("#inspect-play")
+    expect(page.locator("#inspect-play")).to_have_text("Play")
+
+    # The maps fade over the pictures without asking the server.
+    page.locator("#inspect-fade input[type=range]").focus()
+    page.keyboard.press("Home")
+    page.wait_for_function("() => getComputedStyle(document.querySelector('image.kd-map')).opacity === '0'")
+
+
+def as_url(pixels: np.ndarray) -> str:
+    from kdengine.figures.pictures import data_url
+
+    return data_url(pixels)
+
+
+def test_two_runs_side_by_side_and_their_difference(
+    dashboard: Dashboard, runs: dict[str, RunDirectory], page: Page
+) -> None:
+    first, second = runs["dcad"], runs["grkd"]
+    open_run(page, dashboard, first, what="attention", **{"with": second.id})
+    expect(page.locator("svg.kd-grid")).to_have_count(2)
+    for grid, folder in zip(page.locator("svg.kd-grid").all(), (first, second), strict=True):
+        values = store.read(folder, 2, "attention")["student_1"][0]
+        assert np.array_equal(maps(grid)[0], coloured(values, float(values.min()), float(values.max())))
+    page.locator("#inspect-arrangement label").filter(has_text="difference").click()
+    expect(page.locator("svg.kd-grid")).to_have_count(1)
+    expect(page.locator("#inspect-grids")).to_contain_text("Red = more in the first run")
+    choose(page, "graph")
+    expect(page.locator("#inspect-drawings .js-plotly-plot:visible")).to_have_count(8)
+
+
+def test_a_photograph_is_looked_at_and_taken_away(
+    dashboard: Dashboard, runs: dict[str, RunDirectory], page: Page, tmp_path: Path
+) -> None:
+    folder = runs["dcad"]
+    photo, fake = tmp_path / "photo.jpg", tmp_path / "fake.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(photo)
+    fake.write_bytes(b"nothing")
+    open_run(page, dashboard, folder, what="gradcam")
+    page.locator("#inspect-source label").filter(has_text="uploaded").click()
+    page.set_input_files("#inspect-files input[type=file]", photo)
+    expect(page.locator("#inspect-sentence")).to_contain_text("the class that the network chose")
+    expect(page.locator("#inspect-grids")).to_contain_text("picture 1")
+    page.wait_for_function("() => document.querySelectorAll('image.kd-map').length === 2")
+    with page.expect_download() as download:
+        page.click("#inspect-npz")
+    with np.load(download.value.path()) as arrays:
+        drawn = arrays["student"][0]
+        assert np.array_equal(
+            maps(page.locator("svg.kd-grid"))[0], coloured(drawn, float(drawn.min()), float(drawn.max()))
+        )
+    for kind, start in (("svg", b"<svg"), ("png", b"\x89PNG"), ("html", b"<!doctype html>")):
+        with page.expect_download() as download:
+            page.click(f"#inspect-{kind}")
+        assert download.value.path().read_bytes().startswith(start)
+    page.locator(
+        "#inspect-files button[aria-label='Clear'], #inspect-files button[aria-label='Remove this file']"
+    ).first.click()
+    page.set_input_files("#inspect-files input[type=file]", fake)
+    expect(page.locator("#inspect-message")).to_contain_text("fake.png is not a picture")
+
+
+def test_the_demo_shows_several_students_and_where_they_look(
+    dashboard: Dashboard, runs: dict[str, RunDirectory], page: Page, tmp_path: Path
+) -> None:
+    import zipfile
+
+    chosen = ",".join(runs[method].id for method in ("dcad", "light_self"))
+    page.goto(f"{dashboard.url}/demo?run={chosen}")
+    expect(page.locator("#demo-run .token")).to_have_count(2)
+    page.click("#demo-sample")
+    expect(page.locator(".kd-answer.student")).to_have_count(2)
+    expect(page.locator(".kd-answer.teacher")).to_have_count(1)
+    page.locator("#demo-looks input").check()
+    expect(page.locator(".kd-answer .kd-look svg")).to_have_count(3)
+
+    pixels = np.random.default_rng(1).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    archive = tmp_path / "photos.zip"
+    with zipfile.ZipFile(archive, "w") as written:
+        written.writestr("a.png", buffer.getvalue())
+        written.writestr("b.png", b"broken")
+    page.get_by_text("Many pictures").click()
+    page.set_input_files("#demo-files input[type=file]", archive)
+    page.click("#demo-all")
+    expect(page.locator("#demo-told")).to_contain_text("2 pictures, 1 could not be read")
+    with page.expect_download() as download:
+        page.click("#demo-table")
+    lines = download.value.path().read_text().splitlines()
+    assert len(lines) == 3 and lines[1].startswith("photos.zip/a.png,") and "is not a picture" in lines[2]
+
+
+def test_every_panel_has_a_sentence() -> None:
+    assert all(one.sentence.endswith((".", ")")) and len(one.sentence) < 130 for one in PANELS.values())
