@@ -18,7 +18,7 @@ from kdengine.states import State
 
 MOST_PLOTS = 8
 PLAY_S = 1.0
-RECORDED, BY_CLASS, UPLOADED = "recorded", "by class", "uploaded"
+RECORDED, BY_CLASS, UPLOADED = "recorded", "by class", "mine"
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 FADE_JS = "(share) => { document.documentElement.style.setProperty('--kd-fade', share); }"
 ADDRESS_JS = """

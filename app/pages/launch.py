@@ -21,6 +21,7 @@ from kdengine.teachers import pairs
 from kdengine.workspace import Workspace
 
 DEFAULTS = {"data": "digits", "teacher": "resnet8x4", "student": "mobilenetv3_small", "method": "kd"}
+GO_TO_STUDIES = "(spec) => { window.location.href = '/studies?spec=' + encodeURIComponent(spec); }"
 GO_TO_RUN = "(id) => { if (id) window.location.href = '/runs?run=' + encodeURIComponent(id); }"
 
 
@@ -77,6 +78,7 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
         with gr.Column(elem_classes="card", scale=6, min_width=320):
             with gr.Row():
                 launch = gr.Button("Launch", variant="primary", elem_id="launch", scale=3)
+                tune = gr.Button("Tune", elem_id="tune", scale=1, min_width=80)
                 form.seeds = gr.Number(
                     1, label="Seeds", info="Runs with consecutive seeds.", precision=0, minimum=1, maximum=20, scale=1,
                     min_width=90, elem_id="seeds",
@@ -104,7 +106,8 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
     form.token = gr.State("")
     launched = gr.Textbox(visible="hidden")
     _wire(form, workspace, worker, page, _Outputs(
-        data_facts, teacher_facts, student_facts, method_facts, upload, cost, launch, problems, command, yaml, launched
+        data_facts, teacher_facts, student_facts, method_facts, upload, cost, launch, tune, problems, command, yaml,
+        launched,
     ), own_teacher)  # fmt: skip
 
 
@@ -119,6 +122,7 @@ class _Outputs:
     upload: Any
     cost: Any
     launch: Any
+    tune: Any
     problems: Any
     command: Any
     yaml: Any
@@ -437,6 +441,7 @@ def _wire(
         **quiet,
     )
 
+    out.tune.click(None, out.yaml, None, js=GO_TO_STUDIES, **quiet)
     mended = launch_teacher.wire(own, workspace, worker, form.data, size, form.teacher)
     mended.then(preview, inputs, shown, **quiet).then(measure, inputs, costs, **quiet)
 

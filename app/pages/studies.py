@@ -179,6 +179,22 @@ def _wire_form(
         filled["teacher"] = gr.update(value=filled["teacher"], interactive=needs)
         return [filled[key] for key in form]
 
+    def arrive(request: gr.Request) -> list[Any]:
+        """The form as it stands, or filled with the experiment that the address holds: Launch sends it."""
+        given = (request.query_params or {}).get("spec")
+        filled: dict[str, Any] = {}
+        refused = ""
+        try:
+            filled = asking.of_spec(workspace, ExperimentSpec.from_yaml(given)) if given else {}
+        except KdError as error:
+            refused = cards.error_box(error)
+        data = filled.get("data", asking.DEFAULTS["data"])
+        teachers = {"choices": catalog.teachers(workspace, catalog.data_mapping(workspace, data))}
+        if filled:
+            teachers["value"] = filled["teacher"]
+        shown = {"teacher": gr.update(**teachers)}
+        return [shown.get(key, filled.get(key, gr.skip())) for key in form] + [refused]
+
     def start(*values: Any) -> list[Any]:
         filled = filled_of(values)
         try:
@@ -196,9 +212,9 @@ def _wire_form(
             return ["", cards.error_box(error)]
 
     drawn = [form["space"], form["teacher"], problems]
-    page.load(lambda: gr.update(choices=catalog.teachers(workspace, {"name": asking.DEFAULTS["data"]})), None,
-              form["teacher"], **QUIET)  # fmt: skip
-    page.load(offer(True), controls, drawn, **QUIET)
+    page.load(arrive, None, [*controls, problems], **QUIET).then(
+        lambda *values: offer(True)(*values)[:2], controls, drawn[:2], **QUIET
+    )  # what was wrong with the address stays to be read
     form["ready"].input(fill, form["ready"], controls, **QUIET)
     form["method"].input(offer(True), controls, drawn, **QUIET)
     for name in ("student", "teacher", "data"):

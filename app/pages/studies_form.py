@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app import catalog, forms, text
+from kdengine.errors import BadInput, Problem
 from kdengine.spec import ExperimentSpec, with_settings
 from kdengine.workspace import Workspace
 from studies import ready_made
@@ -221,14 +222,8 @@ def ready(workspace: Workspace, name: str) -> Filled:
 
     plan = read(ready_made.load(name))
     spec = ExperimentSpec.from_mapping(plan.experiment)
-    filled: Filled = {
+    return of_spec(workspace, spec) | {
         "name": name,
-        "data": catalog.data_choice(workspace, plan.experiment["data"]),
-        "per_class": str(spec.data.per_class or ""),
-        "teacher": spec.teacher.word() if spec.teacher is not None else DEFAULTS["teacher"],
-        "student": spec.student.name,
-        "method": spec.method.name,
-        "epochs": spec.recipe.epochs,
         "space": _rows(plan.space, spec),
         "trials": plan.budget.trials or 0,
         "hours": str(plan.budget.hours or ""),
@@ -238,6 +233,23 @@ def ready(workspace: Workspace, name: str) -> Filled:
         "pruner": plan.pruner,
         "startup": plan.startup,
         "patience": plan.patience,
+    }
+
+
+def of_spec(workspace: Workspace, spec: ExperimentSpec) -> Filled:
+    """What the controls of the experiment show for a spec, what has no control among the other settings.
+
+    Raises BadInput for a run without a method to tune.
+    """
+    if spec.method.name == "none":
+        raise BadInput(Problem("method", "the student alone has no method to tune; choose one"))
+    filled: Filled = {
+        "data": catalog.data_choice(workspace, spec.model_dump(mode="json")["data"]),
+        "per_class": str(spec.data.per_class or ""),
+        "teacher": spec.teacher.word() if spec.teacher is not None else DEFAULTS["teacher"],
+        "student": spec.student.name,
+        "method": spec.method.name,
+        "epochs": spec.recipe.epochs,
         "settings": "",
     }
     usual = ExperimentSpec.from_mapping(experiment(workspace, filled)).flat()

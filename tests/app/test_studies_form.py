@@ -12,6 +12,7 @@ import pytest
 from app.pages import studies_form as asking
 from app.study_board import StudyBoard
 from kdengine.errors import BadInput
+from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
 from studies import plan, ready_made, shell, space
 
@@ -88,3 +89,31 @@ def test_the_values_of_a_trial_by_hand() -> None:
 def test_to_look_makes_no_database(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KD_STUDY_STORAGE", raising=False)
     assert StudyBoard(workspace).names() == [] and not workspace.studies_db.exists()
+
+
+def test_an_experiment_of_the_launch_page_fills_the_form(workspace: Workspace) -> None:
+    spec = ExperimentSpec.from_mapping(
+        {
+            "data": {"name": "digits", "per_class": 20, "image_size": 16},
+            "teacher": "resnet8x4",
+            "student": "resnet20",
+            "method": {"name": "dkd", "beta": 2.0},
+            "recipe": {"epochs": 7, "lr": 0.02},
+        }
+    )
+    filled = asking.of_spec(workspace, spec)
+    assert (filled["method"], filled["student"], filled["epochs"], filled["per_class"]) == ("dkd", "resnet20", 7, "20")
+    assert "method.beta=2.0" in filled["settings"] and "recipe.lr=0.02" in filled["settings"]
+    again = ExperimentSpec.from_mapping(asking.experiment(workspace, filled))
+    assert again.fingerprint() == spec.fingerprint()
+    with pytest.raises(BadInput, match="the student alone has no method to tune"):
+        asking.of_spec(
+            workspace,
+            spec.model_copy(
+                update={
+                    "method": ExperimentSpec.from_mapping(
+                        {"data": "digits", "student": "resnet20", "method": "none"}
+                    ).method
+                }
+            ),
+        )

@@ -205,7 +205,7 @@ def test_a_photograph_is_looked_at_and_taken_away(
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(photo)
     fake.write_bytes(b"nothing")
     open_run(page, dashboard, folder, what="gradcam")
-    page.locator("#inspect-source label").filter(has_text="uploaded").click()
+    page.locator("#inspect-source label").filter(has_text="mine").click()
     page.set_input_files("#inspect-files input[type=file]", photo)
     expect(page.locator("#inspect-sentence")).to_contain_text("the class that the network chose")
     expect(page.locator("#inspect-grids")).to_contain_text("picture 1")

@@ -94,7 +94,7 @@ def test_the_demo_asks_it_too(
 ) -> None:
     run(taught, workspace=workspace, run_id="taught")
     Image.fromarray(digits.validation.pictures([0])[0]).save(tmp_path / "digit.png")
-    student, teacher = tasks.run("classify", str(workspace.root), ("taught", str(tmp_path / "digit.png")))["result"]
+    student, teacher = tasks.run("classify", str(workspace.root), (["taught"], str(tmp_path / "digit.png")))["result"]
     assert (teacher["role"], teacher["run"], teacher["model"]) == ("teacher", "import:abroad", f"timm/{ARCHITECTURE}")
     assert teacher["parameters"] == 101_766 and sum(value for _, value in teacher["top"]) <= 1.001
     assert student["model"] == "resnet20"
