@@ -85,7 +85,7 @@ def _list(workspace: Workspace, run: RunDirectory) -> None:
 
     recorded = store.recorded_panels(run)
     rows = [
-        [one.name, one.title, "yes" if one.name in recorded else "made when asked for"]
+        [one.name, one.sentence, "yes" if one.name in recorded else "made when asked for"]
         for one in offered(workspace, run)
     ]
     show(("view", "what it shows", "recorded while training"), rows)

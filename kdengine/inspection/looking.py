@@ -43,13 +43,24 @@ def _offered(root: str, run_id: str, stamp: int, recorded: int) -> frozenset[str
     if recorded:
         names = set(store.recorded_panels(run))
     else:
-        subject = _subject(root, run_id, BEST, stamp, chosen(workspace, run, 4))
-        names = {name for name, one in PANELS.items() if one.pictures and one.compute and one.compute(subject)}
+        few = chosen(workspace, run, 4)
+        try:
+            subject = _subject(root, run_id, BEST, stamp, few)
+        except BadInput:  # a run of an earlier version kept its method's parts in the last checkpoint alone
+            subject = _subject(root, run_id, LAST, stamp, few)
+        names = {name for name, one in PANELS.items() if one.pictures and _has(one, subject)}
     if stamp:
         names |= {name for name, one in PANELS.items() if one.compute is not None and not one.pictures}
         if _spec(run).teacher is None:
             names.discard("disagree")
     return frozenset(names)
+
+
+def _has(one: Panel, subject: Subject) -> bool:
+    """Whether a panel has something to show; only what not every network has is tried."""
+    if one.name in ("importance", "method"):
+        return one.compute is not None and bool(one.compute(subject))
+    return one.kind != "maps" or bool(subject.student.shapes().stages)
 
 
 def chosen(
@@ -161,13 +172,13 @@ def look_beside(workspace: Workspace, other: RunDirectory, what: str, epoch: Epo
 
 
 def anchor(workspace: Workspace, run: RunDirectory, what: str, pictures: Pictures | None) -> Arrays:
-    """The arrays of a panel that do not move with the epoch, to lay out others by: the last recorded, or the best."""
+    """The arrays of a panel that do not move with the epoch, to lay out others by: the last ones."""
     recorded = store.epochs(run)
     if pictures is None and recorded:
         found = store.read(run, recorded[-1], what)
         if found:
             return found
-    return look(workspace, run, what, BEST, pictures).arrays
+    return look(workspace, run, what, LAST, pictures).arrays
 
 
 def history(run: RunDirectory, one: Panel) -> Arrays:

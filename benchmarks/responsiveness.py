@@ -1,0 +1,178 @@
+"""How fast a click is answered with 200 runs in the table and 100,000 logged points in one of them, in a real browser.
+
+    python benchmarks/responsiveness.py        # needs Chromium; a minute
+
+A workspace is filled with runs as training leaves them (spec, status, events), a real dashboard started on it, and rows
+of the Runs table, the kind of the loss and the navigation are clicked. A click is answered when the page shows it: two
+animation frames after the text or the plot has changed. Also counted: what the page is sent while nothing changes.
+Writes results/responsiveness.json and .md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, sync_playwright
+
+from kdengine.jobs import JobStore, stop_supervisor
+from kdengine.runner import create
+from kdengine.spec import ExperimentSpec
+from kdengine.states import State
+from kdengine.workspace import Workspace
+
+RESULTS = Path(__file__).parent / "results"
+RUNS, POINTS, CLICKS, PORT = 200, 100_000, 15, 7979
+IDLE_S = 20
+
+
+def fill(workspace: Workspace) -> list[str]:
+    """200 finished runs, the last of them with 100,000 logged steps; their ids."""
+    generator = random.Random(0)
+    found = []
+    for number in range(RUNS):
+        method = ("kd", "dkd", "dist")[number % 3]
+        spec = ExperimentSpec.from_mapping(
+            {"data": "digits", "teacher": "resnet8x4", "student": "resnet20", "method": method, "seed": number}
+        )
+        run = create(spec, workspace, f"run-{number:04d}")
+        epochs = 240 if number == RUNS - 1 else 12
+        terms = {name: {"raw": 1.0, "weighted": 0.5} for name in ("ce", "soft")}
+        lines = []
+        if number == RUNS - 1:
+            lines += [
+                json.dumps({"time": 1.0, "kind": "step", "attempt": 1, "step": step, "epoch": 1, "loss": 1 / (step + 1),
+                            "terms": terms, "lr": 0.1, "images_per_s": 500.0})
+                for step in range(POINTS)
+            ]  # fmt: skip
+        for epoch in range(1, epochs + 1):
+            validation = {"accuracy": epoch / (epochs + 5), "top5": 1.0, "loss": 1.0, "ece": 0.1}
+            lines.append(
+                json.dumps({"time": 1.0, "kind": "epoch", "attempt": 1, "epoch": epoch, "loss": 1.0, "terms": terms,
+                            "validation": validation, "lr": 0.1, "images_per_s": 500.0, "best": True})
+            )  # fmt: skip
+        run.events_file.write_text("\n".join(lines) + "\n")
+        accuracy = generator.random()
+        run.update_status(
+            state=State.FINISHED, phase="done", best={"accuracy": accuracy, "epoch": epochs},
+            test={"best": {"accuracy": accuracy}, "last": {"accuracy": accuracy}}, ended=time.time(),
+        )  # fmt: skip
+        found.append(run.id)
+    return found
+
+
+def answered(page: Page, act: str, done: str) -> float:
+    """Milliseconds from an action in the page to two frames after a condition holds."""
+    return float(
+        page.evaluate(
+            f"""async () => {{
+              const began = performance.now();
+              ({act})();
+              while (!({done})()) await new Promise(requestAnimationFrame);
+              await new Promise(requestAnimationFrame);
+              await new Promise(requestAnimationFrame);
+              return performance.now() - began;
+            }}"""
+        )
+    )
+
+
+def measure(page: Page, url: str, runs: list[str]) -> dict[str, list[float]]:
+    """Milliseconds of each kind of click."""
+    page.goto(f"{url}/runs")
+    page.wait_for_selector(f"tr[data-run='{runs[0]}']", timeout=120_000)
+    found: dict[str, list[float]] = {"a row of 200": [], "the run of 100,000 points": [], "weighted or raw": []}
+    for number in range(CLICKS):
+        for kind, run in (("a row of 200", runs[number]), ("the run of 100,000 points", runs[-1])):
+            act = f"() => document.querySelector(\"tr[data-run='{run}']\").click()"
+            done = f"() => document.querySelector('#run-state').textContent.includes('{run}')"
+            found[kind].append(answered(page, act, done))
+            page.wait_for_timeout(300)
+        wanted = "raw" if number % 2 == 0 else "weighted"
+        act = f"() => document.querySelector(\"#loss-kind input[value='{wanted}']\").click()"
+        done = f"() => document.querySelector('#loss-plot').textContent.includes('loss ({wanted})')"
+        found["weighted or raw"].append(answered(page, act, done))
+        page.wait_for_timeout(300)
+    return found
+
+
+def idle_bytes(page: Page) -> int:
+    """Bytes of answers that hold data while nothing changes."""
+    sizes: list[int] = []
+    page.on("response", lambda response: sizes.append(int(response.headers.get("content-length") or 0)))
+    page.wait_for_timeout(1000 * IDLE_S)
+    return sum(sizes)
+
+
+def main() -> None:
+    """Fills, starts, clicks, writes."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    home = Path(tempfile.mkdtemp(prefix="kd-responsive-"))
+    workspace = Workspace(home)
+    runs = fill(workspace)
+    url = f"http://127.0.0.1:{PORT}"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "kdengine", "ui", "--port", str(PORT)], env=os.environ | {"KD_HOME": str(home)}
+    )
+    try:
+        while len(JobStore(workspace).jobs()) < RUNS or not _is_up(url):
+            time.sleep(0.5)
+        with sync_playwright() as playwright:
+            path = shutil.which("chromium") or shutil.which("google-chrome")
+            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            found = measure(page, url, runs)
+            sent = idle_bytes(page)
+            browser.close()
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait()
+        stop_supervisor(workspace)
+        shutil.rmtree(home, ignore_errors=True)
+    write(found, sent)
+
+
+def _is_up(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def write(found: dict[str, list[float]], sent: int) -> None:
+    """JSON and table."""
+    result: dict[str, Any] = {
+        "command": "python benchmarks/responsiveness.py",
+        "milliseconds": found,
+        "idle_bytes": sent,
+    }
+    rows = [
+        f"| {kind} | {len(values)} | {statistics.median(values):.0f} | {max(values):.0f} |"
+        for kind, values in found.items()
+    ]
+    lines = [
+        "# How fast a click is answered", "", f"`{result['command']}`, two cores, page server and browser on the same; "
+        f"{RUNS} runs in the table, {POINTS:,} logged points in one of them.", "",
+        "| click on | n | median (ms) | slowest (ms) |", "| --- | ---: | ---: | ---: |", *rows, "",
+        f"Sent by the server in {IDLE_S} s in which nothing changed, beside empty answers to polls: {sent:,} bytes.",
+    ]  # fmt: skip
+    (RESULTS / "responsiveness.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / "responsiveness.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
