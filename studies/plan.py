@@ -13,7 +13,7 @@ from kdengine.comparison.plan import NAME
 from kdengine.errors import BadInput, Problem
 from kdengine.fields import Settings, setting
 from kdengine.jobs.job import STUDY_PREFIX
-from kdengine.spec import ExperimentSpec
+from kdengine.spec import ExperimentSpec, RuntimeSpec
 from studies import space
 from studies.space import Dimension, Value
 
@@ -21,6 +21,7 @@ from studies.space import Dimension, Value
 LEARNT = {"accuracy": "maximize", "loss": "minimize", "ece": "minimize"}
 COSTS = {"latency_ms": "minimize", "parameters": "minimize", "macs": "minimize"}
 METRICS = LEARNT | COSTS
+LOOKS = RuntimeSpec.model_fields["inspect"].default
 
 
 class Budget(Settings):
@@ -125,10 +126,14 @@ class StudyPlan(Settings):
     def spec(self, values: Mapping[str, Any], seed: int, title: str = "") -> ExperimentSpec:
         """The experiment of one trial and seed; raises BadInput."""
         mapping = space.overlaid(self.experiment, values)
-        if mapping["runtime"].get("replay", "auto") == "auto":
+        runtime = dict(mapping["runtime"])
+        if runtime.get("replay", "auto") == "auto":
             # Trials of one seed see the same views: what one has asked the teacher, the others need not ask again.
-            mapping["runtime"] = mapping["runtime"] | {"replay": "on"}
-        return ExperimentSpec.from_mapping(mapping | {"seed": seed, "title": title})
+            runtime["replay"] = "on"
+        if runtime.get("inspect", LOOKS) == LOOKS:
+            # Nobody looks inside dozens of trials; those that are kept can be looked at afterwards.
+            runtime["inspect"] = 0
+        return ExperimentSpec.from_mapping(mapping | {"runtime": runtime, "seed": seed, "title": title})
 
     def to_yaml(self) -> str:
         """The plan as text."""

@@ -128,3 +128,12 @@ def test_whole_numbers_stay_whole() -> None:
     values = [space.suggest(study.ask(), dimensions, spec_of("grkd").model_dump(mode="json")) for _ in range(20)]
     assert all(isinstance(each["method.meta_every"], int) and 2 <= each["method.meta_every"] <= 20 for each in values)
     assert dimensions[0].points(4) == (2, 4, 9, 20)
+
+
+def test_trials_are_not_looked_at_unless_somebody_wants_it() -> None:
+    experiment = {"data": "digits", "teacher": "resnet8x4", "student": "resnet20", "method": "kd"}
+    ranges = {"method.temperature": "1..8"}
+    plain = read({"name": "x", "experiment": experiment, "space": ranges})
+    assert plain.spec({"method.temperature": 2.0}, 0).runtime.inspect == 0
+    wanted = read({"name": "x", "experiment": experiment | {"runtime": {"inspect": 2}}, "space": ranges})
+    assert wanted.spec({"method.temperature": 2.0}, 0).runtime.inspect == 2
