@@ -16,7 +16,7 @@ from kdengine.errors import KdError
 from kdengine.figures.seen import DIFFERENCE, SIDE_BY_SIDE, Drawing, Seen, Wishes
 from kdengine.states import State
 
-MOST_PLOTS = 8
+MOST_PLOTS = 10
 PLAY_S = 1.0
 RECORDED, BY_CLASS, UPLOADED = "recorded", "by class", "mine"
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}

@@ -39,6 +39,10 @@ def graphs(runs: list[Seen], wishes: Wishes) -> list[Drawing]:
             title = f"{run.label}: {who}" if who == "student" else who
             drawings.append(Drawing(title, figure=sample_graph(adjacency, run, wishes, f"graph-{who}"), note=note))
             heats.append(Drawing(f"{title}, as a matrix", figure=adjacency_heat(adjacency, run, who)))
+        weights = {name: values for name, values in run.arrays.items() if name.endswith("_weight") and values.ndim == 1}
+        if weights:
+            note = "1 is the mean; the method learns more from what weighs more."
+            heats.append(Drawing(f"{run.label}: weights of the pictures", figure=weight_bars(weights, run), note=note))
     return drawings + heats
 
 
@@ -175,6 +179,22 @@ def adjacency_heat(adjacency: np.ndarray, run: Seen, who: str) -> Any:
     figure.update_xaxes(showticklabels=False, type="category")
     figure.update_yaxes(showticklabels=False, type="category", autorange="reversed")
     figure.update_layout(hovermode="closest")
+    return figure
+
+
+def weight_bars(weights: Arrays, run: Seen) -> Any:
+    """What a method makes of each picture, (N,) by name, the pictures sorted by class."""
+    import plotly.graph_objects as go
+
+    order = np.argsort(run.labels, kind="stable")
+    names = [f"{run.class_of(int(number))} {int(number) + 1}".strip() for number in order]
+    figure = go.Figure(layout=style.layout(x="picture, by class", y="weight", key="weights", height=300))
+    for number, (name, values) in enumerate(weights.items()):
+        figure.add_bar(
+            x=names, y=np.asarray(values)[order], name=name.replace("_", " "), marker={"color": style.TERMS[number]},
+            hovertemplate="%{y:.3f}",
+        )  # fmt: skip
+    figure.update_xaxes(type="category", showticklabels=False)
     return figure
 
 

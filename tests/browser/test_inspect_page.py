@@ -194,7 +194,7 @@ def test_two_runs_side_by_side_and_their_difference(
     expect(page.locator("svg.kd-grid")).to_have_count(1)
     expect(page.locator("#inspect-grids")).to_contain_text("Red = more in the first run")
     choose(page, "graph")
-    expect(page.locator("#inspect-drawings .js-plotly-plot:visible")).to_have_count(8)
+    expect(page.locator("#inspect-drawings .js-plotly-plot:visible")).to_have_count(9)
 
 
 def test_a_photograph_is_looked_at_and_taken_away(

@@ -141,6 +141,13 @@ def test_two_graphs_stand_in_the_same_places() -> None:
     assert first.note.startswith("25 % of the weight to others stays within the class (by chance 25 %)")
 
 
+def test_the_weights_of_the_pictures_stand_beside_their_graph() -> None:
+    weights = np.linspace(0.5, 1.5, 12)
+    *_, bars = draw("graph", [seen(12, **graph(), node_weight=weights)])
+    order = np.argsort(np.arange(12) % 3, kind="stable")
+    assert bars.figure.data[0].name == "node weight" and bars.figure.data[0].y.tolist() == weights[order].tolist()
+
+
 def test_a_matrix_shows_counts_as_shares_of_their_row() -> None:
     counts = np.array([[3, 1, 0], [0, 0, 0], [2, 0, 2]])
     figure = draw("matrices", [seen(student=counts)])[0].figure
