@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import yaml
 
 from kdengine.jobs import Job, JobStore, stalled
@@ -134,7 +134,7 @@ class Board:
         with self._lock:
             reader = self._events.setdefault(run.id, _EventReader(run))
             reader.catch_up()
-            return reader.epochs(), reader.steps()
+            return reader.events()
 
 
 class _EventReader:
@@ -145,6 +145,7 @@ class _EventReader:
         self._offset = 0
         self._epochs: dict[int, dict[str, Any]] = {}
         self._steps: dict[int, dict[str, Any]] = {}
+        self._sorted: tuple[list[dict[str, Any]], list[dict[str, Any]]] | None = None
 
     def catch_up(self) -> None:
         try:
@@ -160,19 +161,21 @@ class _EventReader:
 
     def _take(self, line: bytes) -> None:
         try:
-            event = json.loads(line)
-        except json.JSONDecodeError:
+            event = orjson.loads(line)
+        except orjson.JSONDecodeError:
             return
+        self._sorted = None
         if event.get("kind") == "epoch":
             self._epochs[event["epoch"]] = event
         elif event.get("kind") == "step":
             self._steps[event["step"]] = event
 
-    def epochs(self) -> list[dict[str, Any]]:
-        return [self._epochs[key] for key in sorted(self._epochs)]
-
-    def steps(self) -> list[dict[str, Any]]:
-        return [self._steps[key] for key in sorted(self._steps)]
+    def events(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The last word on each epoch, and on each step, in order."""
+        if self._sorted is None:
+            epochs, steps = ([known[key] for key in sorted(known)] for known in (self._epochs, self._steps))
+            self._sorted = epochs, steps
+        return self._sorted
 
 
 def _is_stalled(job: Job, status: dict[str, Any], now: float) -> bool:

@@ -6,7 +6,7 @@ here all four directions of every distance, and the change of the logits as well
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 FARTHEST = 8
 """Pixels."""
+
+DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 
 
 def shifted(pictures: Tensor, right: int, down: int) -> Tensor:
@@ -25,13 +27,19 @@ def shifted(pictures: Tensor, right: int, down: int) -> Tensor:
 
 
 @torch.no_grad()
-def steadiness(logits_of: Callable[[Tensor], Tensor], pictures: Tensor, target: Tensor) -> list[dict[str, float]]:
-    """For each shift from 0 to 8 px (at most half of the side), over all pictures and the four directions.
+def steadiness(
+    logits_of: Callable[[Tensor], Tensor],
+    pictures: Tensor,
+    target: Tensor,
+    directions: Sequence[tuple[int, int]] = DIRECTIONS,
+) -> list[dict[str, float]]:
+    """For each shift from 0 to 8 px (at most half of the side), over all pictures and directions.
 
     Args:
         logits_of: pictures (B, 3, H, W) -> logits (B, C), in eval mode.
         pictures: (B, 3, H, W).
         target: classes (B,).
+        directions: (right, down) of one pixel each.
 
     Returns:
         Rows of ``shift``; ``logit_change``: size of the change of the logits, relative to their spread over the
@@ -41,10 +49,7 @@ def steadiness(logits_of: Callable[[Tensor], Tensor], pictures: Tensor, target: 
     own_spread = (still - still.mean(0)).norm()
     rows = []
     for shift in range(min(FARTHEST, pictures.shape[3] // 2) + 1):
-        moved = [
-            logits_of(shifted(pictures, right, down))
-            for right, down in ((shift, 0), (-shift, 0), (0, shift), (0, -shift))
-        ]
+        moved = [logits_of(shifted(pictures, shift * right, shift * down)) for right, down in directions]
         found = {
             "logit_change": [float((one - still).norm() / own_spread) for one in moved],
             "agreement": [float((one.argmax(1) == still.argmax(1)).float().mean()) for one in moved],

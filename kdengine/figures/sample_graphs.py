@@ -71,12 +71,12 @@ def places(adjacency: np.ndarray) -> np.ndarray:
     return _apart(np.asarray([found[number] for number in range(len(weights))], np.float64))
 
 
-def _apart(at: np.ndarray, rounds: int = 300) -> np.ndarray:
+def _apart(at: np.ndarray) -> np.ndarray:
     """Scaled to -1..1; pictures that cover each other are pushed apart within that, so that each can be seen."""
     at = at / max(1e-9, float(np.abs(at).max(initial=0)))
     least = SPACING / np.sqrt(max(16, len(at)))
     generator = np.random.default_rng(0)
-    for _ in range(rounds):
+    for _ in range(min(300, 20_000 // len(at))):
         away = at[:, None] - at[None] + 1e-6 * generator.standard_normal((len(at), len(at), 2))
         far = np.linalg.norm(away, axis=2) + np.eye(len(at))
         push = np.clip(least - far, 0, None)[..., None] * away / np.maximum(far, 1e-9)[..., None]

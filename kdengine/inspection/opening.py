@@ -53,11 +53,11 @@ def open_subject(workspace: Workspace, run: RunDirectory, epoch: Epoch, pictures
     spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
     bundle = data_of(workspace, run)
     device = pick_device("auto")
-    student = _student(run, epoch).to(device)
+    student = _student(run, epoch).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     taught = _taught(workspace, run, spec)
     teacher: FrozenTeacher | None = None
     if taught is not None:
-        teacher = assembly.freeze_teacher(taught, bundle, device, channels_last=False)
+        teacher = assembly.freeze_teacher(taught, bundle, device, channels_last=True)
     plain = assembly.build_backbone(spec.student, len(bundle.classes), spec.data.image_size)
     its_teacher = teacher.backbone if teacher is not None else None
     method = assembly.build_method(spec, len(bundle.classes), len(bundle.train), plain, its_teacher)

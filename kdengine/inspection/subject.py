@@ -90,7 +90,8 @@ class Subject:
         """Pixels as the student takes them: float32 (N, 3, S, S) on the device."""
         mean, std = (np.asarray(values, np.float32) for values in (self.mean, self.std))
         normalised = (pixels.astype(np.float32) / 255 - mean) / std
-        return torch.from_numpy(np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))).to(self.device)
+        # Transposed, not copied: that is the layout channels_last, as networks want it.
+        return torch.from_numpy(normalised).permute(0, 3, 1, 2).to(self.device)
 
     def chunks(self, pictures: Pictures | None = None) -> Iterator[Tensor]:
         """The pictures as the student takes them, at most `CHUNK` at a time."""
