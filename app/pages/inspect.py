@@ -101,7 +101,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
     form, play, fade = _draw_form()
     message = gr.HTML("", elem_id="inspect-message")
     with gr.Column(elem_id="inspect-drawings"):
-        grids = gr.HTML(_empty(), elem_id="inspect-grids")
+        grids = gr.HTML('<div class="kd-empty">Reading…</div>', elem_id="inspect-grids")
         with gr.Row(equal_height=False):
             slots = [_slot(number) for number in range(MOST_PLOTS)]
     save = inspect_save.Panel(worker)
