@@ -22,8 +22,6 @@ POLL_S = 2.0
 
 TABLE_JS = """
 const apply = () => {
-  const wanted = new URLSearchParams(window.location.search).get('run');
-  element.querySelectorAll('tr[data-run]').forEach(row => row.classList.toggle('chosen', row.dataset.run === wanted));
   const filters = JSON.parse(element.dataset.filters || '{}');
   element.querySelectorAll('tr[data-run]').forEach(row => {
     row.hidden = !Object.entries(filters).every(([key, value]) => row.dataset[key] === value);
@@ -130,7 +128,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
         """Whatever has changed since this page last looked; nothing at all when nothing has."""
         known = dict(known)
         rows = board.rows()
-        parts: dict[str, Any] = {"table": _table(rows)}
+        parts: dict[str, Any] = {"table": _table(rows, run_id)}
         detail = board.detail(run_id) if run_id else None
         parts["state"] = _state(detail, mlflow_url) if detail else _nothing_chosen(bool(rows), run_id)
         parts["buttons"] = _visible_buttons(detail)
@@ -154,19 +152,17 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
         answer += list(_settings(detail)) if "command" in new else [gr.skip()] * 2
         return answer
 
-    def select(kind: str, known: dict[str, str], event: gr.EventData) -> list[Any]:
-        run_id = str(event._data.get("run", ""))  # the payload of trigger() above
-        return [run_id, *refresh(run_id, kind, known)]
+    def select(event: gr.EventData) -> str:
+        return str(event._data.get("run", ""))  # the payload of trigger() above
 
     def arrive(request: gr.Request) -> str:
         return str((request.query_params or {}).get("run", ""))
 
     look = {"fn": refresh, "inputs": [chosen, which, seen], "outputs": outputs, **quiet}
     page.load(arrive, None, chosen, **quiet).then(lambda: {}, None, seen, **quiet).then(**look)
-    # Past the queue: a click is answered by one short request.
-    table.select(select, [which, seen], [chosen, *outputs], queue=False, **quiet)
+    table.select(select, None, chosen, **quiet).then(**look)
     timer.tick(**look, concurrency_limit=None, trigger_mode="once")
-    which.change(**look, queue=False)
+    which.change(**look)
 
     def request(action: str) -> Any:
         def act(run_id: str) -> None:
@@ -222,21 +218,21 @@ def _mark(value: Any) -> str:
 # the table ----------------------------------------------------------------------------------------------------------
 
 
-def _table(rows: list[Row]) -> str:
+def _table(rows: list[Row], chosen: str) -> str:
     if not rows:
         how = 'Start one on the <a href="/">Launch</a> page, or with <code>kd train</code>.'
         return f'<div class="kd-empty">No runs yet.<br>{how}</div>'
     head = "".join(f"<th>{title}</th>" for title in ("", "Run", "Data", "Method")) + "".join(
         f'<th class="r">{title}</th>' for title in ("Best val.", "Test", "Time")
     )
-    body = "".join(_table_row(row) for row in rows)
+    body = "".join(_table_row(row, row.id == chosen) for row in rows)
     return (
         '<div class="kd-chips"></div><div class="kd-tablebox"><table class="kd-table">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
-def _table_row(row: Row) -> str:
+def _table_row(row: Row, chosen: bool) -> str:
     e = text.escape
     badge = ' <span class="kd-badge stalled">stalled</span>' if row.stalled else ""
     networks = f"<b>{e(row.name)}</b>" if row.kind == "study" else _networks(row.teacher, row.student)
@@ -248,7 +244,7 @@ def _table_row(row: Row) -> str:
     how_far = f"epoch {row.progress}" if row.progress and row.kind == "train" else row.progress
     return (
         f'<tr data-run="{e(row.id)}" data-state="{row.state}" data-data="{e(row.dataset)}" '
-        f'data-method="{e(row.method)}" tabindex="0">'
+        f'data-method="{e(row.method)}" tabindex="0" class="{"chosen" if chosen else ""}">'
         f'<td><span class="dot {row.state}" title="{row.state}"></span></td>'
         f'<td>{networks}{badge}<br><span class="id"><span data-filter="state={row.state}">{row.state}</span>'
         f" · {_when(row.submitted)} · {e(row.id[-4:])}</span></td>"
