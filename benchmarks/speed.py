@@ -1,14 +1,15 @@
 """Speed side by side: this engine, the loop that papers are built on, torchdistill's box and timm's task.
 
     pip install torchdistill
-    python benchmarks/speed.py --suite cpu            # two pairs, 7 rounds; about half an hour on two cores
+    python benchmarks/speed.py --suite cpu            # two pairs, 7 rounds; some 45 minutes on two cores
     python benchmarks/speed.py --suite gpu            # the pairs and batch sizes of the GPU table
     python benchmarks/speed.py --suite cpu --rehearse # small nets, two rounds, to see that all is well
 
 All arms run in one process with the same initial weights, pictures, batch size, loss (0.1 CE + 0.9 KL x T², T = 4) and
 optimiser (SGD 0.05, momentum 0.9, decay 5e-4), in shuffled order in every round; ratios are formed within a round.
-Before any timing, the engine's arms must give the same pictures, answers and losses as the plain loop. Batch and step
-are both inside the clock; CPU time counts the arm's loader processes. Writes results/speed_<suite>.json and .md.
+A turn begins with a step that is not timed: it fills the caches that the arm before it has used. Before any timing, the
+engine's arms must give the same pictures, answers and losses as the plain loop. Batch and step are both inside the
+clock; CPU time counts the arm's loader processes. Writes results/speed_<suite>.json and .md.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from kdengine.bench.ceilings import Ceilings, ceilings
 from kdengine.bench.engine import Switches, endless, engine_arm, gather_arm, loader, replay_arm
 from kdengine.bench.gates import Gate, gates
 from kdengine.bench.reference import PilPictures, pil_arm, reference_arm, step_only_arm
+from kdengine.bench.rounds import SETTLING
 from kdengine.models import Backbone
 
 RESULTS = Path(__file__).parent / "results"
@@ -180,7 +182,7 @@ def time_pair(pair: Pair, rounds: int, steps: int, compile: bool, limits: Ceilin
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         # Replay of the compiled engine where there is one: each is compared with its own kind.
         kind = Switches(compile=compile)
-        arms.append(replay_arm(REPLAYED, pair, kind, Path(folder), stack, WARM_UP + rounds * steps))
+        arms.append(replay_arm(REPLAYED, pair, kind, Path(folder), stack, WARM_UP + rounds * (steps + SETTLING)))
         arms.append(replay_arm(FILLING, pair, kind, Path(folder), stack))
         measured = measure(arms, device=pair.device, rounds=rounds, steps=steps, warm_up=WARM_UP, told=print)
     for arm in arms:

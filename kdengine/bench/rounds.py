@@ -18,6 +18,7 @@ import psutil
 import torch
 
 IDLE_S = 0.05
+SETTLING = 1  # untimed steps at the head of a turn: caches and buffers are the last arm's until then
 
 
 @dataclass
@@ -119,6 +120,8 @@ def _turn(arm: Arm, device: torch.device, steps: int) -> Turn:
         for _ in range(drained):  # what was made ready while other arms had their turn
             assert arm.take is not None
             arm.take()
+        for _ in range(SETTLING):
+            arm.step()
         _wait(device)
         wall, own = time.perf_counter(), time.process_time()
         for _ in range(steps):
@@ -126,7 +129,7 @@ def _turn(arm: Arm, device: torch.device, steps: int) -> Turn:
         _wait(device)
         wall, own = time.perf_counter() - wall, time.process_time() - own
         # Until the workers have made up for what was taken: then they have worked for exactly that many batches.
-        theirs = (_settled_workers_cpu(arm) - before) * steps / (steps + drained)
+        theirs = (_settled_workers_cpu(arm) - before) * steps / (steps + SETTLING + drained)
     pictures = steps * arm.pictures
     return Turn(wall / pictures, (own + theirs) / pictures)
 

@@ -43,7 +43,9 @@ def test_every_arm_has_a_turn_in_each_round_in_changing_order() -> None:
     order: list[str] = []
     arms = [Arm(name, lambda name=name: order.append(name), 1) for name in "abcd"]  # type: ignore[misc]
     measure(arms, device=CPU, rounds=6, steps=1, warm_up=0)
-    rounds = [tuple(order[start : start + 4]) for start in range(0, 24, 4)]
+    steps_of_turns = list(zip(order[::2], order[1::2], strict=True))
+    assert all(settling == timed for settling, timed in steps_of_turns)
+    rounds = [tuple(order[start : start + 8 : 2]) for start in range(0, 48, 8)]
     assert all(sorted(turns) == list("abcd") for turns in rounds) and len(set(rounds)) > 1
 
 
