@@ -86,6 +86,12 @@ class Board:
             rows.append(_row(job, status, position, now))
         return rows
 
+    def trained(self) -> list[Row]:
+        """Runs that have a trained network, in the order of `rows`; some are still training."""
+        return [
+            row for row in self.rows() if row.best is not None and row.state != State.QUEUED and row.kind != "study"
+        ]
+
     def detail(self, run_id: str) -> Detail | None:
         """One run; None when there is no such job."""
         job = self.store.find(run_id)

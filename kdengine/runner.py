@@ -274,8 +274,7 @@ class _Execution:
         if not epochs:
             return None
         # A batch as the method wants it, and the same one at every epoch.
-        batch = next(iter(trainer.train_batches.epoch(0)))
-        return Recorder(self.folder, bundle, teacher, batch, epochs)
+        return Recorder(self.folder, bundle, teacher, lambda: next(iter(trainer.train_batches.epoch(0))), epochs)
 
     def _after_checkpoint(self, trainer: Trainer, recorder: Recorder | None) -> None:
         _look(trainer, recorder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -94,16 +95,16 @@ class StudyView:
         """The trial of the experiment's own values."""
         return next((row for row in self.trials if row.origin == DEFAULT), None)
 
-    @property
-    def front(self) -> tuple[TrialRow, ...]:
-        """Complete trials that no other beats in every metric; with one metric the best alone."""
+    @cached_property
+    def front(self) -> frozenset[int]:
+        """Numbers of the complete trials that no other beats in every metric."""
         complete = [row for row in self.trials if row.state == "complete"]
 
         def beats(one: TrialRow, other: TrialRow) -> bool:
             gaps = [sign * (a - b) for sign, a, b in zip(self.plan.signs, one.values, other.values, strict=True)]
             return min(gaps) >= 0 and max(gaps) > 0
 
-        return tuple(row for row in complete if not any(beats(other, row) for other in complete))
+        return frozenset(row.number for row in complete if not any(beats(other, row) for other in complete))
 
     @property
     def epochs_run(self) -> int:

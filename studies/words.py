@@ -55,6 +55,8 @@ def trial_value(now: StudyView, row: TrialRow | None) -> str:
 def remark(row: TrialRow, now: StudyView) -> str:
     """Where a trial came from, and why it ended as it did."""
     words = [row.origin] if row.origin else []
+    if len(now.plan.metrics) > 1 and row.number in now.front:
+        words.insert(0, "on the front")
     if now.best is not None and row.number == now.best.number:
         words.insert(0, "best")
     if row.tries > 1:

@@ -10,8 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import catalog, forms, text
-from app.pages import launch_cards as cards
+from app import boxes, catalog, forms, text
 from app.worker import Worker
 from kdengine.comparison.control import stop
 from kdengine.comparison.plan import Plan, list_plans, load_plan, plan_file
@@ -71,7 +70,7 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
         try:
             now = progress(plans.get(name), workspace)
         except BadInput as error:
-            return ["", cards.problem_box([str(error)]), *[gr.update(visible=False)] * (3 + len(files)), ""]
+            return ["", boxes.problems([str(error)]), *[gr.update(visible=False)] * (3 + len(files)), ""]
         mark = _mark(now)
         if mark == known:
             return [gr.skip()] * len(outputs)
@@ -99,7 +98,7 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
             arguments = (filled["methods"], int(filled["seeds"] or 0), forms.lines(filled["arms"]))
             count = worker.call("begin_comparison", filled["name"] or "", mapping, *arguments)
         except KdError as error:
-            return [cards.error_box(error), gr.skip()]
+            return [boxes.error(error), gr.skip()]
         gr.Info(f"{count} runs queued")
         return ["", gr.update(choices=list_plans(workspace), value=filled["name"])]
 

@@ -7,13 +7,12 @@ from typing import Any
 
 import gradio as gr
 
-from app import text
+from app import boxes, text
 from app.board import Board
 from app.pages import demo_many
 from app.worker import Worker
 from kdengine.errors import KdError
 from kdengine.figures import map_grid
-from kdengine.states import State
 
 MOST_STUDENTS = 4
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -55,7 +54,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
         try:
             return _answers(worker.call("classify", run_ids, path, overlay), label)
         except KdError as error:
-            return f'<div class="kd-problems" role="alert">{text.escape(error)}</div>'
+            return boxes.refusal(error)
 
     def draw_sample(run_ids: list[str] | None) -> Any:
         if not run_ids:
@@ -83,11 +82,8 @@ def _path_of_upload(payload: Any) -> str | None:
 
 
 def _choices(board: Board) -> list[tuple[str, str]]:
-    """Runs with a trained network, newest first; finished ones and those that can be tried while they train."""
     found = []
-    for row in board.rows():
-        if row.best is None or row.state == State.QUEUED or row.kind == "study":
-            continue
+    for row in board.trained():
         accuracy = (
             f"{text.percent(row.test)} on test"
             if row.test is not None
@@ -99,7 +95,7 @@ def _choices(board: Board) -> list[tuple[str, str]]:
 
 def _empty(has_run: bool = True) -> str:
     if not has_run:
-        return '<div class="kd-empty">No trained network yet: <a href="/">launch a run</a> first.</div>'
+        return boxes.NO_NETWORK
     invitation = "Drop a picture, paste one, take one with the camera,<br>or take one from the test set."
     return f'<div class="kd-empty">{invitation}</div>'
 

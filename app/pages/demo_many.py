@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import text
+from app import boxes, text
 from app.worker import Worker
 from kdengine.errors import KdError
 
@@ -49,7 +49,7 @@ class Panel:
         try:
             told = self._worker.call("classify_all", run_ids, sources, str(target), patience_s=PATIENCE_S)
         except KdError as error:
-            return f'<div class="kd-problems" role="alert">{text.escape(error)}</div>', hidden
+            return boxes.refusal(error), hidden
         return _summary(told), gr.update(visible=True, value=str(target))
 
 

@@ -8,13 +8,12 @@ from typing import Any
 
 import gradio as gr
 
-from app import text
+from app import boxes, text
 from app.board import Board
 from app.pages import inspect_save
 from app.worker import Worker
 from kdengine.errors import KdError
 from kdengine.figures.seen import DIFFERENCE, SIDE_BY_SIDE, Drawing, Seen, Wishes
-from kdengine.states import State
 
 MOST_PLOTS = 10
 PLAY_S = 1.0
@@ -160,7 +159,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
             answer = worker.call("inspect", request)
             drawings = _drawn(answer, asked)
         except KdError as error:
-            return _told(outputs, f'<div class="kd-problems" role="alert">{text.escape(error)}</div>', "", [])
+            return _told(outputs, boxes.refusal(error), "", [])
         words = f'<p class="kd-lead" id="inspect-sentence">{text.escape(answer["sentence"])} {text.escape(note)}</p>'
         return _told(outputs, words, "", drawings, answer, asked)
 
@@ -253,17 +252,14 @@ def _source_parts(source: str) -> list[Any]:
 
 
 def _choices(board: Board) -> list[tuple[str, str]]:
-    """Runs with a trained network, newest first."""
     return [
         (f"{row.student}, {row.method}, {row.dataset}: {text.percent(row.best)} [{row.id[-4:]}]", row.id)
-        for row in board.rows()
-        if row.best is not None and row.state != State.QUEUED and row.kind != "study"
+        for row in board.trained()
     ]
 
 
-def _empty(has_run: bool = True) -> str:
-    words = "Choose a run." if has_run else 'No trained network yet: <a href="/">launch a run</a> first.'
-    return f'<div class="kd-empty">{words}</div>'
+def _empty(has_run: bool) -> str:
+    return '<div class="kd-empty">Choose a run.</div>' if has_run else boxes.NO_NETWORK
 
 
 def _drawn(answer: dict[str, Any], asked: _Asked) -> list[Drawing]:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from app.worker import Worker
 from kdengine.errors import KdError
-from kdengine.figures.seen import Drawing
+from kdengine.figures.seen import Drawing, arrays_of
 
 SAVE_JS = (Path(__file__).parents[1] / "assets" / "save_drawings.js").read_text()
 CLICK_JS = "() => setTimeout(() => document.querySelector('#inspect-file').click(), 100)"
@@ -60,7 +61,7 @@ class Panel:
                 return None
             target = Path(tempfile.mkdtemp(prefix="kd-inspect-")) / f"inspect-{values[2]}.{kind}"
             if kind == "npz":
-                _write_arrays(target, answer)
+                np.savez_compressed(target, **arrays_of(answer["seen"]))  # type: ignore[arg-type]
             else:
                 from kdengine.figures.document import document
 
@@ -76,13 +77,3 @@ class Panel:
             self._buttons[kind].click(make, [offer, *inputs], self._file, **QUIET).then(
                 None, None, None, js=CLICK_JS, **QUIET
             )
-
-
-def _write_arrays(target: Path, answer: dict[str, Any]) -> None:
-    import numpy as np
-
-    first, *others = answer["seen"]
-    arrays = dict(first.arrays or first.history) | {"pixels": first.pixels, "labels": first.labels}
-    for other in others:
-        arrays |= {f"other/{name}": values for name, values in (other.arrays or other.history).items()}
-    np.savez_compressed(target, **arrays)

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import catalog, text
+from app import boxes, catalog, text
 from app.forms import Control, controls_of, draw, gather, is_advanced
 from app.pages import launch_cards as cards
 from app.pages import launch_problems, launch_teacher
@@ -295,7 +295,7 @@ def _wire(
             spec = _spec(form, workspace, values)
         except BadInput as error:
             return [gr.skip(), gr.skip(), *launch_problems.told(error.problems, form.seen(values))]
-        warned = cards.warning_box(pairs.warnings(spec, workspace))
+        warned = boxes.warnings(pairs.warnings(spec, workspace))
         launch = gr.update(interactive=True, value=_button(values[form.seeds]))
         return [spec.command(), spec.to_yaml(), warned, launch]
 
@@ -306,24 +306,24 @@ def _wire(
         except BadInput:
             return [gr.skip()] * 3
         text_of_spec = spec.to_yaml()
-        warned = cards.warning_box(pairs.warnings(spec, workspace))
+        warned = boxes.warnings(pairs.warnings(spec, workspace))
         try:
             worker.call("check", text_of_spec)
         except BadInput as error:
             return ["", *launch_problems.told(error.problems, form.seen(values))]
         except KdError as error:
-            return [cards.note(str(error)), gr.skip(), gr.skip()]
+            return [boxes.note(str(error)), gr.skip(), gr.skip()]
         try:
             return [cards.cost(worker.call("forecast", text_of_spec)), warned, gr.skip()]
         except KdError as error:
-            return [cards.note(f"No forecast: {error}"), warned, gr.skip()]
+            return [boxes.note(f"No forecast: {error}"), warned, gr.skip()]
 
     def show_data(choice: str, image_size: float | None) -> str:
         data = catalog.data_mapping(workspace, choice) | ({"image_size": int(image_size)} if image_size else {})
         try:
             return cards.data_facts(worker.call("samples", data))
         except KdError as error:
-            return cards.problem_box([str(error)])
+            return boxes.problems([str(error)])
 
     def choose_data(choice: str) -> list[Any]:
         entry = DATASETS.get(catalog.data_mapping(workspace, choice)["name"])
@@ -369,7 +369,7 @@ def _wire(
         except BadInput as error:
             return ["", *launch_problems.told(error.problems, form.seen(values))]
         except KdError as error:
-            return ["", cards.problem_box([str(error)]), gr.skip()]
+            return ["", boxes.problems([str(error)]), gr.skip()]
         return [ids[0], "", gr.skip()]
 
     def take_upload(path: str | None) -> Any:

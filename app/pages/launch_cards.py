@@ -4,28 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from app import text
-from kdengine.errors import BadInput, KdError
+from app import boxes, text
+from kdengine.errors import BadInput
 from kdengine.registry import METHODS, MODELS
 from kdengine.teachers.records import PREFIX, find
 from kdengine.workspace import Workspace
-
-
-def problem_box(lines: list[str]) -> str:
-    """What is wrong and belongs to no field, or to a field out of sight."""
-    items = "".join(f"<li>{text.escape(line)}</li>" for line in lines)
-    return f'<div class="kd-problems" role="alert">To mend:<ul>{items}</ul></div>' if lines else ""
-
-
-def error_box(error: KdError) -> str:
-    """The same for what was raised, a line for each problem."""
-    return problem_box([str(problem) for problem in error.problems] if isinstance(error, BadInput) else [str(error)])
-
-
-def warning_box(lines: list[str]) -> str:
-    """What speaks against an experiment that can be launched all the same."""
-    items = "".join(f"<li>{text.escape(line)}</li>" for line in lines)
-    return f'<div class="kd-warnings" role="status">Mind:<ul>{items}</ul></div>' if lines else ""
 
 
 def waiting() -> str:
@@ -33,16 +16,11 @@ def waiting() -> str:
     return '<p class="kd-facts">Measuring…</p>'
 
 
-def note(line: str) -> str:
-    """One quiet line."""
-    return f'<p class="kd-facts">{text.escape(line)}</p>'
-
-
 def data_facts(facts: dict[str, Any]) -> str:
     """Sizes and sample pictures of a data set."""
     if not facts["present"]:
         classes = f"{facts['classes']} classes. " if facts["classes"] else ""
-        return note(f"{facts['summary']} {classes}Downloaded and checked by the first run.")
+        return boxes.note(f"{facts['summary']} {classes}Downloaded and checked by the first run.")
     pictures = "".join(
         f'<figure><img src="{url}" alt="{text.escape(label)}"><figcaption>{text.escape(label)}</figcaption></figure>'
         for url, label in facts["pictures"]
@@ -75,7 +53,7 @@ def _imported_facts(workspace: Workspace, name: str) -> str:
     try:
         imported = find(workspace, name)
     except BadInput as error:
-        return note(str(error))
+        return boxes.note(str(error))
     checks = [f"right for {text.percent(value)} of {data}" for data, value in imported.checks.items()]
     facts = (imported.model, f"{imported.image_size} px", f"{len(imported.classes)} classes", *checks)
     return f'<p class="kd-facts"><b>Your own</b>: {text.escape(" · ".join(facts))}</p>'

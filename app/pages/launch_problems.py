@@ -10,9 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from app import text
+from app import boxes, text
 from app.forms import Control
-from app.pages import launch_cards as cards
 from kdengine.errors import Problem
 
 MARKS_JS = """
@@ -62,4 +61,4 @@ def told(problems: list[Problem], seen: list[Control]) -> tuple[str, Any]:
     hidden = f'<span hidden data-marks="{text.escape(json.dumps(marks))}"></span>'
     count = len(problems)
     button = gr.update(interactive=False, value=f"{count} problem{'s' if count > 1 else ''} to mend")
-    return cards.problem_box(elsewhere + named) + hidden, button
+    return boxes.problems(elsewhere + named) + hidden, button

@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from app import catalog, text
+from app import boxes, catalog, text
 from app.worker import Worker
-from kdengine.errors import BadInput, KdError
+from kdengine.errors import KdError
 from kdengine.registry import MODELS
 from kdengine.workspace import Workspace
 
@@ -76,19 +76,19 @@ def wire(panel: Panel, workspace: Workspace, worker: Worker, data: Any, size: An
         try:
             imported = worker.call("import_teacher", request)
         except KdError as error:
-            return [gr.skip(), _refused(error), hidden, ""]
+            return [gr.skip(), boxes.error(error), hidden, ""]
         return _looked_at(workspace, worker, imported, choice)
 
     def mend(name: str, choice: str) -> list[Any]:
         try:
             found = worker.call("check_teacher", name, catalog.data_mapping(workspace, choice), True)
         except KdError as error:
-            return [gr.skip(), _refused(error), hidden, name]
+            return [gr.skip(), boxes.error(error), hidden, name]
         return [_offer(workspace, catalog.data_mapping(workspace, choice), name), _said(name, found), hidden, name]
 
     fields = [panel.file, panel.model, panel.name, panel.classes, panel.mean, panel.std, data, size]
     shown = [teacher, panel.outcome, panel.mend, panel.made]
-    waiting = {"fn": lambda: _note("Reading…"), "inputs": None, "outputs": panel.outcome, **quiet}
+    waiting = {"fn": lambda: boxes.note("Reading…"), "inputs": None, "outputs": panel.outcome, **quiet}
     panel.begin.click(**waiting).then(bring_in, fields, shown, **quiet)
     return panel.mend.click(**waiting).then(mend, [panel.made, data], shown, **quiet)
 
@@ -99,7 +99,7 @@ def _looked_at(workspace: Workspace, worker: Worker, imported: dict[str, Any], c
     try:
         found = worker.call("check_teacher", name, data, False)
     except KdError as error:
-        return [offer, _said(name, imported) + _refused(error), gr.update(visible=False), name]
+        return [offer, _said(name, imported) + boxes.error(error), gr.update(visible=False), name]
     both = {"lines": [*imported["lines"], *found["lines"]]}
     return [offer, _said(name, both), gr.update(visible=found["mendable"]), name]
 
@@ -111,13 +111,3 @@ def _offer(workspace: Workspace, data: dict[str, Any], name: str) -> Any:
 def _said(name: str, found: dict[str, Any]) -> str:
     items = "".join(f"<li>{text.escape(line)}</li>" for line in found["lines"])
     return f'<div class="kd-facts"><b>{text.escape(name)}</b> is imported.<ul>{items}</ul></div>'
-
-
-def _refused(error: KdError) -> str:
-    lines = [str(problem) for problem in error.problems] if isinstance(error, BadInput) else [str(error)]
-    items = "".join(f'<li style="white-space: pre-wrap">{text.escape(line)}</li>' for line in lines)
-    return f'<div class="kd-problems" role="alert">To mend:<ul>{items}</ul></div>'
-
-
-def _note(line: str) -> str:
-    return f'<p class="kd-facts">{text.escape(line)}</p>'

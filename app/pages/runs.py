@@ -22,6 +22,8 @@ POLL_S = 2.0
 
 TABLE_JS = """
 const apply = () => {
+  const wanted = new URLSearchParams(window.location.search).get('run');
+  element.querySelectorAll('tr[data-run]').forEach(row => row.classList.toggle('chosen', row.dataset.run === wanted));
   const filters = JSON.parse(element.dataset.filters || '{}');
   element.querySelectorAll('tr[data-run]').forEach(row => {
     row.hidden = !Object.entries(filters).every(([key, value]) => row.dataset[key] === value);
@@ -120,7 +122,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
                     )
 
     buttons = [stop, kill, resume, up, down, clone, inside, demo, delete]
-    plots = [accuracy, loss, speed]
+    plots = [accuracy, speed, loss]
     outputs = [seen, table, state, *buttons, export.box, export.exits, body, drawn, *plots, log, command, spec]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -128,14 +130,15 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
         """Whatever has changed since this page last looked; nothing at all when nothing has."""
         known = dict(known)
         rows = board.rows()
-        parts: dict[str, Any] = {"table": _table(rows, run_id)}
+        parts: dict[str, Any] = {"table": _table(rows)}
         detail = board.detail(run_id) if run_id else None
         parts["state"] = _state(detail, mlflow_url) if detail else _nothing_chosen(bool(rows), run_id)
         parts["buttons"] = _visible_buttons(detail)
         parts["export"] = _exportable(detail)
         parts["log"] = _log(detail)
         parts["command"] = (detail.command, detail.spec) if detail else ("", {})
-        parts["plots"] = (run_id, kind, detail.signature[1:3]) if detail else None
+        parts["plots"] = (run_id, detail.signature[1:3]) if detail else None
+        parts["loss"] = (parts["plots"], kind)
         changed = {key: _mark(value) for key, value in parts.items()}
         new = {key for key in changed if changed[key] != known.get(key)}
         if not new:
@@ -147,20 +150,23 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
         answer += [gr.update(visible=shown) if "export" in new else gr.skip() for shown in parts["export"]]
         answer.append(gr.update(visible=detail is not None) if "buttons" in new or "plots" in new else gr.skip())
         answer.append(gr.update(visible=bool(detail and detail.steps)) if "plots" in new else gr.skip())
-        answer += _plots(detail, kind) if "plots" in new and detail else [gr.skip()] * 3
+        answer += _plots(detail) if "plots" in new and detail else [gr.skip()] * 2
+        answer.append(_loss(detail, kind) if "loss" in new and detail else gr.skip())
         answer.append(parts["log"] if "log" in new else gr.skip())
         answer += list(_settings(detail)) if "command" in new else [gr.skip()] * 2
         return answer
 
-    def select(event: gr.EventData) -> str:
-        return str(event._data.get("run", ""))  # the payload of trigger() above
+    def select(kind: str, known: dict[str, str], event: gr.EventData) -> list[Any]:
+        run_id = str(event._data.get("run", ""))  # the payload of trigger() above
+        return [run_id, *refresh(run_id, kind, known)]
 
     def arrive(request: gr.Request) -> str:
         return str((request.query_params or {}).get("run", ""))
 
     look = {"fn": refresh, "inputs": [chosen, which, seen], "outputs": outputs, **quiet}
     page.load(arrive, None, chosen, **quiet).then(lambda: {}, None, seen, **quiet).then(**look)
-    table.select(select, None, chosen, **quiet).then(**look)
+    # One trip for both: a click is answered as soon as it can be.
+    table.select(select, [which, seen], [chosen, *outputs], **quiet)
     timer.tick(**look, concurrency_limit=None, trigger_mode="once")
     which.change(**look)
 
@@ -218,21 +224,21 @@ def _mark(value: Any) -> str:
 # the table ----------------------------------------------------------------------------------------------------------
 
 
-def _table(rows: list[Row], chosen: str) -> str:
+def _table(rows: list[Row]) -> str:
     if not rows:
         how = 'Start one on the <a href="/">Launch</a> page, or with <code>kd train</code>.'
         return f'<div class="kd-empty">No runs yet.<br>{how}</div>'
     head = "".join(f"<th>{title}</th>" for title in ("", "Run", "Data", "Method")) + "".join(
         f'<th class="r">{title}</th>' for title in ("Best val.", "Test", "Time")
     )
-    body = "".join(_table_row(row, row.id == chosen) for row in rows)
+    body = "".join(_table_row(row) for row in rows)
     return (
         '<div class="kd-chips"></div><div class="kd-tablebox"><table class="kd-table">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
-def _table_row(row: Row, chosen: bool) -> str:
+def _table_row(row: Row) -> str:
     e = text.escape
     badge = ' <span class="kd-badge stalled">stalled</span>' if row.stalled else ""
     networks = f"<b>{e(row.name)}</b>" if row.kind == "study" else _networks(row.teacher, row.student)
@@ -244,7 +250,7 @@ def _table_row(row: Row, chosen: bool) -> str:
     how_far = f"epoch {row.progress}" if row.progress and row.kind == "train" else row.progress
     return (
         f'<tr data-run="{e(row.id)}" data-state="{row.state}" data-data="{e(row.dataset)}" '
-        f'data-method="{e(row.method)}" tabindex="0" class="{"chosen" if chosen else ""}">'
+        f'data-method="{e(row.method)}" tabindex="0">'
         f'<td><span class="dot {row.state}" title="{row.state}"></span></td>'
         f'<td>{networks}{badge}<br><span class="id"><span data-filter="state={row.state}">{row.state}</span>'
         f" · {_when(row.submitted)} · {e(row.id[-4:])}</span></td>"
@@ -384,16 +390,20 @@ def _exportable(detail: Detail | None) -> tuple[bool, bool]:
     return bool(test), bool(set(test) - {"best", "last"})
 
 
-def _plots(detail: Detail, kind: str) -> list[Any]:
+def _plots(detail: Detail) -> list[Any]:
+    """Accuracy and throughput."""
     label = detail.job.id
     planned = (detail.spec.get("recipe") or {}).get("epochs")
-    # Steps tell more while there are few epochs; both are thinned to what a screen can show.
-    events = detail.steps if len(detail.epochs) < 3 else detail.epochs
     return [
         curves.accuracy(detail.epochs, label=label, teacher=detail.teacher_validation, planned=planned),
-        curves.loss_terms(events, weighted=kind == "weighted", label=label),
         curves.throughput(detail.steps, label=label),
     ]
+
+
+def _loss(detail: Detail, kind: str) -> Any:
+    # Steps tell more while there are few epochs; both are thinned to what a screen can show.
+    events = detail.steps if len(detail.epochs) < 3 else detail.epochs
+    return curves.loss_terms(events, weighted=kind == "weighted", label=detail.job.id)
 
 
 def _log(detail: Detail | None) -> str:

@@ -10,8 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import text
-from app.pages import launch_cards as cards
+from app import boxes, text
 from app.worker import Worker
 from kdengine.errors import KdError
 
@@ -41,7 +40,7 @@ class Panel:
 
         def make(run_id: str, form: str, int8: bool, exits: bool) -> Iterator[list[Any]]:
             hidden = gr.update(visible=False)
-            yield [cards.note("Writing the files and trying them on test pictures; ONNX takes up to a minute…"), hidden]
+            yield [boxes.note("Writing the files and trying them on test pictures; ONNX takes up to a minute…"), hidden]
             place = Path(tempfile.mkdtemp(prefix="kd-export-"))
             folder = place / f"{run_id}-{form}"
             request = {"format": form, "int8": int8 and form == "onnx", "exits": exits}
@@ -49,7 +48,7 @@ class Panel:
                 found = worker.call("export", run_id, str(folder), request)
                 archive = shutil.make_archive(str(folder), "zip", root_dir=place, base_dir=folder.name)
             except KdError as error:
-                yield [cards.error_box(error), hidden]
+                yield [boxes.error(error), hidden]
                 return
             finally:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app import catalog
-from app.pages import launch_cards as cards
+from app import boxes, catalog
 from app.pages import studies_form as asking
 from app.pages import studies_state as shown
 from app.study_board import StudyBoard
@@ -166,7 +165,7 @@ def _wire_form(
             try:
                 rows = asking.rows_of(workspace, filled)
             except KdError as error:
-                return [gr.skip(), needs, cards.error_box(error)]
+                return [gr.skip(), needs, boxes.error(error)]
             return [rows if fresh else asking.kept(rows, filled["space"]), needs, ""]
 
         return draw
@@ -187,7 +186,7 @@ def _wire_form(
         try:
             filled = asking.of_spec(workspace, ExperimentSpec.from_yaml(given)) if given else {}
         except KdError as error:
-            refused = cards.error_box(error)
+            refused = boxes.error(error)
         data = filled.get("data", asking.DEFAULTS["data"])
         teachers = {"choices": catalog.teachers(workspace, catalog.data_mapping(workspace, data))}
         if filled:
@@ -200,7 +199,7 @@ def _wire_form(
         try:
             name = worker.call("begin_study", asking.asked(workspace, filled))
         except KdError as error:
-            return [cards.error_box(error), gr.skip()]
+            return [boxes.error(error), gr.skip()]
         return ["", gr.update(choices=board.names(), value=name)]
 
     def measure(*values: Any) -> list[Any]:
@@ -209,7 +208,7 @@ def _wire_form(
             spec = ExperimentSpec.from_mapping(asking.experiment(workspace, filled))
             return [asking.estimate(worker.call("forecast", spec.to_yaml()), filled), ""]
         except KdError as error:
-            return ["", cards.error_box(error)]
+            return ["", boxes.error(error)]
 
     drawn = [form["space"], form["teacher"], problems]
     page.load(arrive, None, [*controls, problems], **QUIET).then(
@@ -217,6 +216,10 @@ def _wire_form(
     )  # what was wrong with the address stays to be read
     form["ready"].input(fill, form["ready"], controls, **QUIET)
     form["method"].input(offer(True), controls, drawn, **QUIET)
+    # With several goals no trial can be given up early.
+    form["metrics"].input(
+        lambda goals: "none" if len(goals) > 1 else gr.skip(), form["metrics"], form["pruner"], **QUIET
+    )
     for name in ("student", "teacher", "data"):
         form[name].input(offer(False), controls, drawn, **QUIET)
     gr.on([control.change for control in controls], tell, controls, command, trigger_mode="always_last", **QUIET)
@@ -236,7 +239,7 @@ def _wire_side(side: _Side, board: StudyBoard, worker: Worker, page: gr.Blocks, 
         try:
             told = _told(name, kind, x, y, board)
         except KdError as error:
-            told = _nothing(cards.error_box(error))
+            told = _nothing(boxes.error(error))
         marks = {part: _mark(mark) for part, (mark, _) in told.items()}
         new = {part for part, mark in marks.items() if known.get(part) != mark}
         if not new:
@@ -254,11 +257,11 @@ def _wire_side(side: _Side, board: StudyBoard, worker: Worker, page: gr.Blocks, 
         try:
             names = board.names()
         except KdError as error:
-            return [gr.update(choices=[], value=None), cards.problem_box([str(error)])]
+            return [gr.update(choices=[], value=None), boxes.problems([str(error)])]
         wanted = (request.query_params or {}).get("name")
         value = wanted if wanted in names else names[0] if names else None
         missing = [f"There is no study {wanted!r}."] if wanted and wanted not in names else []
-        return [gr.update(choices=names, value=value), cards.problem_box(missing)]
+        return [gr.update(choices=names, value=value), boxes.problems(missing)]
 
     page.load(arrive, None, [side.chosen, side.refused], **QUIET).then(lambda: {}, None, seen, **QUIET).then(**look)
     side.chosen.input(lambda: "", None, side.refused, **QUIET).then(**look)
@@ -274,7 +277,7 @@ def _wire_side(side: _Side, board: StudyBoard, worker: Worker, page: gr.Blocks, 
             try:
                 gr.Info(action(*values))
             except KdError as error:
-                return cards.error_box(error)
+                return boxes.error(error)
             return ""
 
         return act

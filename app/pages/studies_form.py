@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -26,7 +27,11 @@ SAMPLERS = {
 PRUNERS = {"median": "worse than the median so far", "hyperband": "Hyperband", "none": "no trial"}
 GOALS = {"accuracy": "accuracy", "loss": "loss", "ece": "calibration (ECE)", "latency_ms": "latency",
          "parameters": "parameters", "macs": "MACs"}  # fmt: skip
-HEADERS = ["search", "setting", "now", "range"]
+SPACE = (
+    '<div class="kd-tablebox"><table class="kd-table"><thead><tr><th>Search</th><th>Setting</th><th>Now</th>'
+    "<th>Range</th></tr></thead><tbody></tbody></table></div>"
+)
+SPACE_JS = (Path(__file__).parents[1] / "assets" / "space_table.js").read_text()
 COMMON = {"startup": 5, "patience": 1}
 
 assert set(GOALS) == set(AXES)
@@ -69,11 +74,9 @@ def draw(workspace: Workspace) -> dict[str, Any]:
             label="Method", elem_id="studies-method", min_width=140,
         )  # fmt: skip
         form["epochs"] = gr.Number(12, label="Epochs", precision=0, minimum=1, elem_id="studies-epochs", min_width=140)
-    form["space"] = gr.Dataframe(
-        headers=HEADERS, datatype=["bool", "str", "str", "str"], type="array", static_columns=[1, 2], label="Space",
-        interactive=True, column_count=4, row_count=1, column_widths=["15%", "38%", "14%", "33%"], max_height=340,
-        buttons=[], elem_id="studies-space",
-    )  # fmt: skip
+    form["space"] = gr.HTML(
+        [], html_template=SPACE, js_on_load=SPACE_JS, elem_id="studies-space", apply_default_css=False
+    )
     gr.HTML(
         '<p class="kd-facts">Tick what is searched; a range reads <code>1..10</code>, <code>0.1..5, log</code> '
         "or <code>a, b</code>. The rest stays as it is now.</p>"
@@ -152,11 +155,7 @@ def asked(workspace: Workspace, filled: Filled) -> dict[str, Any]:
 
 def ranges(rows: Sequence[Row]) -> dict[str, str]:
     """Path -> range of the ticked rows."""
-    return {str(path): _meant(str(told or "")) for ticked, path, _, told in rows if _ticked(ticked) and path}
-
-
-def _ticked(cell: Any) -> bool:
-    return str(cell).lower() in ("true", "1", "yes", "x")
+    return {str(path): _meant(str(told)) for ticked, path, _, told in rows if ticked}
 
 
 def _meant(told: str) -> str:

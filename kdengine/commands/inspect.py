@@ -115,18 +115,12 @@ def _write(seen: list[Seen], options: argparse.Namespace) -> None:
     from kdengine.errors import BadInput, Problem
     from kdengine.figures.document import document
     from kdengine.figures.inspection import draw
-    from kdengine.figures.seen import DIFFERENCE, SIDE_BY_SIDE, Wishes
+    from kdengine.figures.seen import DIFFERENCE, SIDE_BY_SIDE, Wishes, arrays_of
     from kdengine.inspection.panels import panel
     from kdengine.inspection.store import write_arrays
 
     if options.out.suffix == ".npz":
-        prefixes = ("", "other/")
-        found = {
-            prefix + name: values
-            for prefix, one in zip(prefixes, seen, strict=False)
-            for name, values in one.arrays.items()
-        }
-        write_arrays(options.out, found | {"pixels": seen[0].pixels, "labels": seen[0].labels})
+        write_arrays(options.out, arrays_of(seen))
         return
     arrangement = DIFFERENCE if options.difference else SIDE_BY_SIDE
     wishes = Wishes(stage=options.stage, arrangement=arrangement, threshold=options.threshold)

@@ -78,6 +78,14 @@ class Drawing:
     note: str = ""
 
 
+def arrays_of(runs: list[Seen]) -> Arrays:
+    """What is drawn, as one file of arrays: those of the first run, of a second as "other/name", and the pictures."""
+    found: Arrays = {"pixels": runs[0].pixels, "labels": runs[0].labels}
+    for prefix, run in zip(("", "other/"), runs, strict=False):
+        found |= {prefix + name: values for name, values in (run.arrays or run.history).items()}
+    return found
+
+
 def of_networks(runs: list[Seen], needed: Callable[[str], str]) -> list[tuple[Seen, str, str, str]]:
     """(run, network, label, dash) of all that have an array: a teacher is drawn once, a second run is dashed."""
     found = []

@@ -24,9 +24,7 @@ def class_relations(subject: Subject) -> Arrays:
     """
     temperature = float(getattr(subject.method.params, "temperature", TEMPERATURE))
     matrices: Arrays = {
-        who: on_host(class_correlation(subject.answers[who], temperature))
-        for who in ("student", "teacher")
-        if who in subject.answers
+        who: on_host(class_correlation(logits, temperature)) for who, logits in _of_networks(subject).items()
     }
     order = by_likeness(matrices.get("teacher", matrices["student"]))
     if "teacher" in matrices:
@@ -59,11 +57,10 @@ def confusion(subject: Subject) -> Arrays:
     known = labels != UNKNOWN
     count = len(subject.classes)
     found: Arrays = {}
-    for who in ("student", "teacher"):
-        if who in subject.answers:
-            given = subject.answers[who].argmax(1)
-            cells = torch.bincount(labels[known] * count + given[known], minlength=count * count)
-            found[who] = on_host(cells.view(count, count))
+    for who, logits in _of_networks(subject).items():
+        given = logits.argmax(1)
+        cells = torch.bincount(labels[known] * count + given[known], minlength=count * count)
+        found[who] = on_host(cells.view(count, count))
     return found
 
 
@@ -75,12 +72,14 @@ def calibration(subject: Subject) -> Arrays:
     labels = torch.from_numpy(subject.many.labels)
     known = labels != UNKNOWN
     found: Arrays = {}
-    for who in ("student", "teacher"):
-        if who in subject.answers:
-            found |= {
-                f"{who}_{what}": values for what, values in bins(subject.answers[who][known], labels[known]).items()
-            }
+    for who, logits in _of_networks(subject).items():
+        found |= {f"{who}_{what}": values for what, values in bins(logits[known], labels[known]).items()}
     return found
+
+
+def _of_networks(subject: Subject) -> dict[str, Tensor]:
+    """Logits of the student and, where there is one, of the teacher, without those of the exits."""
+    return {who: subject.answers[who] for who in subject.networks}
 
 
 def bins(logits: Tensor, labels: Tensor, count: int = BINS) -> Arrays:

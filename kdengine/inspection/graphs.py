@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdengine.inspection.of_method import arrays_of_kind
+from kdengine.inspection.of_method import arrays_by_kind
 from kdengine.inspection.subject import UNKNOWN, Arrays, Subject, on_host
 from kdengine.losses.graph import sample_graph
 
@@ -25,12 +25,12 @@ def sample_graphs(subject: Subject) -> Arrays:
     graphs = {
         f"embedding_{who}": on_host(embedding_graph(outputs.embedding)) for who, outputs in subject.outputs.items()
     }
-    graphs |= {name: values for name, values in arrays_of_kind(subject, "graph").items()}
-    numbers = arrays_of_kind(subject, "vector", "nodes")
+    own, vectors, nodes = arrays_by_kind(subject, "graph", "vector", "nodes")
+    graphs |= own
     facts: Arrays = {}
     for name, adjacency in graphs.items():
         facts |= {f"{name}_{what}": value for what, value in graph_facts(adjacency, subject.pictures.labels).items()}
-    return graphs | numbers | facts
+    return graphs | vectors | nodes | facts
 
 
 def embedding_graph(embedding: Tensor, temperature: float = TEMPERATURE) -> Tensor:

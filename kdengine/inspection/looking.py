@@ -31,8 +31,7 @@ def epochs(run: RunDirectory) -> list[int]:
 
 def offered(workspace: Workspace, run: RunDirectory) -> list[Panel]:
     """The panels that have something to show for a run, in their order."""
-    stamp = run.student_file.stat().st_mtime_ns if run.student_file.is_file() else 0
-    names = _offered(str(workspace.root), run.id, stamp, len(store.epochs(run)))
+    names = _offered(str(workspace.root), run.id, _stamp(run), len(store.epochs(run)))
     return [PANELS[name] for name in PANELS if name in names]
 
 
@@ -208,10 +207,14 @@ def _computed(workspace: Workspace, run: RunDirectory, one: Panel, epoch: Epoch,
         if epoch not in epochs_with_weights(run):
             raise BadInput(Problem("epoch", _no_such_epoch(run, one, epoch)))
         epoch = LAST
-    stamp = run.student_file.stat().st_mtime_ns if run.student_file.is_file() else 0
     if one.kind == "maps":
         pictures = pictures.first(MAPS)
-    return one.compute(_subject(str(workspace.root), run.id, epoch, stamp, pictures))
+    return one.compute(_subject(str(workspace.root), run.id, epoch, _stamp(run), pictures))
+
+
+def _stamp(run: RunDirectory) -> int:
+    """Another number for every writing of the best weights; 0 before the first."""
+    return run.student_file.stat().st_mtime_ns if run.student_file.is_file() else 0
 
 
 def _no_such_epoch(run: RunDirectory, one: Panel, epoch: int) -> str:

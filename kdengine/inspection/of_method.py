@@ -8,15 +8,16 @@ from kdengine.inspection.subject import Arrays, Subject, on_host
 from kdengine.methods.base import InspectedArray
 
 
-def arrays_of_kind(subject: Subject, *kinds: str) -> Arrays:
-    """The arrays of `Method.inspect` that are of these kinds, over all the subject's pictures."""
+def arrays_by_kind(subject: Subject, *kinds: str) -> tuple[Arrays, ...]:
+    """The arrays of `Method.inspect` over all the subject's pictures, those of each kind apart."""
     with subject.still(), torch.no_grad():
         found: dict[str, InspectedArray] = subject.method.inspect(
             subject.outputs["student"], subject.outputs.get("teacher")
         )
-    return {name: on_host(array.values) for name, array in found.items() if array.kind in kinds}
+    return tuple({name: on_host(array.values) for name, array in found.items() if array.kind == kind} for kind in kinds)
 
 
 def own_maps(subject: Subject) -> Arrays:
     """Maps (N, H, W), and numbers of each picture (N,) or (N, K), that the method works with."""
-    return arrays_of_kind(subject, "map", "vector")
+    maps, vectors = arrays_by_kind(subject, "map", "vector")
+    return maps | vectors

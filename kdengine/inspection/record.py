@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from kdengine.inspection import store
 from kdengine.inspection.choice import shown, statistics
 from kdengine.inspection.gradients import gradient_norms
 from kdengine.inspection.panels import GRAPHED, PANELS
-from kdengine.inspection.subject import Arrays, Subject
+from kdengine.inspection.subject import Arrays, Pictures, Subject
 from kdengine.methods.base import BatchLike, Method
 from kdengine.models.backbone import Backbone
 from kdengine.rundir import RunDirectory
@@ -34,7 +36,8 @@ class Recorder:
         run: where the arrays go.
         bundle: the data; pictures of its validation part are shown (of its training part where that is empty).
         teacher: of the run.
-        batch: a training batch for the pull of the loss terms; None leaves that out.
+        batch: gives a training batch for the pull of the loss terms; None leaves that out. Asked for once, when the
+            first epoch is looked at.
         epochs: which epochs are wanted.
     """
 
@@ -43,16 +46,26 @@ class Recorder:
         run: RunDirectory,
         bundle: DatasetBundle,
         teacher: FrozenTeacher | None,
-        batch: BatchLike | None,
+        batch: Callable[[], BatchLike] | None,
         epochs: tuple[int, ...],
     ) -> None:
         self.run = run
         self.bundle = bundle
         self.teacher = teacher
-        self.batch = batch
         self.epochs = epochs
-        self.pictures = shown(bundle, GRAPHED)
-        self.many = statistics(bundle)
+        self._take_batch = batch
+
+    @cached_property
+    def _pictures(self) -> Pictures:
+        return shown(self.bundle, GRAPHED)
+
+    @cached_property
+    def _many(self) -> Pictures:
+        return statistics(self.bundle)
+
+    @cached_property
+    def _batch(self) -> BatchLike | None:
+        return self._take_batch() if self._take_batch is not None else None
 
     def look(self, epoch: int, kept: Backbone, student: Backbone, method: Method) -> None:
         """Stores an epoch if it is wanted and not there; what goes wrong is logged and never ends the run.
@@ -72,14 +85,14 @@ class Recorder:
 
     def _store(self, epoch: int, kept: Backbone, student: Backbone, method: Method) -> None:
         if store.read_pictures(self.run) is None:
-            store.write_pictures(self.run, self.pictures)
+            store.write_pictures(self.run, self._pictures)
         subject = Subject(
-            student=kept, method=method, teacher=self.teacher, pictures=self.pictures, many=self.many,
+            student=kept, method=method, teacher=self.teacher, pictures=self._pictures, many=self._many,
             classes=self.bundle.classes, mean=self.bundle.mean, std=self.bundle.std,
         )  # fmt: skip
         found = recorded(subject)
-        if self.batch is not None:
-            found["gradients"] = gradient_norms(student, method, self.teacher, self.batch, epoch)
+        if self._batch is not None:
+            found["gradients"] = gradient_norms(student, method, self.teacher, self._batch, epoch)
         store.write(self.run, epoch, found)
 
 

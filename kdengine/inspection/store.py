@@ -1,7 +1,9 @@
-"""What was looked at while training, kept with the run::
+"""What was looked at while training, kept with the run.
 
-runs/<id>/inspection/pictures.npz      pixels, labels: the validation pictures that are always the same
-                     epoch-0010.npz    arrays as "panel/name" after ten epochs; epoch 0 is the untrained network
+Layout::
+
+    runs/<id>/inspection/pictures.npz      pixels, labels: the validation pictures that are always the same
+                         epoch-0010.npz    arrays as "panel/name" after ten epochs; epoch 0 is the untrained network
 """
 
 from __future__ import annotations
@@ -76,6 +78,6 @@ def epoch_file(run: RunDirectory, epoch: int) -> Path:
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
-    path.parent.mkdir(exist_ok=True)
+    """Writes a compressed npz, atomically."""
     with files.atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ ENDED = frozenset(state for state in State if state.ended)
 STALLED_AFTER_S = 60.0
 
 # Controllers only wait for other jobs: were they to take a slot, one slot would be a deadlock.
-CONTROLLER_KINDS = frozenset({"study", "comparison"})
+CONTROLLER_KINDS = frozenset({"study"})
 STUDY_PREFIX = "study-"
 """A study's job, and its folder, are called by the study's name after this."""
 

@@ -53,7 +53,7 @@ def test_a_ready_study_fills_the_form_and_comes_back_whole(name: str, workspace:
 
 def test_a_range_means_what_it_says(workspace: Workspace) -> None:
     filled = asking.ready(workspace, "kd")
-    filled["space"] = [[True, "recipe.lr", "", "0.01..0.2"], ["false", "method.temperature", "", "1..9"]]
+    filled["space"] = [[True, "recipe.lr", "", "0.01..0.2"], [False, "method.temperature", "", "1..9"]]
     (only,) = plan.read(asking.asked(workspace, filled)).searched
     assert (only.low, only.high, only.log) == (0.01, 0.2, False), "the setting declares log, the cell does not say it"
     assert by_shell(filled).searched == (only,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,25 @@ def assert_alike(found: Any, asked: Any) -> None:
 def test_every_panel_opens_and_draws_what_was_stored(
     method: str, dashboard: Dashboard, runs: dict[str, RunDirectory], page: Page
 ) -> None:
-    folder, workspace = runs[method], dashboard.workspace
+    assert_every_panel(page, dashboard, runs[method])
+
+
+@pytest.mark.long
+def test_every_panel_of_a_run_on_real_pictures(dashboard: Dashboard, page: Page) -> None:
+    place = os.environ.get("KD_TEST_PICTURES", "")
+    assert place, "KD_TEST_PICTURES names a folder with train/<class>/*.jpg and test/<class>/*.jpg, such as CIFAR-10"
+    data = {"name": "folder", "path": place, "image_size": 32, "augmentation": "crop_flip", "per_class": 30}
+    workspace = dashboard.workspace
+    run(tiny_spec(data=data, student="resnet8x4_cip"), run_id="photos-cip", workspace=workspace)
+    taught = {"method": "dcad", "teacher": {"run": "photos-cip"}, "runtime": {"inspect": 2}}
+    run(tiny_spec(data=data, **taught), run_id="photos", workspace=workspace)
+    ensure_supervisor(workspace)
+    assert_every_panel(page, dashboard, workspace.run("photos"))
+
+
+def assert_every_panel(page: Page, dashboard: Dashboard, folder: RunDirectory) -> None:
+    """Each panel that a run has opens, and shows what is stored."""
+    workspace = dashboard.workspace
     open_run(page, dashboard, folder)
     names = [one.name for one in offered(workspace, folder)]
     titles = [text.strip() for text in page.locator("#inspect-what label").all_inner_texts()]

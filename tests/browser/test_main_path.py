@@ -67,7 +67,7 @@ def test_from_click_to_answer(dashboard: Dashboard, browser: Browser, page: Page
     store = JobStore(dashboard.workspace)
     page.goto(dashboard.url)
     expect(page.locator("#forecast .big")).to_be_visible()
-    run_id = launch_a_run(page, dashboard, "24")
+    run_id = launch_a_run(page, dashboard, "16")
     folder = dashboard.workspace.run(run_id)
 
     # The curve moves.
@@ -95,7 +95,7 @@ def test_from_click_to_answer(dashboard: Dashboard, browser: Browser, page: Page
     assert folder.last_checkpoint.is_file()
     assert folder.status()["exit_code"] == 143
     done = folder.status()["progress"]["epoch"]
-    assert 0 < done < 24
+    assert 0 < done < 16
 
     # Resume, to the end.
     fresh.click("#resume")
@@ -104,8 +104,8 @@ def test_from_click_to_answer(dashboard: Dashboard, browser: Browser, page: Page
 
     # What the page shows is what job store, events and MLflow hold.
     events = folder.latest("epoch", "epoch")
-    assert [event["epoch"] for event in events] == list(range(1, 25))
-    shown = wait_for(lambda: plotted(fresh) if len(plotted(fresh)) == 24 else None)
+    assert [event["epoch"] for event in events] == list(range(1, 17))
+    shown = wait_for(lambda: plotted(fresh) if len(plotted(fresh)) == 16 else None)
     assert shown == pytest.approx([100 * event["validation"]["accuracy"] for event in events])
     assert store.get(run_id).state == State.FINISHED
     test = folder.status()["test"]["best"]["accuracy"]

@@ -12,7 +12,7 @@ from mill import Mill, small_plan
 
 from kdengine.errors import BadInput, KdError
 from kdengine.states import ELSEWHERE, State
-from studies import control, storage
+from studies import control, storage, words
 from studies.controller import FAILURES_IN_A_ROW, MOST_RETRIES
 from studies.plan import Budget, StudyPlan
 from studies.trials import StudyView
@@ -243,8 +243,10 @@ def test_several_goals_have_a_front(mill: Mill, monkeypatch: pytest.MonkeyPatch)
     now = check_agreement(mill, plan)
     assert all(len(row.values) == 2 for row in now.trials)
     fast = [row for row in now.trials if row.values[1] == 1.0]
-    assert max(fast, key=lambda row: row.values[0]) in now.front
+    assert max(fast, key=lambda row: row.values[0]).number in now.front
     assert len(now.front) < len(now.trials)
+    told = {row.number for row in now.trials if "on the front" in words.remark(row, now)}
+    assert told == now.front
 
 
 def test_a_grid_ends_when_every_point_is_tried(mill: Mill) -> None:

@@ -1,0 +1,37 @@
+"""Short words that every page says in the same look: what is wrong, what to mind, a quiet note."""
+
+from __future__ import annotations
+
+from app import text
+from kdengine.errors import BadInput, KdError
+
+NO_NETWORK = '<div class="kd-empty">No trained network yet: <a href="/">launch a run</a> first.</div>'
+
+
+def problems(lines: list[str]) -> str:
+    """What is to be mended, a line each; "" for nothing."""
+    return f'<div class="kd-problems" role="alert">To mend:{_list(lines)}</div>' if lines else ""
+
+
+def error(raised: KdError) -> str:
+    """The same for what was raised, a line for each problem."""
+    return problems([str(problem) for problem in raised.problems] if isinstance(raised, BadInput) else [str(raised)])
+
+
+def refusal(raised: KdError) -> str:
+    """What was raised as one sentence, where there is nothing to mend but the choice."""
+    return f'<div class="kd-problems" role="alert">{text.escape(raised)}</div>'
+
+
+def warnings(lines: list[str]) -> str:
+    """What speaks against an experiment that can be launched all the same."""
+    return f'<div class="kd-warnings" role="status">Mind:{_list(lines)}</div>' if lines else ""
+
+
+def note(line: str) -> str:
+    """One quiet line."""
+    return f'<p class="kd-facts">{text.escape(line)}</p>'
+
+
+def _list(lines: list[str]) -> str:
+    return "<ul>" + "".join(f'<li style="white-space: pre-wrap">{text.escape(line)}</li>' for line in lines) + "</ul>"
