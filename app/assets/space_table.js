@@ -14,8 +14,10 @@ const draw = () => body.replaceChildren(...(props.value || []).map(([searched, s
   row.dataset.setting = setting;
   row.dataset.now = now;
   control('checkbox', 'Search ' + setting, row).checked = searched;
-  row.insertCell().textContent = setting;
-  row.insertCell().textContent = now;
+  for (const words of [setting, now]) {
+    const cell = row.insertCell();
+    cell.textContent = cell.title = words;
+  }
   control('text', 'Range of ' + setting, row).value = range;
   return row;
 }));

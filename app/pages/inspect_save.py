@@ -27,7 +27,7 @@ class Panel:
         with gr.Row(elem_id="inspect-save"):
             self._buttons = {
                 kind: gr.Button(label, size="sm", elem_id=f"inspect-{kind}", min_width=70)
-                for kind, label in (("png", "PNG"), ("svg", "SVG"), ("html", "HTML"), ("npz", "Arrays (npz)"))
+                for kind, label in (("png", "PNG"), ("svg", "SVG"), ("html", "HTML"), ("npz", "npz"))
             }
             # Gradio's download button hands out the value it has when clicked: it is filled, then clicked.
             self._file = gr.DownloadButton(visible="hidden", elem_id="inspect-file")

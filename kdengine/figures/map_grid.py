@@ -220,7 +220,7 @@ def picture_list(pixels: np.ndarray, captions: list[str], *, key: str = "l", acr
         key: as in `draw`.
         across: pictures in a row.
     """
-    cell, side = 150, 96
+    cell, side = 178, 96
     rows = -(-len(pixels) // across)
     width, height = cell * min(across, max(1, len(pixels))), rows * (side + 62)
     parts = [

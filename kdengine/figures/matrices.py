@@ -51,7 +51,9 @@ def matrix(name: str, values: np.ndarray, run: Seen) -> Any:
         scale |= {"zmin": 0, "zmax": 1, "texttemplate": "%{z:.2f}", "colorbar": {"title": {"text": "CKA"}}}
     figure.add_heatmap(z=shown, x=x, y=y, hovertemplate=hover + "<extra></extra>", **scale)
     figure.update_xaxes(type="category", constrain="domain")
-    figure.update_yaxes(type="category", autorange="reversed", scaleanchor="x", constrain="domain")
+    figure.update_yaxes(
+        type="category", autorange="reversed", scaleanchor="x", constrain="domain", automargin=True, title_standoff=26
+    )
     figure.update_layout(hovermode="closest")
     return figure
 

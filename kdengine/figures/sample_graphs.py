@@ -72,8 +72,9 @@ def places(adjacency: np.ndarray) -> np.ndarray:
 
 
 def _apart(at: np.ndarray) -> np.ndarray:
-    """Scaled to -1..1; pictures that cover each other are pushed apart within that, so that each can be seen."""
-    at = at / max(1e-9, float(np.abs(at).max(initial=0)))
+    """Spread over -1..1; pictures that cover each other are pushed apart within that, so that each can be seen."""
+    low, high = at.min(0), at.max(0)
+    at = 2 * (at - low) / np.maximum(high - low, 1e-9) - 1
     least = SPACING / np.sqrt(max(16, len(at)))
     generator = np.random.default_rng(0)
     for _ in range(min(300, 20_000 // len(at))):
