@@ -108,14 +108,13 @@ class StudyView:
 
     @property
     def epochs_run(self) -> int:
-        """Epochs trained by all trials."""
-        return sum(row.epochs for row in self.trials)
+        """Epochs trained by the counted trials."""
+        return sum(row.epochs for row in self.trials if row.state in ("complete", "pruned"))
 
     @property
     def saved(self) -> float:
         """Share (0..1) of the epochs of the counted trials that pruning spared."""
-        spent = sum(row.epochs for row in self.trials if row.state in ("complete", "pruned"))
-        return 1 - spent / self.epochs_planned if self.epochs_planned else 0.0
+        return 1 - self.epochs_run / self.epochs_planned if self.epochs_planned else 0.0
 
     @property
     def epochs_planned(self) -> int:
