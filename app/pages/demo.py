@@ -122,10 +122,15 @@ def _card(answer: dict[str, Any], label: str) -> str:
     role = answer["role"]
     return (
         f'<div class="card kd-answer {role}" data-role="{role}"><span class="kd-head">{role}</span>'
-        f"<h3>{e(answer['model'])}{verdict}</h3>"
+        f"<h3>{e(answer['model'])} <small>{e(_short(answer['run']))}</small>{verdict}</h3>"
         f'<p class="kd-facts">{answer["milliseconds"]:.1f} ms · {size} · {parameters} parameters</p>{bars}'
         f"{_look(answer)}</div>"
     )
+
+
+def _short(run: str) -> str:
+    """A run as the list of students calls it; an imported teacher by its name."""
+    return run if ":" in run else f"[{run[-4:]}]"
 
 
 def _look(answer: dict[str, Any]) -> str:
