@@ -124,7 +124,7 @@ def test_every_panel_of_a_run_on_real_pictures(dashboard: Dashboard, page: Page)
     assert place, "KD_TEST_PICTURES names a folder with train/<class>/*.jpg and test/<class>/*.jpg, such as CIFAR-10"
     data = {"name": "folder", "path": place, "image_size": 32, "augmentation": "crop_flip", "per_class": 30}
     workspace = dashboard.workspace
-    run(tiny_spec(data=data, student="resnet8x4_cip"), run_id="photos-cip", workspace=workspace)
+    run(tiny_spec(data=data, student="resnet20_cip"), run_id="photos-cip", workspace=workspace)
     taught = {"method": "dcad", "teacher": {"run": "photos-cip"}, "runtime": {"inspect": 2}}
     run(tiny_spec(data=data, **taught), run_id="photos", workspace=workspace)
     ensure_supervisor(workspace)
