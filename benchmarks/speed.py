@@ -23,6 +23,7 @@ import statistics
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -230,24 +231,19 @@ def check(gate: Gate) -> dict[str, Any]:
     return gate._asdict()
 
 
-def write(suite: str, result: dict[str, Any]) -> None:
+def write(suite: str, parts: list[dict[str, Any]]) -> None:
     """JSON with every number, and the tables."""
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"speed_{suite}.json").write_text(json.dumps(result, indent=1) + "\n")
-    machine = result["machine"]
+    results_of(suite).write_text(json.dumps({"parts": parts}, indent=1) + "\n")
     lines = [
         f"# Speed side by side ({suite})",
         "",
-        f"`{result['command']}` on {machine['name']}, {machine['threads']} threads, torch {machine['torch']}; load "
-        f"average {machine['load'][0]:.1f} before and {machine['load'][1]:.1f} after: with other programs at work, CPU "
-        f"time is the clock to trust. Ceilings measured in the same run: {result['gflops']:,.0f} GFLOP/s, "
-        f"{result['gbytes']:,.1f} GB/s.",
-        "",
-        "Ratios are how many times as fast as the first arm, within each round: median [lowest-highest].",
+        "Ratios are how many times as fast as the first arm, within each round: median [lowest-highest]. Where other "
+        "programs were at work, CPU time is the clock to trust.",
         "",
     ]
-    for part in result["parts"]:
-        lines += [f"## {part['pair']}", ""]
+    for part in parts:
+        lines += [f"## {part['pair']}", "", measured_on(part["measured"]), ""]
         cells = report.cells(part["arms"])
         if "replay" in part and max(row["roofline_share"] for row in part["arms"]) > 1:
             lines += [
@@ -259,13 +255,26 @@ def write(suite: str, result: dict[str, Any]) -> None:
             lines += [report.markdown((*report.HEAD, *report.SHARES), cells), "", replay_line(part["replay"]), ""]
         else:
             lines += [report.markdown(report.HEAD, cells), ""]
-    (RESULTS / f"speed_{suite}.md").write_text("\n".join(lines).rstrip() + "\n")
+    results_of(suite).with_suffix(".md").write_text("\n".join(lines).rstrip() + "\n")
 
 
-def earlier_parts(suite: str, pair: str) -> list[dict[str, Any]]:
-    """The parts of the last run that are not measured again."""
-    parts: list[dict[str, Any]] = json.loads((RESULTS / f"speed_{suite}.json").read_text())["parts"]
-    return [part for part in parts if pair not in part["pair"]]
+def measured_on(measured: dict[str, Any]) -> str:
+    """The command, machine and ceilings of a part, in a sentence; parts may stem from different runs."""
+    return (
+        f"`{measured['command']}` on {measured['machine']}, {measured['threads']} threads, torch {measured['torch']}; "
+        f"load average {measured['load'][0]:.1f} before and {measured['load'][1]:.1f} after. Ceilings measured in the "
+        f"same run: {measured['gflops']:,.0f} GFLOP/s, {measured['gbytes']:,.1f} GB/s."
+    )
+
+
+def results_of(suite: str) -> Path:
+    """The file of a suite's numbers."""
+    return RESULTS / f"speed_{suite}.json"
+
+
+def earlier_parts(suite: str) -> list[dict[str, Any]]:
+    """What the last run of a suite has written."""
+    return json.loads(results_of(suite).read_text())["parts"]  # type: ignore[no-any-return]
 
 
 def replay_line(replay: dict[str, Any]) -> str:
@@ -277,14 +286,14 @@ def replay_line(replay: dict[str, Any]) -> str:
     )
 
 
-def machine(threads: int, load: tuple[float, float]) -> dict[str, Any]:
+def machine(threads: int) -> dict[str, Any]:
     """What it ran on."""
     cpu = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.machine(),
     )
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
-    return {"name": name, "threads": threads, "torch": torch.__version__, "load": list(load)}
+    return {"machine": name, "threads": threads, "torch": torch.__version__}
 
 
 def suites(device: torch.device, rehearse: bool) -> dict[str, list[Pair]]:
@@ -316,7 +325,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="write the table anew from the numbers there are")
     options = parser.parse_args()
     if options.table:
-        write(options.suite, json.loads((RESULTS / f"speed_{options.suite}.json").read_text()))
+        write(options.suite, earlier_parts(options.suite))
         return
     torch.set_num_threads(options.threads)
     device = torch.device("cuda" if options.suite == "gpu" and not options.rehearse else "cpu")
@@ -325,18 +334,20 @@ def main() -> None:
     compile = not (options.no_compile or options.rehearse)
     before = os.getloadavg()[0]
     limits = ceilings(device)
-    parts = earlier_parts(options.suite, options.pair) if options.pair else [time_data(rounds, compile)]
-    command = f"python benchmarks/speed.py --suite {options.suite} --rounds {rounds} --steps {steps}"
+    only = f" --pair {options.pair}" if options.pair else ""
+    run = {
+        "command": f"python benchmarks/speed.py --suite {options.suite} --rounds {rounds} --steps {steps}{only}",
+        **machine(options.threads), "gflops": limits.flops / 1e9, "gbytes": limits.bytes / 1e9,
+    }  # fmt: skip
+    parts = [part for part in earlier_parts(options.suite) if options.pair not in part["pair"]] if only else []
+    timings = [] if only else [partial(time_data, rounds, compile)]
     for pair in suites(device, options.rehearse)[options.suite]:
-        if options.pair not in str(pair):
-            continue
-        parts.append(time_pair(pair, rounds, steps, compile, limits))
+        if options.pair in str(pair):
+            timings.append(partial(time_pair, pair, rounds, steps, compile, limits))
+    for timing in timings:
+        parts.append(timing() | {"measured": run | {"load": [before, os.getloadavg()[0]]}})
         if not options.rehearse:
-            result = {
-                "command": command, "machine": machine(options.threads, (before, os.getloadavg()[0])),
-                "gflops": limits.flops / 1e9, "gbytes": limits.bytes / 1e9, "parts": parts,
-            }  # fmt: skip
-            write(options.suite, result)
+            write(options.suite, parts)
     for part in parts:
         print(part["pair"], *(" | ".join(line) for line in report.cells(part["arms"])), sep="\n")
 
