@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -41,21 +41,26 @@ class Row:
 
 @dataclass(frozen=True)
 class Detail:
-    """Everything about one run that the page shows."""
+    """What one run is and how it stands: read in milliseconds, however long the run is."""
 
     job: Job
     status: dict[str, Any]
     spec: dict[str, Any]
-    epochs: list[dict[str, Any]]
-    steps: list[dict[str, Any]]
-    log: list[str]
     command: str
     last_beat: float | None
     teacher_validation: float | None
     teacher_test: float | None
     size: int
     stalled: bool
-    signature: tuple[Any, ...] = field(compare=False, default=())
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one run has logged: its epochs and steps in order, the last word on each, and the end of its log."""
+
+    epochs: list[dict[str, Any]]
+    steps: list[dict[str, Any]]
+    log: list[str]
 
 
 class Board:
@@ -99,29 +104,35 @@ class Board:
             return None
         run = self.workspace.run(run_id)
         status = self.status(run_id)
-        epochs, steps = self._read_events(run)
         teacher = self.status(status["teacher_run"]) if status.get("teacher_run") else {}
         try:
             spec = yaml.safe_load(run.spec_file.read_text())
             command = (run.path / "command.txt").read_text().strip()
         except FileNotFoundError:
             spec, command = {}, ""
-        log = run.log_tail(40)
         return Detail(
             job=job,
             status=status,
             spec=spec,
-            epochs=epochs,
-            steps=steps,
-            log=log,
             command=command,
             last_beat=run.last_beat(),
             teacher_validation=teacher.get("best", {}).get("accuracy") or status.get("teacher_validation"),
             teacher_test=teacher.get("test", {}).get("best", {}).get("accuracy"),
             size=run.size() if job.state.ended else 0,
             stalled=_is_stalled(job, status, time.time()),
-            signature=(job, len(epochs), len(steps), log[-1:]),
         )
+
+    def record(self, run_id: str) -> Record:
+        """What a run has logged; the first look at a long run takes a second, the next ones read what is new."""
+        run = self.workspace.run(run_id)
+        with self._lock:
+            reader = self._reader(run)
+            reader.catch_up()
+            return Record(*reader.events(), run.log_tail(40))
+
+    def unread(self, run_id: str) -> int:
+        """Bytes of events that `record` has still to read."""
+        return self._reader(self.workspace.run(run_id)).unread
 
     def status(self, run_id: str) -> dict[str, Any]:
         """A run's status.json, parsed again only when it was written again."""
@@ -136,11 +147,8 @@ class Board:
             self._statuses[run_id] = known
         return known[1]
 
-    def _read_events(self, run: RunDirectory) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        with self._lock:
-            reader = self._events.setdefault(run.id, _EventReader(run))
-            reader.catch_up()
-            return reader.events()
+    def _reader(self, run: RunDirectory) -> _EventReader:
+        return self._events.setdefault(run.id, _EventReader(run))
 
 
 class _EventReader:
@@ -164,6 +172,13 @@ class _EventReader:
                     self._take(line)
         except FileNotFoundError:
             return
+
+    @property
+    def unread(self) -> int:
+        try:
+            return self.run.events_file.stat().st_size - self._offset
+        except FileNotFoundError:
+            return 0
 
     def _take(self, line: bytes) -> None:
         try:

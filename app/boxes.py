@@ -33,5 +33,10 @@ def note(line: str) -> str:
     return f'<p class="kd-facts">{text.escape(line)}</p>'
 
 
+def notes(head: str, lines: list[str]) -> str:
+    """Quiet lines under a head that may hold HTML."""
+    return f'<div class="kd-facts">{head}{_list(lines)}</div>'
+
+
 def _list(lines: list[str]) -> str:
     return "<ul>" + "".join(f'<li style="white-space: pre-wrap">{text.escape(line)}</li>' for line in lines) + "</ul>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kdengine.registry import DATASETS, METHODS, MODELS
+from kdengine.rundir import short_id
 from kdengine.states import State
 from kdengine.teachers.records import PREFIX, list_imports
 from kdengine.workspace import Workspace
@@ -64,8 +65,8 @@ def teachers(workspace: Workspace, data: dict[str, Any]) -> Choices:
         same = all(spec["data"].get(key) == data.get(key) for key in ("name", "path", "image_size") if key in data)
         if same:
             accuracy = status.get("best", {}).get("accuracy", 0.0)
-            label = f"run {run.id[-4:]}: {spec['student']['name']}, {spec['method']['name']}, {100 * accuracy:.1f} %"
-            found.append((accuracy, label, f"run:{run.id}"))
+            what = f"{spec['student']['name']}, {spec['method']['name']}, {100 * accuracy:.1f} %"
+            found.append((accuracy, f"run {short_id(run.id)}: {what}", f"run:{run.id}"))
     runs = [(label, value) for _, label, value in sorted(found, reverse=True)]
     return runs + every_teacher(workspace)
 

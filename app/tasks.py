@@ -18,7 +18,7 @@ from PIL import Image
 
 from kdengine.children import live_with_parent
 from kdengine.errors import BadInput, KdError, Problem
-from kdengine.rundir import RunDirectory
+from kdengine.rundir import RunDirectory, short_id
 from kdengine.teachers import records
 from kdengine.workspace import Workspace
 
@@ -273,7 +273,7 @@ def classify_all(
     for run_id in run_ids:
         run = workspace.existing_run(run_id)
         classifier = _classifier(str(workspace.root), run.id, run.student_file.stat().st_mtime)[0]
-        students[f"{classifier.card.model} [{run.id[-4:]}]"] = classifier
+        students[f"{classifier.card.model} [{short_id(run.id)}]"] = classifier
     told: dict[str, Any] = {"students": list(students), "first": [], "refused": 0}
 
     def listening() -> Any:

@@ -3,8 +3,9 @@
     python benchmarks/responsiveness.py        # needs Chromium; a minute
 
 A workspace is filled with runs as training leaves them (spec, status, events), a real dashboard started on it, and rows
-of the Runs table, the kind of the loss and the navigation are clicked. A click is answered when the page shows it: two
-animation frames after the text or the plot has changed. Also counted: what the page is sent while nothing changes.
+of the Runs table and the kind of the loss are clicked. A click is answered when the page shows it: two animation frames
+after how the run stands, or the plot, has changed; the curves of a run follow and are timed too, from the same click.
+Also counted: what the page is sent while nothing changes.
 Writes results/responsiveness.json and .md.
 """
 
@@ -36,6 +37,8 @@ from kdengine.workspace import Workspace
 RESULTS = Path(__file__).parent / "results"
 RUNS, POINTS, CLICKS, PORT = 200, 100_000, 15, 7979
 IDLE_S = 20
+PAUSE_MS = 600  # between clicks: the page has drawn everything
+A_ROW, LONG, KIND = "a row of 200", "the run of 100,000 points", "weighted or raw"
 
 
 def fill(workspace: Workspace) -> list[str]:
@@ -48,15 +51,13 @@ def fill(workspace: Workspace) -> list[str]:
             {"data": "digits", "teacher": "resnet8x4", "student": "resnet20", "method": method, "seed": number}
         )
         run = create(spec, workspace, f"run-{number:04d}")
-        epochs = 240 if number == RUNS - 1 else 12
+        epochs, points = (240, POINTS) if number == RUNS - 1 else (12, 120)
         terms = {name: {"raw": 1.0, "weighted": 0.5} for name in ("ce", "soft")}
-        lines = []
-        if number == RUNS - 1:
-            lines += [
-                json.dumps({"time": 1.0, "kind": "step", "attempt": 1, "step": step, "epoch": 1, "loss": 1 / (step + 1),
-                            "terms": terms, "lr": 0.1, "images_per_s": 500.0})
-                for step in range(POINTS)
-            ]  # fmt: skip
+        lines = [
+            json.dumps({"time": 1.0, "kind": "step", "attempt": 1, "step": step, "epoch": 1, "loss": 1 / (step + 1),
+                        "terms": terms, "lr": 0.1, "images_per_s": 500.0})
+            for step in range(points)
+        ]  # fmt: skip
         for epoch in range(1, epochs + 1):
             validation = {"accuracy": epoch / (epochs + 5), "top5": 1.0, "loss": 1.0, "ece": 0.1}
             lines.append(
@@ -73,38 +74,45 @@ def fill(workspace: Workspace) -> list[str]:
     return found
 
 
-def answered(page: Page, act: str, done: str) -> float:
-    """Milliseconds from an action in the page to two frames after a condition holds."""
-    return float(
-        page.evaluate(
-            f"""async () => {{
-              const began = performance.now();
-              ({act})();
-              while (!({done})()) await new Promise(requestAnimationFrame);
-              await new Promise(requestAnimationFrame);
-              await new Promise(requestAnimationFrame);
-              return performance.now() - began;
-            }}"""
-        )
+def answered(page: Page, act: str, *done: str) -> list[float]:
+    """Milliseconds from an action in the page to two frames after each condition holds, one after the other."""
+    found: list[float] = page.evaluate(
+        f"""async () => {{
+          const began = performance.now(), found = [];
+          ({act})();
+          for (const done of [{", ".join(done)}]) {{
+            while (!done()) await new Promise(requestAnimationFrame);
+            await new Promise(requestAnimationFrame);
+            await new Promise(requestAnimationFrame);
+            found.push(performance.now() - began);
+          }}
+          return found;
+        }}"""
     )
+    return found
 
 
 def measure(page: Page, url: str, runs: list[str]) -> dict[str, list[float]]:
     """Milliseconds of each kind of click."""
     page.goto(f"{url}/runs")
     page.wait_for_selector(f"tr[data-run='{runs[0]}']", timeout=120_000)
-    found: dict[str, list[float]] = {"a row of 200": [], "the run of 100,000 points": [], "weighted or raw": []}
+    found: dict[str, list[float]] = {
+        name: [] for name in (A_ROW, f"{A_ROW}: its curves", LONG, f"{LONG}: its curves", KIND)
+    }
     for number in range(CLICKS):
-        for kind, run in (("a row of 200", runs[number]), ("the run of 100,000 points", runs[-1])):
+        for kind, run in ((A_ROW, runs[number]), (LONG, runs[-1])):
             act = f"() => document.querySelector(\"tr[data-run='{run}']\").click()"
-            done = f"() => document.querySelector('#run-state').textContent.includes('{run}')"
-            found[kind].append(answered(page, act, done))
-            page.wait_for_timeout(300)
+            standing = f"() => document.querySelector('#run-state').textContent.includes('{run}')"
+            plot = "document.querySelector('#loss-plot .js-plotly-plot')"
+            curves = f"() => String({plot}?._fullLayout?.uirevision).includes('{run}')"
+            for name, value in zip((kind, f"{kind}: its curves"), answered(page, act, standing, curves), strict=True):
+                found[name].append(value)
+            page.wait_for_timeout(PAUSE_MS)
         wanted = "raw" if number % 2 == 0 else "weighted"
         act = f"() => document.querySelector(\"#loss-kind input[value='{wanted}']\").click()"
         done = f"() => document.querySelector('#loss-plot').textContent.includes('loss ({wanted})')"
-        found["weighted or raw"].append(answered(page, act, done))
-        page.wait_for_timeout(300)
+        found[KIND] += answered(page, act, done)
+        page.wait_for_timeout(PAUSE_MS)
     return found
 
 
@@ -128,6 +136,8 @@ def main() -> None:
     )
     try:
         while len(JobStore(workspace).jobs()) < RUNS or not _is_up(url):
+            if server.poll() is not None:
+                raise SystemExit("the dashboard has ended; what it said stands above")
             time.sleep(0.5)
         with sync_playwright() as playwright:
             path = shutil.which("chromium") or shutil.which("google-chrome")

@@ -34,6 +34,11 @@ def new_run_id(label: str) -> str:
     return f"{datetime.now():%Y%m%d-%H%M%S}-{label}-{secrets.token_hex(2)}"
 
 
+def short_id(run_id: str) -> str:
+    """A run id as people tell runs apart: its last four characters."""
+    return run_id[-4:]
+
+
 def boot_id() -> str:
     """Identifies this boot of this machine, so that a process id of an earlier one is never mistaken."""
     try:

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from kdengine import files
-from kdengine.rundir import RunDirectory
+from kdengine.rundir import RunDirectory, short_id
 from kdengine.spec import ExperimentSpec
 from kdengine.states import ELSEWHERE, State
 from kdengine.workspace import Workspace
@@ -160,7 +160,7 @@ def _create(client: Any, workspace: Workspace, run: RunDirectory) -> str:
     if parent_twin is not None:
         tags |= {"mlflow.parentRunId": parent_twin, "kd.study": parent, "kd.trial": str(status.get("trial"))}
     twin = client.create_run(
-        experiment_id, run_name=spec.title or f"{spec.label()} [{run.id[-4:]}]", tags=tags
+        experiment_id, run_name=spec.title or f"{spec.label()} [{short_id(run.id)}]", tags=tags
     ).info.run_id
     params = [Param(key, str(value)[:MAX_PARAM]) for key, value in spec.flat().items()]
     for start in range(0, len(params), PARAMS_PER_CALL):

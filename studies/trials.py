@@ -22,6 +22,7 @@ from studies.storage import ENDING, plan_of
 ROOT, RETRY_OF, OWNER, BEGUN, PRUNED_AT, SURPLUS = "root", "retry_of", "owner", "begun", "pruned_at", "surplus"
 EPOCHS, SECONDS, COST, WHY, ORIGIN = "epochs", "seconds", "cost", "why", "origin"
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
+USED = tuple(state.name.lower() for state in COUNTED)  # the same as a row's state
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,16 @@ class StudyView:
     @property
     def counted(self) -> int:
         """Trials that use up the budget."""
-        return self.count("complete", "pruned")
+        return self.count(*USED)
+
+    @property
+    def _complete(self) -> list[TrialRow]:
+        return [row for row in self.trials if row.state == "complete"]
 
     @property
     def best(self) -> TrialRow | None:
         """The complete trial with the best first metric; of equals the first."""
-        complete = [row for row in self.trials if row.state == "complete"]
-        return max(complete, key=lambda row: self.plan.signs[0] * row.values[0], default=None)
+        return max(self._complete, key=lambda row: self.plan.signs[0] * row.values[0], default=None)
 
     @property
     def default(self) -> TrialRow | None:
@@ -98,18 +102,17 @@ class StudyView:
     @cached_property
     def front(self) -> frozenset[int]:
         """Numbers of the complete trials that no other beats in every metric."""
-        complete = [row for row in self.trials if row.state == "complete"]
 
         def beats(one: TrialRow, other: TrialRow) -> bool:
             gaps = [sign * (a - b) for sign, a, b in zip(self.plan.signs, one.values, other.values, strict=True)]
             return min(gaps) >= 0 and max(gaps) > 0
 
-        return frozenset(row.number for row in complete if not any(beats(other, row) for other in complete))
+        return frozenset(row.number for row in self._complete if not any(beats(other, row) for other in self._complete))
 
     @property
     def epochs_run(self) -> int:
         """Epochs trained by the counted trials."""
-        return sum(row.epochs for row in self.trials if row.state in ("complete", "pruned"))
+        return sum(row.epochs for row in self.trials if row.state in USED)
 
     @property
     def saved(self) -> float:

@@ -13,6 +13,7 @@ from app.pages import demo_many
 from app.worker import Worker
 from kdengine.errors import KdError
 from kdengine.figures import map_grid
+from kdengine.rundir import short_id
 
 MOST_STUDENTS = 4
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -89,7 +90,7 @@ def _choices(board: Board) -> list[tuple[str, str]]:
             if row.test is not None
             else f"{text.percent(row.best)} on validation so far"
         )
-        found.append((f"{row.student}, {row.method}, {row.dataset}: {accuracy} [{row.id[-4:]}]", row.id))
+        found.append((f"{row.student}, {row.method}, {row.dataset}: {accuracy} [{short_id(row.id)}]", row.id))
     return found
 
 
@@ -122,15 +123,15 @@ def _card(answer: dict[str, Any], label: str) -> str:
     role = answer["role"]
     return (
         f'<div class="card kd-answer {role}" data-role="{role}"><span class="kd-head">{role}</span>'
-        f"<h3>{e(answer['model'])} <small>{e(_short(answer['run']))}</small>{verdict}</h3>"
+        f"<h3>{e(answer['model'])} <small>{e(_called(answer['run']))}</small>{verdict}</h3>"
         f'<p class="kd-facts">{answer["milliseconds"]:.1f} ms · {size} · {parameters} parameters</p>{bars}'
         f"{_look(answer)}</div>"
     )
 
 
-def _short(run: str) -> str:
+def _called(run: str) -> str:
     """A run as the list of students calls it; an imported teacher by its name."""
-    return run if ":" in run else f"[{run[-4:]}]"
+    return run if ":" in run else f"[{short_id(run)}]"
 
 
 def _look(answer: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from app import boxes, text
 from kdengine.errors import BadInput
 from kdengine.registry import METHODS, MODELS
+from kdengine.rundir import short_id
 from kdengine.teachers.records import PREFIX, find
 from kdengine.workspace import Workspace
 
@@ -45,7 +46,7 @@ def teacher_facts(workspace: Workspace, teacher: str, needed: bool) -> str:
     run = workspace.run(teacher.removeprefix("run:"))
     status = run.status()
     accuracy = text.percent(status.get("test", {}).get("best", {}).get("accuracy"))
-    link = f'<a href="/runs?run={text.escape(run.id)}">run {text.escape(run.id[-4:])}</a>'
+    link = f'<a href="/runs?run={text.escape(run.id)}">run {text.escape(short_id(run.id))}</a>'
     return f'<p class="kd-facts"><b>{accuracy}</b> on test, trained by {link}.</p>'
 
 

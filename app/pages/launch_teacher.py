@@ -109,5 +109,4 @@ def _offer(workspace: Workspace, data: dict[str, Any], name: str) -> Any:
 
 
 def _said(name: str, found: dict[str, Any]) -> str:
-    items = "".join(f"<li>{text.escape(line)}</li>" for line in found["lines"])
-    return f'<div class="kd-facts"><b>{text.escape(name)}</b> is imported.<ul>{items}</ul></div>'
+    return boxes.notes(f"<b>{text.escape(name)}</b> is imported.", found["lines"])

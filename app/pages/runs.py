@@ -9,16 +9,18 @@ from typing import Any
 import gradio as gr
 
 from app import text
-from app.board import Board, Detail, Row
+from app.board import Board, Detail, Record, Row
 from app.pages import runs_export
 from app.worker import Worker
 from kdengine.errors import BadInput
 from kdengine.figures import curves
 from kdengine.jobs import ensure_supervisor
 from kdengine.jobs.job import STUDY_PREFIX
+from kdengine.rundir import short_id
 from kdengine.states import State
 
 POLL_S = 2.0
+LONG_BYTES = 2_000_000  # of events: read in a tenth of a second
 
 TABLE_JS = """
 const apply = () => {
@@ -56,8 +58,7 @@ const choose = (event) => {
   const row = event.target.closest('tr[data-run]');
   if (row) {
     history.replaceState(null, '', '/runs?run=' + encodeURIComponent(row.dataset.run));
-    element.querySelectorAll('tr.chosen').forEach(other => other.classList.remove('chosen'));
-    row.classList.add('chosen');
+    apply();
     trigger('select', {run: row.dataset.run});
   }
 };
@@ -122,53 +123,75 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
                     )
 
     buttons = [stop, kill, resume, up, down, clone, inside, demo, delete]
-    plots = [accuracy, speed, loss]
-    outputs = [seen, table, state, *buttons, export.box, export.exits, body, drawn, *plots, log, command, spec]
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    boxes_shown = [*buttons, export.box, export.exits, body]
+    outputs = [seen, table, state, *boxes_shown, drawn, accuracy, speed, loss, log, command, spec]
+    # Without a place of its own Gradio tracks progress at every output, and copies all it holds, in each event.
+    quiet: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": state, "api_visibility": "private"}
 
-    def refresh(run_id: str, kind: str, known: dict[str, str]) -> list[Any]:
+    def stands(run_id: str, detail: Detail | None, any_runs: bool) -> str:
+        return _state(detail, mlflow_url) if detail else _nothing_chosen(any_runs, run_id)
+
+    def shown(detail: Detail | None) -> list[bool]:
+        return [*_visible_buttons(detail), *_exportable(detail), detail is not None]
+
+    def changes(now: list[bool], before: list[bool] | None) -> list[Any]:
+        """Only what has changed: a box that is told it is visible makes the browser copy all it holds."""
+        old: list[Any] = before or [None] * len(now)
+        return [gr.skip() if is_now == was else gr.update(visible=is_now) for is_now, was in zip(now, old, strict=True)]
+
+    def select(known: dict[str, Any], event: gr.EventData) -> list[Any]:
+        """Answers a click with what takes no time; the curves follow."""
+        run_id = str(event._data.get("run", ""))  # the payload of trigger() above
+        detail = board.detail(run_id)
+        text_now, shown_now = stands(run_id, detail, any_runs=True), shown(detail)
+        changed = changes(shown_now, known.get("shown"))
+        known = known | {"state": _mark(text_now), "shown": shown_now}
+        if board.unread(run_id) < LONG_BYTES:
+            return [run_id, known, text_now, *changed, gr.skip()]
+        # Better no curves for a second than those of another run.
+        return [run_id, known | {"curves": "", "loss": ""}, text_now, *changed, gr.update(visible=False)]
+
+    def refresh(run_id: str, kind: str, known: dict[str, Any]) -> list[Any]:
         """Whatever has changed since this page last looked; nothing at all when nothing has."""
-        known = dict(known)
         rows = board.rows()
-        parts: dict[str, Any] = {"table": _table(rows)}
         detail = board.detail(run_id) if run_id else None
-        parts["state"] = _state(detail, mlflow_url) if detail else _nothing_chosen(bool(rows), run_id)
-        parts["buttons"] = _visible_buttons(detail)
-        parts["export"] = _exportable(detail)
-        parts["log"] = _log(detail)
-        parts["command"] = (detail.command, detail.spec) if detail else ("", {})
-        parts["plots"] = (run_id, detail.signature[1:3]) if detail else None
-        parts["loss"] = (parts["plots"], kind)
-        changed = {key: _mark(value) for key, value in parts.items()}
+        record = board.record(run_id) if detail else Record([], [], [])
+        parts: dict[str, Any] = {
+            "table": _table(rows),
+            "state": stands(run_id, detail, bool(rows)),
+            "curves": _length(run_id, record),
+            "loss": (_length(run_id, record), kind),
+            "log": record.log,
+            "settings": (detail.command, detail.spec) if detail else None,
+        }
+        changed: dict[str, Any] = {key: _mark(value) for key, value in parts.items()} | {"shown": shown(detail)}
         new = {key for key in changed if changed[key] != known.get(key)}
         if not new:
             return [gr.skip()] * len(outputs)
         answer: list[Any] = [known | changed]
         answer.append(parts["table"] if "table" in new else gr.skip())
         answer.append(parts["state"] if "state" in new else gr.skip())
-        answer += [gr.update(visible=shown) if "buttons" in new else gr.skip() for shown in parts["buttons"]]
-        answer += [gr.update(visible=shown) if "export" in new else gr.skip() for shown in parts["export"]]
-        answer.append(gr.update(visible=detail is not None) if "buttons" in new or "plots" in new else gr.skip())
-        answer.append(gr.update(visible=bool(detail and detail.steps)) if "plots" in new else gr.skip())
-        answer += _plots(detail) if "plots" in new and detail else [gr.skip()] * 2
-        answer.append(_loss(detail, kind) if "loss" in new and detail else gr.skip())
-        answer.append(parts["log"] if "log" in new else gr.skip())
-        answer += list(_settings(detail)) if "command" in new else [gr.skip()] * 2
+        answer += changes(changed["shown"], known.get("shown"))
+        answer.append(gr.update(visible=bool(record.steps)) if "curves" in new else gr.skip())
+        answer += _curves(detail, record) if "curves" in new and detail else [gr.skip()] * 2
+        answer.append(_loss(run_id, record, kind) if "loss" in new and detail else gr.skip())
+        answer.append(_log(record) if "log" in new else gr.skip())
+        answer += list(_settings(detail)) if "settings" in new else [gr.skip()] * 2
         return answer
 
-    def select(kind: str, known: dict[str, str], event: gr.EventData) -> list[Any]:
-        run_id = str(event._data.get("run", ""))  # the payload of trigger() above
-        return [run_id, *refresh(run_id, kind, known)]
+    def weigh(run_id: str, kind: str, known: dict[str, Any]) -> list[Any]:
+        """The loss alone, drawn the other way."""
+        record = board.record(run_id)
+        return [known | {"loss": _mark((_length(run_id, record), kind))}, _loss(run_id, record, kind)]
 
     def arrive(request: gr.Request) -> str:
         return str((request.query_params or {}).get("run", ""))
 
     look = {"fn": refresh, "inputs": [chosen, which, seen], "outputs": outputs, **quiet}
     page.load(arrive, None, chosen, **quiet).then(lambda: {}, None, seen, **quiet).then(**look)
-    # One trip for both: a click is answered as soon as it can be.
-    table.select(select, [which, seen], [chosen, *outputs], **quiet)
+    table.select(select, seen, [chosen, seen, state, *boxes_shown, drawn], **quiet).then(**look)
     timer.tick(**look, concurrency_limit=None, trigger_mode="once")
-    which.change(**look)
+    which.change(weigh, [chosen, which, seen], [seen, loss], **quiet)
 
     def request(action: str) -> Any:
         def act(run_id: str) -> None:
@@ -253,7 +276,7 @@ def _table_row(row: Row) -> str:
         f'data-method="{e(row.method)}" tabindex="0">'
         f'<td><span class="dot {row.state}" title="{row.state}"></span></td>'
         f'<td>{networks}{badge}<br><span class="id"><span data-filter="state={row.state}">{row.state}</span>'
-        f" · {_when(row.submitted)} · {e(row.id[-4:])}</span></td>"
+        f" · {_when(row.submitted)} · {e(short_id(row.id))}</span></td>"
         f'<td><span data-filter="data={e(row.dataset)}">{e(row.dataset)}</span></td>'
         f'<td><span data-filter="method={e(row.method)}">{e(row.method)}</span></td>'
         f'<td class="r">{text.percent(row.best)}</td><td class="r">{text.percent(row.test)}</td>'
@@ -270,7 +293,7 @@ def _when(moment: float) -> str:
 
 
 def _short(teacher: str) -> str:
-    return f"run {teacher[-4:]}" if len(teacher) > 24 else teacher
+    return f"run {short_id(teacher)}" if len(teacher) > 24 else teacher
 
 
 # one run ------------------------------------------------------------------------------------------------------------
@@ -390,25 +413,30 @@ def _exportable(detail: Detail | None) -> tuple[bool, bool]:
     return bool(test), bool(set(test) - {"best", "last"})
 
 
-def _plots(detail: Detail) -> list[Any]:
+def _length(run_id: str, record: Record) -> tuple[str, int, int]:
+    """What curves are drawn of: another for every event that came."""
+    return run_id, len(record.epochs), len(record.steps)
+
+
+def _curves(detail: Detail, record: Record) -> list[Any]:
     """Accuracy and throughput."""
     label = detail.job.id
     planned = (detail.spec.get("recipe") or {}).get("epochs")
     return [
-        curves.accuracy(detail.epochs, label=label, teacher=detail.teacher_validation, planned=planned),
-        curves.throughput(detail.steps, label=label),
+        curves.accuracy(record.epochs, label=label, teacher=detail.teacher_validation, planned=planned),
+        curves.throughput(record.steps, label=label),
     ]
 
 
-def _loss(detail: Detail, kind: str) -> Any:
+def _loss(run_id: str, record: Record, kind: str) -> Any:
     # Steps tell more while there are few epochs; both are thinned to what a screen can show.
-    events = detail.steps if len(detail.epochs) < 3 else detail.epochs
-    return curves.loss_terms(events, weighted=kind == "weighted", label=detail.job.id)
+    events = record.steps if len(record.epochs) < 3 else record.epochs
+    return curves.loss_terms(events, weighted=kind == "weighted", label=run_id)
 
 
-def _log(detail: Detail | None) -> str:
-    lines = detail.log if detail else []
-    return f'<div class="kd-log"><pre><span>{text.escape(chr(10).join(lines)) or "Nothing yet."}</span></pre></div>'
+def _log(record: Record) -> str:
+    text_now = text.escape("\n".join(record.log)) or "Nothing yet."
+    return f'<div class="kd-log"><pre><span>{text_now}</span></pre></div>'
 
 
 def _settings(detail: Detail | None) -> tuple[str, str]:

@@ -88,7 +88,7 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
             with gr.Row():
                 begin = gr.Button("Begin", variant="primary", elem_id="studies-begin", scale=3)
                 weigh = gr.Button("How long?", elem_id="studies-estimate", scale=1, min_width=100)
-            cost = gr.HTML("")
+            cost = gr.HTML("", elem_id="studies-cost")
             problems = gr.HTML("", elem_id="studies-problems")
             command = gr.Code(
                 language="shell", show_label=False, interactive=False, wrap_lines=True, show_line_numbers=False,

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import catalog, forms, text
+from app import boxes, catalog, forms, text
 from kdengine.errors import BadInput, Problem
 from kdengine.spec import ExperimentSpec, with_settings
 from kdengine.workspace import Workspace
@@ -263,14 +263,9 @@ def estimate(forecast: Mapping[str, Any], filled: Filled) -> str:
     each, teacher = forecast["seconds"], forecast["teacher_seconds"]
     first = f", the teacher first in {text.duration(teacher)}" if teacher else ""
     if not runs:
-        return note(f"One run takes about {text.duration(each)} on {forecast['device']}{first}.")
+        return boxes.note(f"One run takes about {text.duration(each)} on {forecast['device']}{first}.")
     whole = text.duration(runs * each + teacher)
-    return note(
+    return boxes.note(
         f"At most about {whole}: {runs} runs of {text.duration(each)} one after the other{first}, on "
         f"{forecast['device']}. Pruning and several slots shorten it."
     )
-
-
-def note(line: str) -> str:
-    """One quiet line."""
-    return f'<p class="kd-facts" id="studies-cost">{text.escape(line)}</p>'

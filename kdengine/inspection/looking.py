@@ -17,7 +17,7 @@ from kdengine.inspection.opening import BEST, LAST, Epoch, data_of, epochs_with_
 from kdengine.inspection.panels import GRAPHED, MAPS, PANELS, Panel, panel
 from kdengine.inspection.subject import UNKNOWN, Arrays, Pictures, Subject
 from kdengine.methods import get_method
-from kdengine.rundir import RunDirectory
+from kdengine.rundir import RunDirectory, short_id
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
 
@@ -134,7 +134,7 @@ def look(
     spec = _spec(run)
     bundle = data_of(workspace, run)
     return Seen(
-        label=f"{spec.student.name}, {spec.method.name} [{run.id[-4:]}]",
+        label=f"{spec.student.name}, {spec.method.name} [{short_id(run.id)}]",
         arrays=arrays,
         pixels=pictures.pixels if pictures is not None else np.zeros((0, 8, 8, 3), np.uint8),
         labels=pictures.labels if pictures is not None else np.zeros(0, np.int64),

@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdengine.evaluation.steadiness import DIRECTIONS, steadiness
+from kdengine.evaluation.steadiness import DIAGONAL, steadiness
 from kdengine.inspection.subject import Arrays, Subject
 
 
 def shift_curves(subject: Subject) -> Arrays:
     """``shift`` (K,) in pixels, and per network ``<who>_agreement`` and ``<who>_logit_change`` (K,) of each shift.
 
-    To the right and downwards: somebody waits for it.
+    A shift goes as far to the right as downwards.
     """
     pictures = torch.cat(list(subject.chunks()))
     labels = torch.from_numpy(subject.pictures.labels).to(pictures.device)
@@ -24,7 +24,7 @@ def shift_curves(subject: Subject) -> Arrays:
             def logits_of(x: Tensor, network=network) -> Tensor:  # type: ignore[no-untyped-def]
                 return network(x).logits
 
-            rows = steadiness(logits_of, pictures, labels, DIRECTIONS[::2])
+            rows = steadiness(logits_of, pictures, labels, DIAGONAL)
             found["shift"] = np.asarray([row["shift"] for row in rows], np.float32)
             for what in ("agreement", "logit_change"):
                 found[f"{who}_{what}"] = np.asarray([row[what] for row in rows], np.float32)

@@ -76,18 +76,23 @@ def test_rows_tell_what_store_and_status_tell(crowded: Workspace) -> None:
 def test_a_look_at_two_hundred_jobs_and_a_long_run_is_quick(crowded: Workspace) -> None:
     """The handler's own CPU time; 300 ms is what a click may take, with room for the way to the browser."""
     board = Board(crowded)
+    before = board.unread("run-000")
     board.rows(), board.detail("run-000")
+    assert board.unread("run-000") == before > 1_000_000, "how a run stands is told before what it has logged is read"
+    board.record("run-000")
+    assert board.unread("run-000") == 0
     assert median_seconds(board.rows) < 0.1
-    assert median_seconds(lambda: board.detail("run-000")) < 0.15
+    assert median_seconds(lambda: board.detail("run-000")) < 0.05
+    assert median_seconds(lambda: board.record("run-000")) < 0.1
 
 
 def test_figures_of_a_long_run_stay_small(crowded: Workspace) -> None:
-    detail = Board(crowded).detail("run-000")
-    assert detail is not None and len(detail.steps) == STEPS
-    figure = curves.loss_terms(detail.steps, weighted=True, label="x")
+    record = Board(crowded).record("run-000")
+    assert len(record.steps) == STEPS
+    figure = curves.loss_terms(record.steps, weighted=True, label="x")
     assert all(len(trace.x) <= 2000 for trace in figure.data)
     assert len(figure.to_json()) < 500_000
-    assert figure.data[0].x[-1] == detail.steps[-1]["step"], "the last point is always drawn"
+    assert figure.data[0].x[-1] == record.steps[-1]["step"], "the last point is always drawn"
 
 
 def test_new_events_are_read_once_and_the_last_word_counts(tmp_path: Path) -> None:
@@ -96,15 +101,15 @@ def test_new_events_are_read_once_and_the_last_word_counts(tmp_path: Path) -> No
     store.submit("data: {name: digits}\n", run_id="r", command="", labels=JobLabels(name="r"))
     run, board = workspace.run("r"), Board(workspace)
     run.append_event({"kind": "step", "step": 1, "loss": 1.0})
-    assert [e["loss"] for e in board.detail("r").steps] == [1.0]
+    assert [e["loss"] for e in board.record("r").steps] == [1.0]
     run.append_event({"kind": "step", "step": 2, "loss": 0.5})
     run.append_event({"kind": "step", "step": 1, "loss": 0.9})
     with run.events_file.open("a") as file:
         file.write('{"kind": "step", "step": 3, "lo')  # cut short by a crash
-    assert [e["loss"] for e in board.detail("r").steps] == [0.9, 0.5]
+    assert [e["loss"] for e in board.record("r").steps] == [0.9, 0.5]
     run.mend_events()
     run.append_event({"kind": "step", "step": 3, "loss": 0.3})
-    assert [e["loss"] for e in board.detail("r").steps] == [0.9, 0.5, 0.3]
+    assert [e["loss"] for e in board.record("r").steps] == [0.9, 0.5, 0.3]
 
 
 def refresh_handler(board: Board) -> Any:
