@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from app import boxes, catalog, forms, text
+from app.events import quiet
 from app.worker import Worker
 from kdengine.comparison.control import stop
 from kdengine.comparison.plan import Plan, list_plans, load_plan, plan_file
@@ -61,7 +62,7 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
             table = gr.HTML("", elem_id="compare-table", apply_default_css=False)
     seen = gr.State("")
     outputs = [seen, state, resume, halt, *files, gains, table]
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    silent = quiet(state)
 
     def refresh(name: str | None, known: str) -> list[Any]:
         """The whole right side when something has changed since this page last looked, else nothing."""
@@ -82,14 +83,14 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
         wanted = (request.query_params or {}).get("name")
         return gr.update(choices=names, value=wanted if wanted in names else (names[0] if names else None))
 
-    look = {"fn": refresh, "inputs": [chosen, seen], "outputs": outputs, **quiet}
+    look = {"fn": refresh, "inputs": [chosen, seen], "outputs": outputs, **silent}
     controls = list(form.values())
-    page.load(arrive, None, chosen, **quiet).then(lambda: "", None, seen, **quiet).then(**look)
-    page.load(lambda *values: _command(form, values), controls, command, **quiet)
-    chosen.input(lambda: "", None, seen, **quiet).then(**look)
+    page.load(arrive, None, chosen, **silent).then(lambda: "", None, seen, **silent).then(**look)
+    page.load(lambda *values: _command(form, values), controls, command, **silent)
+    chosen.input(lambda: "", None, seen, **silent).then(**look)
     gr.Timer(POLL_S).tick(**look, concurrency_limit=None, trigger_mode="once")
     for control in controls:
-        control.change(lambda *values: _command(form, values), controls, command, **quiet)
+        control.change(lambda *values: _command(form, values), controls, command, **silent)
 
     def start(*values: Any) -> list[Any]:
         filled = dict(zip(form, values, strict=True))
@@ -103,7 +104,7 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
         return ["", gr.update(choices=list_plans(workspace), value=filled["name"])]
 
     begin.click(start, controls, [problems, chosen], api_visibility="private").then(
-        lambda: "", None, seen, **quiet
+        lambda: "", None, seen, **silent
     ).then(**look)
 
     def again(name: str) -> None:
@@ -115,8 +116,8 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
     def end(name: str) -> None:
         gr.Info(f"{stop(plans.get(name), workspace)} runs are stopped")
 
-    resume.click(again, chosen, None, **quiet).then(**look)
-    halt.click(end, chosen, None, **quiet).then(**look)
+    resume.click(again, chosen, None, **silent).then(**look)
+    halt.click(end, chosen, None, **silent).then(**look)
 
     def measure(name: str | None) -> None:
         """One run at a time, and only when nothing trains: a busy machine measures its own business."""
@@ -129,7 +130,7 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
         except KdError as error:
             gr.Warning(str(error))
 
-    gr.Timer(MEASURE_S).tick(measure, chosen, None, concurrency_limit=1, trigger_mode="once", **quiet)
+    gr.Timer(MEASURE_S).tick(measure, chosen, None, concurrency_limit=1, trigger_mode="once", **silent)
 
 
 class _Plans:

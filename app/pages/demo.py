@@ -9,6 +9,7 @@ import gradio as gr
 
 from app import boxes, text
 from app.board import Board
+from app.events import QUIET
 from app.pages import demo_many
 from app.worker import Worker
 from kdengine.errors import KdError
@@ -16,7 +17,6 @@ from kdengine.figures import map_grid
 from kdengine.rundir import short_id
 
 MOST_STUDENTS = 4
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(board: Board, worker: Worker, page: gr.Blocks) -> None:

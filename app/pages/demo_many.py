@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 
 from app import boxes, text
+from app.events import QUIET
 from app.worker import Worker
 from kdengine.errors import KdError
 
 PATIENCE_S = 3600.0
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 class Panel:

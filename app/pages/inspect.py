@@ -10,6 +10,7 @@ import gradio as gr
 
 from app import boxes, text
 from app.board import Board
+from app.events import QUIET, quiet
 from app.pages import inspect_save
 from app.worker import Worker
 from kdengine.errors import KdError
@@ -19,7 +20,6 @@ from kdengine.rundir import short_id
 MOST_PLOTS = 10
 PLAY_S = 1.0
 RECORDED, BY_CLASS, UPLOADED = "recorded", "by class", "mine"
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 FADE_JS = "(share) => { document.documentElement.style.setProperty('--kd-fade', share); }"
 ADDRESS_JS = """
 (run, other, what, epoch, best) => {
@@ -168,7 +168,13 @@ def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
         later = [number for number in found.get("epochs", []) if number > epoch]
         return later[0] if later else found.get("epochs", [epoch])[0]
 
-    look = {"fn": show, "inputs": [offer, *form.inputs], "outputs": outputs, **QUIET, "trigger_mode": "always_last"}
+    look = {
+        "fn": show,
+        "inputs": [offer, *form.inputs],
+        "outputs": outputs,
+        **quiet(message),
+        "trigger_mode": "always_last",
+    }
     tell = {"fn": describe, "inputs": [form.run, form.what, form.epoch, form.best],
             "outputs": [offer, form.what, form.epoch, form.best, form.classes], **QUIET}  # fmt: skip
     address = {"fn": None, "inputs": [form.run, form.other, form.what, form.epoch, form.best], "outputs": None,

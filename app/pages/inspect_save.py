@@ -10,13 +10,13 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from app.events import QUIET
 from app.worker import Worker
 from kdengine.errors import KdError
 from kdengine.figures.seen import Drawing, arrays_of
 
 SAVE_JS = (Path(__file__).parents[1] / "assets" / "save_drawings.js").read_text()
 CLICK_JS = "() => setTimeout(() => document.querySelector('#inspect-file').click(), 100)"
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 class Panel:

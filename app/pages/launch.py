@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app import boxes, catalog, text
+from app.events import quiet
 from app.forms import Control, controls_of, draw, gather, is_advanced
 from app.pages import launch_cards as cards
 from app.pages import launch_problems, launch_teacher
@@ -287,7 +288,7 @@ def _wire(
 ) -> None:
     inputs = form.inputs()
     components = [control.component for control in form.controls()]
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    silent = quiet(out.method_facts)
 
     def preview(values: dict[Any, Any]) -> list[Any]:
         """Command, YAML, and every problem at its field, at each change; no computation."""
@@ -393,14 +394,14 @@ def _wire(
     shared = [control.component for control in form.shared]
     size = next(control.component for control in form.shared if control.path == "data.image_size")
 
-    form.data.change(choose_data, form.data, [*shared, *groups["data"]], **quiet)
+    form.data.change(choose_data, form.data, [*shared, *groups["data"]], **silent)
     gr.on(
         [form.data.change, size.change],
         show_data,
         [form.data, size],
         out.data_facts,
         trigger_mode="always_last",
-        **quiet,
+        **silent,
     )
     gr.on(
         [form.data.change, size.change],
@@ -408,21 +409,21 @@ def _wire(
         [form.data, size, form.teacher],
         form.teacher,
         trigger_mode="always_last",
-        **quiet,
+        **silent,
     )
     form.method.change(
         choose_method,
         [form.method, form.teacher],
         [out.method_facts, form.teacher, out.teacher_facts, *groups["method"]],
-        **quiet,
+        **silent,
     )
     form.teacher.change(
         lambda teacher, method: cards.teacher_facts(workspace, teacher, catalog.needs_teacher(method)),
-        [form.teacher, form.method], out.teacher_facts, **quiet,
+        [form.teacher, form.method], out.teacher_facts, **silent,
     )  # fmt: skip
-    form.student.change(choose_student, form.student, [out.student_facts, *groups["student"]], **quiet)
-    form.recipe.input(choose_recipe, [form.recipe, form.student], [form.recipe, *shared], **quiet)
-    out.upload.upload(take_upload, out.upload, form.data, **quiet)
+    form.student.change(choose_student, form.student, [out.student_facts, *groups["student"]], **silent)
+    form.recipe.input(choose_recipe, [form.recipe, form.student], [form.recipe, *shared], **silent)
+    out.upload.upload(take_upload, out.upload, form.data, **silent)
 
     watched = [
         component.change
@@ -430,7 +431,7 @@ def _wire(
     ]
     shown = [out.command, out.yaml, out.problems, out.launch]
     costs = [out.cost, out.problems, out.launch]
-    gr.on(watched, preview, inputs, shown, trigger_mode="always_last", **quiet)
+    gr.on(watched, preview, inputs, shown, trigger_mode="always_last", **silent)
     gr.on(
         watched,
         measure,
@@ -438,12 +439,12 @@ def _wire(
         costs,
         trigger_mode="always_last",
         concurrency_limit=2,
-        **quiet,
+        **silent,
     )
 
-    out.tune.click(None, out.yaml, None, js=GO_TO_STUDIES, **quiet)
+    out.tune.click(None, out.yaml, None, js=GO_TO_STUDIES, **silent)
     mended = launch_teacher.wire(own, workspace, worker, form.data, size, form.teacher)
-    mended.then(preview, inputs, shown, **quiet).then(measure, inputs, costs, **quiet)
+    mended.then(preview, inputs, shown, **silent).then(measure, inputs, costs, **silent)
 
     out.launch.click(
         launch,
@@ -454,17 +455,17 @@ def _wire(
     ).then(None, out.launched, None, js=GO_TO_RUN, api_visibility="private")
 
     choices = [form.data, form.teacher, form.student, form.method, form.recipe]
-    arrived = page.load(arrive, None, [form.token, *choices, *components], **quiet)
-    arrived.then(preview, inputs, shown, **quiet)
-    arrived.then(show_data, [form.data, size], out.data_facts, **quiet)
+    arrived = page.load(arrive, None, [form.token, *choices, *components], **silent)
+    arrived.then(preview, inputs, shown, **silent)
+    arrived.then(show_data, [form.data, size], out.data_facts, **silent)
     arrived.then(
         choose_method,
         [form.method, form.teacher],
         [out.method_facts, form.teacher, out.teacher_facts, *groups["method"]],
-        **quiet,
+        **silent,
     )
-    arrived.then(choose_student, form.student, [out.student_facts, *groups["student"]], **quiet)
-    arrived.then(measure, inputs, costs, **quiet)
+    arrived.then(choose_student, form.student, [out.student_facts, *groups["student"]], **silent)
+    arrived.then(measure, inputs, costs, **silent)
 
 
 def _group_updates(form: _Form, kind: str, chosen: str) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from app import boxes, catalog, text
+from app.events import QUIET
 from app.worker import Worker
 from kdengine.errors import KdError
 from kdengine.registry import MODELS
@@ -63,7 +64,6 @@ def wire(panel: Panel, workspace: Workspace, worker: Worker, data: Any, size: An
     Returns:
         The event of a mended teacher: what was said against it before must be looked at again.
     """
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     hidden = gr.update(visible=False)
 
     def bring_in(
@@ -88,9 +88,9 @@ def wire(panel: Panel, workspace: Workspace, worker: Worker, data: Any, size: An
 
     fields = [panel.file, panel.model, panel.name, panel.classes, panel.mean, panel.std, data, size]
     shown = [teacher, panel.outcome, panel.mend, panel.made]
-    waiting = {"fn": lambda: boxes.note("Reading…"), "inputs": None, "outputs": panel.outcome, **quiet}
-    panel.begin.click(**waiting).then(bring_in, fields, shown, **quiet)
-    return panel.mend.click(**waiting).then(mend, [panel.made, data], shown, **quiet)
+    waiting = {"fn": lambda: boxes.note("Reading…"), "inputs": None, "outputs": panel.outcome, **QUIET}
+    panel.begin.click(**waiting).then(bring_in, fields, shown, **QUIET)
+    return panel.mend.click(**waiting).then(mend, [panel.made, data], shown, **QUIET)
 
 
 def _looked_at(workspace: Workspace, worker: Worker, imported: dict[str, Any], choice: str) -> list[Any]:

@@ -10,6 +10,7 @@ import gradio as gr
 
 from app import text
 from app.board import Board, Detail, Record, Row
+from app.events import quiet
 from app.pages import runs_export
 from app.worker import Worker
 from kdengine.errors import BadInput
@@ -125,8 +126,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
     buttons = [stop, kill, resume, up, down, clone, inside, demo, delete]
     boxes_shown = [*buttons, export.box, export.exits, body]
     outputs = [seen, table, state, *boxes_shown, drawn, accuracy, speed, loss, log, command, spec]
-    # Without a place of its own Gradio tracks progress at every output, and copies all it holds, in each event.
-    quiet: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": state, "api_visibility": "private"}
+    silent = quiet(state)
 
     def stands(run_id: str, detail: Detail | None, any_runs: bool) -> str:
         return _state(detail, mlflow_url) if detail else _nothing_chosen(any_runs, run_id)
@@ -187,11 +187,11 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
     def arrive(request: gr.Request) -> str:
         return str((request.query_params or {}).get("run", ""))
 
-    look = {"fn": refresh, "inputs": [chosen, which, seen], "outputs": outputs, **quiet}
-    page.load(arrive, None, chosen, **quiet).then(lambda: {}, None, seen, **quiet).then(**look)
-    table.select(select, seen, [chosen, seen, state, *boxes_shown, drawn], **quiet).then(**look)
+    look = {"fn": refresh, "inputs": [chosen, which, seen], "outputs": outputs, **silent}
+    page.load(arrive, None, chosen, **silent).then(lambda: {}, None, seen, **silent).then(**look)
+    table.select(select, seen, [chosen, seen, state, *boxes_shown, drawn], **silent).then(**look)
     timer.tick(**look, concurrency_limit=None, trigger_mode="once")
-    which.change(weigh, [chosen, which, seen], [seen, loss], **quiet)
+    which.change(weigh, [chosen, which, seen], [seen, loss], **silent)
 
     def request(action: str) -> Any:
         def act(run_id: str) -> None:
@@ -205,22 +205,22 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
         return act
 
     for button, action in ((stop, "request_stop"), (kill, "request_kill"), (resume, "resume")):
-        button.click(request(action), chosen, None, **quiet).then(**look)
+        button.click(request(action), chosen, None, **silent).then(**look)
     for button, direction in ((up, "up"), (down, "down")):
         button.click(
-            lambda run_id, direction=direction: board.store.move(run_id, direction), chosen, None, **quiet
+            lambda run_id, direction=direction: board.store.move(run_id, direction), chosen, None, **silent
         ).then(**look)
     clone.click(
-        None, chosen, None, js="(id) => { window.location.href = '/?clone=' + encodeURIComponent(id); }", **quiet
+        None, chosen, None, js="(id) => { window.location.href = '/?clone=' + encodeURIComponent(id); }", **silent
     )
     inside.click(
-        None, chosen, None, js="(id) => { window.location.href = '/inspect?run=' + encodeURIComponent(id); }", **quiet
+        None, chosen, None, js="(id) => { window.location.href = '/inspect?run=' + encodeURIComponent(id); }", **silent
     )
     demo.click(
-        None, chosen, None, js="(id) => { window.location.href = '/demo?run=' + encodeURIComponent(id); }", **quiet
+        None, chosen, None, js="(id) => { window.location.href = '/demo?run=' + encodeURIComponent(id); }", **silent
     )
-    delete.click(lambda: gr.update(visible=True), None, really, **quiet)
-    keep.click(lambda: gr.update(visible=False), None, really, **quiet)
+    delete.click(lambda: gr.update(visible=True), None, really, **silent)
+    keep.click(lambda: gr.update(visible=False), None, really, **silent)
 
     def remove(run_id: str) -> tuple[str, Any]:
         from kdengine import tracking
@@ -234,9 +234,9 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
             return run_id, gr.update(visible=False)
         return "", gr.update(visible=False)
 
-    sure.click(remove, chosen, [chosen, really], **quiet).then(**look)
-    download.click(lambda run_id: _log_copy(board, run_id), chosen, log_file, **quiet).then(
-        None, None, None, js="() => setTimeout(() => document.querySelector('#log-file').click(), 100)", **quiet
+    sure.click(remove, chosen, [chosen, really], **silent).then(**look)
+    download.click(lambda run_id: _log_copy(board, run_id), chosen, log_file, **silent).then(
+        None, None, None, js="() => setTimeout(() => document.querySelector('#log-file').click(), 100)", **silent
     )
 
 

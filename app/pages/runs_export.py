@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from app import boxes, text
+from app.events import QUIET
 from app.worker import Worker
 from kdengine.errors import KdError
 
@@ -22,7 +23,6 @@ class Panel:
     """The panel in the current Gradio context, its outcome emptied when another run is chosen."""
 
     def __init__(self, worker: Worker, chosen: gr.State) -> None:
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         with gr.Accordion("Export", open=False, visible=False, elem_id="export") as self.box:
             form = gr.Radio(FORMS, value="safetensors", label="Form", elem_id="export-format")
             with gr.Row():
@@ -54,16 +54,16 @@ class Panel:
                 shutil.rmtree(folder, ignore_errors=True)
             yield [_found(found), gr.update(value=archive, visible=True)]
 
-        form.change(lambda form: gr.update(visible=form == "onnx"), form, int8, **quiet)
+        form.change(lambda form: gr.update(visible=form == "onnx"), form, int8, **QUIET)
         begin.click(
             make,
             [chosen, form, int8, self.exits],
             [outcome, download],
             trigger_mode="once",
             concurrency_limit=2,
-            **quiet,
+            **QUIET,
         )
-        chosen.change(lambda: ["", gr.update(visible=False), False], None, [outcome, download, self.exits], **quiet)
+        chosen.change(lambda: ["", gr.update(visible=False), False], None, [outcome, download, self.exits], **QUIET)
 
 
 def _found(found: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from app import boxes, catalog
+from app.events import QUIET, quiet
 from app.pages import studies_form as asking
 from app.pages import studies_state as shown
 from app.study_board import StudyBoard
@@ -33,7 +34,6 @@ FIGURES = {
     "front": "Front",
 }
 MORE_TRIALS = 10
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 TO_LAUNCH = "(name) => { if (name) window.location.href = '/?study=' + encodeURIComponent(name); }"
 
 
@@ -250,7 +250,8 @@ def _wire_side(side: _Side, board: StudyBoard, worker: Worker, page: gr.Blocks, 
         return answer
 
     look: dict[str, Any] = {
-        "fn": refresh, "inputs": [side.chosen, tab, side.x, side.y, seen], "outputs": outputs, **QUIET
+        "fn": refresh, "inputs": [side.chosen, tab, side.x, side.y, seen], "outputs": outputs,
+        **quiet(side.state),
     }  # fmt: skip
 
     def arrive(request: gr.Request) -> list[Any]:

@@ -206,7 +206,7 @@ class JobStore:
             self._cancel(db, job, CANCELLED)
         return self.get(job_id)
 
-    def resume(self, job_id: str, *, automatic: bool = False) -> Job:
+    def resume(self, job_id: str) -> Job:
         """Queues an ended job again, at the end; it continues from its last checkpoint in the same folder.
 
         Raises BadInput when it is still alive, has finished, has lost its folder, or waits for a job that cannot
@@ -216,11 +216,20 @@ class JobStore:
             job = _known(_select(db, job_id), job_id)
             run = self.workspace.run(job.id)
             self._check_resumable(db, job, run)
-            changes = _CLEAN_ROW | {"state": State.QUEUED, "position": _last_position(db) + 1, "told": False}
-            changes["retries"] = job.retries + 1 if automatic else 0
-            _update(db, job_id, changes)
-            run.update_status(**_CLEAN_STATUS | {"state": State.QUEUED})
+            _queue_anew(db, job, run, retries=0)
         return self.get(job_id)
+
+    def retry(self, job_id: str) -> Job | None:
+        """Queues a job whose process has died again, in one step: nobody sees it ended, and no crash leaves it so.
+
+        Returns None, and does nothing, when the job is not under way, is asked to end, or its folder is gone.
+        """
+        with self._write() as db:
+            job, run = _select(db, job_id), self.workspace.run(job_id)
+            if job is None or job.state not in ACTIVE or job.request or not run.exists:
+                return None
+            _queue_anew(db, job, run, retries=job.retries + 1)
+            return _select(db, job_id)
 
     def delete(self, job_id: str) -> None:
         """Removes the row and the folder.
@@ -496,6 +505,12 @@ def _known(job: Job | None, job_id: str) -> Job:
 def _spoken(job: Job) -> str:
     """The state in words; an ended job that is asked about is alive again only because a shell resumed it."""
     return "running again, started from a shell" if job.state.resumable else str(job.state)
+
+
+def _queue_anew(db: sqlite3.Connection, job: Job, run: RunDirectory, retries: int) -> None:
+    changes = {"state": State.QUEUED, "position": _last_position(db) + 1, "told": False, "retries": retries}
+    _update(db, job.id, _CLEAN_ROW | changes)
+    run.update_status(**_CLEAN_STATUS | {"state": State.QUEUED})
 
 
 def _update(db: sqlite3.Connection, job_id: str, changes: dict[str, Any]) -> None:

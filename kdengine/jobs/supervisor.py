@@ -238,8 +238,11 @@ class Supervisor:
             return self._end_as_written(job, status, exit_code)
         failure = self._why(job, exit_code)
         again = max(self.auto_resume, CONTROLLER_RESTARTS) if job.is_controller else self.auto_resume
-        if failure.reason in ("killed", "lost") and job.request is None and job.retries < again:
-            return self._queue_again(job, failure, exit_code)
+        if failure.reason in ("killed", "lost") and job.retries < again:
+            retried = self.store.retry(job.id)
+            if retried is not None:
+                log.warning("%s: %s; queued again (time %d)", job.id, failure.message, retried.retries)
+                return None
         return self._end(job, failure, exit_code)
 
     def _why(self, job: Job, exit_code: int | None) -> Failure:
@@ -275,11 +278,6 @@ class Supervisor:
     def _set_end(self, job: Job, **values: Any) -> Job | None:
         expected = ACTIVE | {State.QUEUED}
         return self.store.change(job.id, expected, ended=time.time(), request=None, told=False, **values)
-
-    def _queue_again(self, job: Job, failure: Failure, exit_code: int | None) -> None:
-        log.warning("%s: %s; queued again (time %d)", job.id, failure.message, job.retries + 1)
-        self._end(job, failure, exit_code)
-        self.store.resume(job.id, automatic=True)
 
     def _status(self, job: Job) -> dict[str, Any]:
         """The status of this start of the job; {} when the file still tells of an earlier one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -121,9 +122,17 @@ def test_a_killed_trainer_failed_and_resumes(house):
 
 def test_a_killed_trainer_resumes_by_itself_when_asked_to(house):
     house.submit("a", steps=4, die=9)
-    house.wait_ended("a", tick=(supervisor := house.supervisor(auto_resume=1)))
-    house.wait_state("a", State.FINISHED, tick=supervisor)
-    assert house.starts("a") == 2 and house.store.get("a").retries == 1
+    with sqlite3.connect(house.workspace.jobs_db) as jobs:
+        jobs.execute("CREATE TABLE seen (state TEXT)")
+        jobs.execute(
+            "CREATE TRIGGER watch AFTER UPDATE OF state ON jobs BEGIN INSERT INTO seen VALUES (new.state); END"
+        )
+    house.wait_ended("a", tick=house.supervisor(auto_resume=1))
+    assert house.state("a") is State.FINISHED and house.starts("a") == 2 and house.store.get("a").retries == 1
+    with sqlite3.connect(house.workspace.jobs_db) as jobs:
+        seen = [state for (state,) in jobs.execute("SELECT state FROM seen")]
+    assert seen.count("queued") == 1 and "failed" not in seen and seen[-1] == "finished", "never ended in between"
+    assert house.ended == [("a", State.FINISHED)]
 
 
 @pytest.mark.parametrize(
