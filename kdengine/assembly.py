@@ -25,7 +25,7 @@ from kdengine.spec import DataSpec, ExperimentSpec, ModelSpec
 from kdengine.states import State
 from kdengine.teachers import check, records, weights
 from kdengine.teachers.records import Imported
-from kdengine.training.hardware import pick_device, seed_everything, use_bf16
+from kdengine.training.hardware import check_bf16_student, pick_device, seed_everything, use_bf16
 from kdengine.training.replay import MOST_BYTES, ReplayedTeacher, TableKey, open_table, replayable
 from kdengine.training.teacher import FrozenTeacher
 from kdengine.workspace import Workspace
@@ -162,7 +162,12 @@ def evaluation_batches(
 
 
 def freeze_teacher(
-    taught: Taught, bundle: DatasetBundle, device: torch.device, channels_last: bool, compile: bool = False
+    taught: Taught,
+    bundle: DatasetBundle,
+    device: torch.device,
+    channels_last: bool,
+    compile: bool = False,
+    bf16: bool = False,
 ) -> FrozenTeacher:
     """The network of a finished run, or an import, as a teacher for these data."""
     backbone, card = load_teacher(taught)
@@ -175,6 +180,7 @@ def freeze_teacher(
         device=device,
         channels_last=channels_last,
         compile=compile,
+        bf16=bf16,
     )
 
 
@@ -201,7 +207,7 @@ def replay_key(
         return None
     finite = batches.view_count is not None
     views = f"{batches.augmentation}" if finite else f"{batches.augmentation}, seed {spec.seed}, {batches.views} views"
-    bf16 = use_bf16(spec.runtime.precision, batches.device)
+    bf16 = use_bf16(spec.runtime.precision, batches.device).teacher
     key = TableKey(
         teacher=f"{_digest(taught)}, shown pictures normalised by {bundle.mean}, {bundle.std}",
         data=bundle.digest,
@@ -231,7 +237,7 @@ def replayed(
         yield teacher
         return
     with open_table(workspace.cache, key) as table:
-        quick = ReplayedTeacher(teacher, table, bf16=key.precision == "bf16")
+        quick = ReplayedTeacher(teacher, table)
         # Its own seed: which answers are tried must differ from start to start, and draw on nothing else.
         yield quick if quick.check(batches.views_at, time.time_ns()) or table.writable else teacher
 
@@ -404,7 +410,14 @@ def _check_networks(spec: ExperimentSpec, workspace: Workspace, bundle: DatasetB
         if teacher is None:
             return
     if student is not None:
+        problems.attempt(lambda: _check_precision(spec, student), "runtime.precision")
         problems.attempt(lambda: _try_method(spec, bundle, student, teacher), "method")
+
+
+def _check_precision(spec: ExperimentSpec, student: Backbone) -> None:
+    device = pick_device(spec.runtime.device)
+    if use_bf16(spec.runtime.precision, device).student:
+        check_bf16_student(student, device)
 
 
 def _try_method(spec: ExperimentSpec, bundle: DatasetBundle, student: Backbone, teacher: Backbone | None) -> None:

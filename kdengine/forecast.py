@@ -269,7 +269,7 @@ def _trainer(spec: ExperimentSpec, workspace: Workspace, counts: _Counts, device
         validation=lambda: iter(()),
         run=RunDirectory(workspace.runs / "forecast"),  # single steps write nothing there
         device=device,
-        bf16=use_bf16(spec.runtime.precision, device),
+        bf16=use_bf16(spec.runtime.precision, device).student,
     )
 
 
@@ -295,6 +295,7 @@ def _teacher(spec: ExperimentSpec, workspace: Workspace, classes: int, device: t
         batch_std=same[1],
         device=device,
         channels_last=spec.runtime.channels_last,
+        bf16=use_bf16(spec.runtime.precision, device).teacher,
     )
 
 
@@ -386,8 +387,7 @@ def _teacher_seconds(trainer: Trainer, spec: ExperimentSpec) -> float:
     seconds = []
     for _ in range(2):
         began = time.perf_counter()
-        with torch.autocast(trainer.device.type, dtype=torch.bfloat16, enabled=trainer.bf16):
-            trainer.teacher.answers(batch)
+        trainer.teacher.answers(batch)
         _wait(trainer.device)
         seconds.append(time.perf_counter() - began)
     return min(seconds) * spec.recipe.batch_size / len(batch.image)

@@ -193,7 +193,9 @@ class _Execution:
         teacher = None
         if taught is not None:
             assembly.check_teacher_fits(taught, spec, bundle)
-            teacher = assembly.freeze_teacher(taught, bundle, device, spec.runtime.channels_last, spec.runtime.compile)
+            teacher = assembly.freeze_teacher(
+                taught, bundle, device, spec.runtime.channels_last, spec.runtime.compile, bf16.teacher
+            )
         taught_by = teacher.backbone if teacher is not None else None
         method = assembly.build_method(spec, len(bundle.classes), len(bundle.train), student, taught_by)
         method.to(device)
@@ -208,7 +210,8 @@ class _Execution:
         train = assembly.training_batches(spec, bundle, device)
         with assembly.replayed(spec, bundle, taught, teacher, train, self.workspace) as guide:
             trainer = Trainer(
-                spec=spec, student=student, method=method, teacher=guide, run=folder, device=device, bf16=bf16,
+                spec=spec, student=student, method=method, teacher=guide, run=folder, device=device,
+                bf16=bf16.student,
                 train=train, meta=assembly.meta_batches(spec, bundle, device),
                 validation=lambda: validation.epoch(0),
                 stop=lambda: bool(self.stop), on_stop=self.stop.raise_stopped,

@@ -34,7 +34,8 @@ class Switches:
         channels_last: memory layout of nets and pictures.
         fold: the teacher's normalisations folded into its convolutions.
         compile: student with loss, teacher, and gather go through torch.compile.
-        bf16: forward passes under bfloat16 autocast.
+        bf16: forward passes of student and teacher under bfloat16 autocast.
+        bf16_teacher: those of the teacher.
         graph: the step recorded as a CUDA graph; nothing on a CPU.
     """
 
@@ -42,6 +43,7 @@ class Switches:
     fold: bool = True
     compile: bool = False
     bf16: bool = False
+    bf16_teacher: bool = False
     graph: bool = False
 
 
@@ -103,6 +105,7 @@ def frozen(pair: Pair, switches: Switches) -> FrozenTeacher:
         channels_last=switches.channels_last,
         fold=switches.fold,
         compile=switches.compile,
+        bf16=switches.bf16 or switches.bf16_teacher,
     )
 
 
@@ -172,7 +175,7 @@ def replay_arm(name: str, pair: Pair, switches: Switches, folder: Path, stack: E
     batches = loader(pair, switches)
     assert batches.view_count is not None
     key = TableKey("bench", "bench", pair.pictures, str(batches.augmentation), batches.view_count, pair.classes, name)
-    quick = ReplayedTeacher(frozen(pair, switches), stack.enter_context(open_table(folder, key)), switches.bf16)
+    quick = ReplayedTeacher(frozen(pair, switches), stack.enter_context(open_table(folder, key)))
     for batch in itertools.islice(endless(batches), stored):
         quick.answers(batch)
     return _stepping(name, trainer(pair, switches, batches, teacher=quick), batches, pair)

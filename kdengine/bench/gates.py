@@ -80,12 +80,11 @@ def same_answers(pair: Pair, name: str, switches: Switches) -> Gate:
     """The teacher's logits against the plain network's, relative to the largest."""
     image = next(loader(pair, Switches(channels_last=switches.channels_last)).epoch(0)).image
     teacher = frozen(pair, switches)
-    with torch.no_grad(), torch.autocast(pair.device.type, torch.bfloat16, enabled=switches.bf16):
-        own = teacher(image).logits.float()
+    own = teacher(image).logits.float()
     with torch.no_grad():
         plain = pair.new_teacher().to(pair.device)(image.contiguous()).logits
     apart = float((own - plain).abs().max() / plain.abs().max())
-    return Gate(f"{name}: teacher's logits", apart, REDUCED if switches.bf16 else LOGITS_FP32)
+    return Gate(f"{name}: teacher's logits", apart, REDUCED if teacher.bf16 else LOGITS_FP32)
 
 
 def same_losses(pair: Pair, name: str, switches: Switches) -> Gate:
@@ -101,4 +100,5 @@ def same_losses(pair: Pair, name: str, switches: Switches) -> Gate:
         loop.train_step(batch)
         own = sum(weighted for _, weighted in loop.sums.window().values())
         apart = max(apart, abs(own - expected) / abs(expected))
-    return Gate(f"{name}: losses of {STEPS} steps", apart, REDUCED if switches.bf16 else LOSS_FP32)
+    reduced = switches.bf16 or switches.bf16_teacher
+    return Gate(f"{name}: losses of {STEPS} steps", apart, REDUCED if reduced else LOSS_FP32)

@@ -110,11 +110,10 @@ def _torch(workspace: Workspace) -> Iterator[Finding]:
 def _devices(workspace: Workspace) -> Iterator[Finding]:
     import torch
 
-    from kdengine.errors import BadInput
     from kdengine.jobs.placement import query_gpus
-    from kdengine.training.hardware import available_cores, describe, use_bf16
+    from kdengine.training.hardware import Bf16, available_cores, describe, has_fast_bf16
 
-    cpu = describe(torch.device("cpu"), 1, False)["device_name"]
+    cpu = describe(torch.device("cpu"), 1, Bf16())["device_name"]
     devices = [(torch.device("cpu"), f"{cpu}, {available_cores()} of {os.cpu_count()} cores")]
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for index in range(count):
@@ -122,11 +121,8 @@ def _devices(workspace: Workspace) -> Iterator[Finding]:
         name = torch.cuda.get_device_name(index)
         devices.append((torch.device("cuda", index), f"{name}, {size(free)} of {size(total)} free"))
     for device, text in devices:
-        try:
-            bf16 = use_bf16("bf16", device)
-        except BadInput:
-            bf16 = False
-        yield Finding(OK, str(device), f"{text}, {'fast bfloat16' if bf16 else 'no fast bfloat16 (fp32 is used)'}")
+        fast = has_fast_bf16(device)
+        yield Finding(OK, str(device), f"{text}, {'fast bfloat16' if fast else 'no fast bfloat16 (fp32 is used)'}")
     if query_gpus() and not count:
         advice = "install a torch build for this driver's CUDA, or update the driver"
         yield Finding(WARNING, "cuda", "nvidia-smi sees a GPU, torch does not", advice)

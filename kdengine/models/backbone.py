@@ -31,6 +31,10 @@ class Outputs(NamedTuple):
     embedding: Tensor
     stages: tuple[Tensor, ...]
 
+    def single(self) -> Outputs:
+        """The same in float32."""
+        return Outputs(self.logits.float(), self.embedding.float(), tuple(stage.float() for stage in self.stages))
+
 
 class Shapes(NamedTuple):
     """Sizes of a backbone's outputs for one picture: classes, D, and (C_i, H_i, W_i) of each stage."""

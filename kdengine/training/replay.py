@@ -181,14 +181,12 @@ class ReplayedTeacher:
     Args:
         teacher: who answers what is not there.
         table: of this teacher, these data and their views.
-        bf16: whether it answers under bfloat16 autocast.
     """
 
-    def __init__(self, teacher: FrozenTeacher, table: AnswerTable, bf16: bool = False) -> None:
+    def __init__(self, teacher: FrozenTeacher, table: AnswerTable) -> None:
         self.teacher = teacher
         self.table = table
         self.read = self.computed = 0
-        self._bf16 = bf16
         self._classes = teacher.shapes().classes
         # Batches of one size: what is compiled stays so, and a GPU is not asked which pictures are missing.
         self._whole = teacher.compiled or teacher.device.type == "cuda"
@@ -264,11 +262,10 @@ class ReplayedTeacher:
             return True
         slots, rows = (torch.from_numpy(part.astype(np.int64)) for part in divmod(cells, self.table.key.samples))
         pictures = views_at(rows, slots)
-        with torch.autocast(pictures.device.type, dtype=torch.bfloat16, enabled=self._bf16):
-            live = self._packed(self.teacher(pictures))
+        live = self._packed(self.teacher(pictures))
         stored = self.table.read(cells)
         apart = float(np.abs(live - stored).max()) / max(float(np.abs(live).max()), 1e-6)
-        if apart <= TOLERANCE * (10 if self._bf16 else 1):
+        if apart <= TOLERANCE * (10 if self.teacher.bf16 else 1):
             return True
         log.warning(
             "stored answers of the teacher differ from live ones by %.2g of the largest; they are computed anew", apart

@@ -24,6 +24,8 @@ class FrozenTeacher:
         channels_last: memory layout of its weights.
         fold: False = compute with the network as it is.
         compile: whether its forward pass goes through torch.compile.
+        bf16: whether it computes under bfloat16 autocast. Its outputs are bfloat16 where those of the student are, and
+            float32 otherwise.
     """
 
     def __init__(
@@ -38,12 +40,14 @@ class FrozenTeacher:
         channels_last: bool = True,
         fold: bool = True,
         compile: bool = False,
+        bf16: bool = False,
     ) -> None:
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.backbone = backbone.to(device, memory_format=layout).eval().requires_grad_(False)  # type: ignore[call-overload]
         net = folded(self.backbone) if fold else self.backbone
         self._net = torch.compile(net, dynamic=False) if compile else net
         self.compiled = compile
+        self.bf16 = bf16
         self.device = device
         own_mean, own_std, their_mean, their_std = (
             torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (mean, std, batch_mean, batch_std)
@@ -54,8 +58,10 @@ class FrozenTeacher:
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Outputs:
-        outputs: Outputs = self._net(self._normalised(x))
-        return outputs
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            outputs: Outputs = self._net(self._normalised(x))
+        as_student = not self.bf16 or torch.is_autocast_enabled(self.device.type)
+        return outputs if as_student else outputs.single()
 
     def plainly(self, x: Tensor) -> Outputs:
         """Its outputs from the network as it is, differentiable with respect to the pictures: for looking inside."""

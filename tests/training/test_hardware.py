@@ -1,4 +1,4 @@
-"""How many threads a run takes: what it names, else what the environment says, else all cores."""
+"""How many threads a run takes, and what it computes in bfloat16."""
 
 from __future__ import annotations
 
@@ -8,10 +8,26 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from kdengine.errors import BadInput
+from kdengine.models.backbone import build_model
 from kdengine.spec import RuntimeSpec
-from kdengine.training.hardware import available_cores, configure, default_threads
+from kdengine.training.hardware import (
+    available_cores,
+    check_bf16_student,
+    configure,
+    default_threads,
+    use_bf16,
+)
+from kdengine.training.teacher import FrozenTeacher
 
 CPU = torch.device("cpu")
+PLAIN = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "batch_mean": (0.5,) * 3, "batch_std": (0.25,) * 3}
+
+
+@pytest.fixture
+def fast_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine says that it has AMX; bfloat16 computes right, if slowly, on any."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +53,38 @@ def test_what_the_run_names_wins_and_its_first_attempt_wins_over_all(monkeypatch
         assert configure(RuntimeSpec(), CPU) == 3
         assert configure(RuntimeSpec(threads=2), CPU) == torch.get_num_threads() == 2
         assert configure(RuntimeSpec(threads=2), CPU, threads=1) == torch.get_num_threads() == 1
+
+
+def test_a_cpu_takes_bfloat16_when_asked_to(fast_bf16: None) -> None:
+    asked = {word: tuple(use_bf16(word, CPU)) for word in ("auto", "fp32", "bf16", "bf16_teacher")}
+    assert asked == {
+        "auto": (False, False), "fp32": (False, False), "bf16": (True, True), "bf16_teacher": (False, True)
+    }  # fmt: skip
+    assert [use_bf16(word, CPU).word for word in asked] == ["fp32", "fp32", "bf16", "bf16_teacher"]
+
+
+@pytest.mark.parametrize("word", ["bf16", "bf16_teacher"])
+def test_bfloat16_is_refused_where_it_is_slower(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    with pytest.raises(BadInput, match="no fast bfloat16"):
+        use_bf16(word, CPU)
+
+
+def test_a_student_with_depthwise_convolutions_is_not_trained_in_bfloat16_on_a_cpu() -> None:
+    check_bf16_student(build_model("resnet8x4", 10, 32), CPU)
+    with pytest.raises(BadInput, match="bf16_teacher or fp32"):
+        check_bf16_student(build_model("mobilenetv3_small", 10, 32), CPU)
+
+
+def test_a_teacher_in_bfloat16_answers_as_its_student_computes() -> None:
+    pictures = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    network = build_model("resnet8x4", 10, 32)
+    plain = FrozenTeacher(network, **PLAIN, device=CPU)(pictures)
+    reduced = FrozenTeacher(network, **PLAIN, device=CPU, bf16=True)
+    alone = reduced(pictures)
+    assert {each.dtype for each in (alone.logits, alone.embedding, *alone.stages)} == {torch.float32}
+    apart = (alone.logits - plain.logits).abs().max() / plain.logits.abs().max()
+    assert 0 < apart < 0.02, "rounded, no more"
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert reduced(pictures).logits.dtype == torch.bfloat16
