@@ -125,7 +125,7 @@ PANELS: dict[str, Panel] = {
         Panel(
             "shift",
             "Shifts",
-            "How often the answer stays the same when the picture moves by some pixels.",
+            "How often the answer stays the same when the picture moves some pixels to the right and down.",
             "curves", shifts.shift_curves, 0,
         ),
         Panel(

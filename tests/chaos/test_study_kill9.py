@@ -100,10 +100,9 @@ def check_agreement(world: World, plan: StudyPlan) -> StudyView:
     return now
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_a_study_survives_kills(world: World, number: int) -> None:
+def test_a_study_survives_kills(world: World) -> None:
     plan = small_study(3)
-    killed = hunt(world, plan, 4, f"in CI, {number}", longest_s=4.0)
+    killed = hunt(world, plan, 4, "in CI", longest_s=4.0)
     assert len(killed) >= 2
     check_agreement(world, plan)
 
