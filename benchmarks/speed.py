@@ -347,16 +347,17 @@ def main() -> None:
         "command": f"python benchmarks/speed.py --suite {options.suite} --rounds {rounds} --steps {steps}{only}",
         **machine(options.threads), "gflops": limits.flops / 1e9, "gbytes": limits.bytes / 1e9,
     }  # fmt: skip
-    parts = [part for part in earlier_parts(options.suite) if options.pair not in part["pair"]] if only else []
+    parts = {part["pair"]: part for part in earlier_parts(options.suite)} if only else {}
     timings = [] if only else [partial(time_data, rounds, compile)]
     for pair in suites(device, options.rehearse)[options.suite]:
         if options.pair in str(pair):
             timings.append(partial(time_pair, pair, rounds, steps, compile, limits))
     for timing in timings:
-        parts.append(timing() | {"measured": run | {"load": [before, os.getloadavg()[0]]}})
+        part = timing() | {"measured": run | {"load": [before, os.getloadavg()[0]]}}
+        parts[part["pair"]] = part
         if not options.rehearse:
-            write(options.suite, parts)
-    for part in parts:
+            write(options.suite, list(parts.values()))
+    for part in parts.values():
         print(part["pair"], *(" | ".join(line) for line in report.cells(part["arms"])), sep="\n")
 
 
