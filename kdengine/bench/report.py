@@ -31,7 +31,12 @@ def rows(measured: Measured, base: str) -> list[dict[str, Any]]:
 
 
 def add_shares(
-    found: list[dict[str, Any]], measured: Measured, pair: Pair, limits: Ceilings, read: Container[str]
+    found: list[dict[str, Any]],
+    measured: Measured,
+    pair: Pair,
+    limits: Ceilings,
+    read: Container[str],
+    beyond: Container[str] = (),
 ) -> None:
     """Writes into each row which share of the roofline and of peak arithmetic its arm reached, 0..1.
 
@@ -40,9 +45,13 @@ def add_shares(
         measured: by the same arms.
         limits: of the machine, from the same run.
         read: names of the arms whose teacher is read, not computed.
+        beyond: names of the arms that compute in another precision than the ceilings were measured in; they get None.
     """
     student, teacher = (work(net) for net in (pair.new_student(), pair.new_teacher()))
     for row in found:
+        if row["arm"] in beyond:
+            row |= {"roofline_share": None, "mfu": None}
+            continue
         asked = None if row["arm"] in read else teacher
         speed = measured.pictures_a_second(row["arm"], pair.device, torch.get_num_threads())
         row["roofline_share"] = round(speed * seconds(student, asked, limits, pair.batch_size), 3)
@@ -64,8 +73,12 @@ def cells(found: Iterable[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 def cells_with_shares(found: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     """The same with the shares, in the order of `HEAD` and `SHARES`."""
-    more = [(f"{100 * row['roofline_share']:.0f} %", f"{100 * row['mfu']:.0f} %") for row in found]
+    more = [tuple(_percent(row[share]) for share in ("roofline_share", "mfu")) for row in found]
     return [(*line, *shares) for line, shares in zip(cells(found), more, strict=True)]
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f} %"
 
 
 def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
