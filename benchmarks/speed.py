@@ -38,7 +38,7 @@ from kdengine.bench.gates import Gate, gates
 from kdengine.bench.reference import PilPictures, pil_arm, reference_arm, step_only_arm
 from kdengine.bench.rounds import SETTLING
 from kdengine.models import Backbone
-from kdengine.training.hardware import has_fast_bf16
+from kdengine.training.hardware import has_fast_bf16, slower_in_bf16
 
 RESULTS = Path(__file__).parent / "results"
 PLAIN = "mdistiller-style, 2 workers"
@@ -159,12 +159,11 @@ def pair_arms(pair: Pair, compile: bool) -> tuple[list[Arm], dict[str, Switches]
     if compile:
         switches["engine, compiled"] = Switches(compile=True)
     if pair.device.type == "cpu" and has_fast_bf16(pair.device):
-        # A student with depthwise convolutions trains more slowly in bfloat16; its teacher answers faster.
-        kind = {"bf16_teacher": True} if "mobilenet" in pair.student else {"bf16": True}
-        name = "engine, teacher in bf16" if "bf16_teacher" in kind else "engine, bf16"
-        switches[name] = Switches(**kind)
+        alone = slower_in_bf16(pair.new_student(), pair.device)
+        kind, name = ("bf16_teacher", "engine, teacher in bf16") if alone else ("bf16", "engine, bf16")
+        switches[name] = Switches(**{kind: True})
         if compile:
-            switches[f"{name}, compiled"] = Switches(compile=True, **kind)
+            switches[f"{name}, compiled"] = Switches(compile=True, **{kind: True})
     if pair.device.type == "cuda":
         switches |= {
             "engine, graph": Switches(graph=True),

@@ -102,12 +102,13 @@ class StudyView:
     @cached_property
     def front(self) -> frozenset[int]:
         """Numbers of the complete trials that no other beats in every metric."""
+        complete = self._complete
 
         def beats(one: TrialRow, other: TrialRow) -> bool:
             gaps = [sign * (a - b) for sign, a, b in zip(self.plan.signs, one.values, other.values, strict=True)]
             return min(gaps) >= 0 and max(gaps) > 0
 
-        return frozenset(row.number for row in self._complete if not any(beats(other, row) for other in self._complete))
+        return frozenset(row.number for row in complete if not any(beats(other, row) for other in complete))
 
     @property
     def epochs_run(self) -> int:
