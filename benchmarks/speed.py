@@ -156,6 +156,8 @@ def pair_arms(pair: Pair, compile: bool) -> tuple[list[Arm], dict[str, Switches]
         "engine, contiguous layout": Switches(channels_last=False),
         "engine, teacher not folded": Switches(fold=False),
     }
+    if pair.device.type == "cpu":
+        switches["engine, teacher multiplies directly"] = Switches(winograd=False)
     if compile:
         switches["engine, compiled"] = Switches(compile=True)
     if pair.device.type == "cpu" and has_fast_bf16(pair.device):
@@ -248,13 +250,16 @@ def write(suite: str, parts: list[dict[str, Any]]) -> None:
         f"# Speed side by side ({suite})",
         "",
         "Ratios are how many times as fast as the first arm, within each round: median [lowest-highest]. Where other "
-        "programs were at work, CPU time is the clock to trust.",
+        "programs were at work, CPU time is the clock to trust. Shares of roofline and peak count every convolution as "
+        "multiplied directly; a teacher that takes fewer products can pass 100 %.",
         "",
     ]
     for part in parts:
         lines += [f"## {part['pair']}", "", measured_on(part["measured"]), ""]
         cells = report.cells(part["arms"])
-        if "replay" in part and max(row["roofline_share"] or 0 for row in part["arms"]) > 1:
+        # Only our teacher takes fewer products than are counted.
+        others = [row.get("roofline_share") or 0 for row in part["arms"] if not row["arm"].startswith("engine")]
+        if "replay" in part and max(others) > 1:
             lines += [
                 report.markdown(report.HEAD, cells), "", replay_line(part["replay"]), "",
                 "No shares of the roofline: other programs slowed the ceilings more than the arms.", "",

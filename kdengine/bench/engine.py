@@ -33,6 +33,7 @@ class Switches:
     Attributes:
         channels_last: memory layout of nets and pictures.
         fold: the teacher's normalisations folded into its convolutions.
+        winograd: its wide convolutions computed with a quarter of the products; on a CPU in float32.
         compile: student with loss, teacher, and gather go through torch.compile.
         bf16: forward passes of student and teacher under bfloat16 autocast.
         bf16_teacher: those of the teacher.
@@ -41,6 +42,7 @@ class Switches:
 
     channels_last: bool = True
     fold: bool = True
+    winograd: bool = True
     compile: bool = False
     bf16: bool = False
     bf16_teacher: bool = False
@@ -104,6 +106,7 @@ def frozen(pair: Pair, switches: Switches) -> FrozenTeacher:
         device=pair.device,
         channels_last=switches.channels_last,
         fold=switches.fold,
+        winograd=switches.winograd,
         compile=switches.compile,
         bf16=switches.bf16 or switches.bf16_teacher,
     )

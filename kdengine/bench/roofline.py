@@ -3,7 +3,8 @@
 A convolution or linear layer costs max(operations / peak, bytes / bandwidth), three times in training (forward, and the
 gradients of input and weight); a normalisation with its activation passes over its map three times forward and five
 times backward. A frozen teacher's normalisations are folded away and its activations fused. No implementation that
-computes each layer by itself can be faster; the share reached is what is left to gain.
+computes each layer by itself and multiplies directly can be faster; the share reached is what is left to gain. A
+teacher whose convolutions take fewer products (`kdengine.models.winograd`) may pass it.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def main(options: argparse.Namespace) -> int:
     show((*report.HEAD, *report.SHARES), report.cells_with_shares(found))
     sys.stdout.write(
         f"Ratios to the plain loop within each round: median [range]. Measured ceilings: {limits.flops / 1e9:,.0f} "
-        f"GFLOP/s, {limits.bytes / 1e9:,.1f} GB/s in float32.\n"
+        f"GFLOP/s, {limits.bytes / 1e9:,.1f} GB/s in float32; every convolution counts as multiplied directly.\n"
     )
     return 0
 
