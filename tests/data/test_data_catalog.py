@@ -102,9 +102,10 @@ def test_digits_are_embedded_with_a_fixed_test_part(tmp_path: Path) -> None:
     assert len(one.train) + len(one.validation) + len(one.test) == 1797
     shares = np.bincount(one.test.labels) / np.bincount(load_digits().target)
     assert np.all(np.abs(shares - 0.2) < 0.01)
-    source = {picture.tobytes() for picture in np.round(load_digits().images * 255 / 16).astype(np.uint8)}
+    pictures = np.round(load_digits().images * 255 / 16).astype(np.uint8)
+    source = {picture.tobytes(): digit for picture, digit in zip(pictures, load_digits().target, strict=True)}
     stored = one.test.pictures(np.arange(len(one.test)))
-    assert all(picture[..., 0].tobytes() in source for picture in stored)
+    assert [source[picture[..., 0].tobytes()] for picture in stored] == one.test.labels.tolist()
     assert np.array_equal(stored[..., 0], stored[..., 2]) and stored.max() == 255
 
 
