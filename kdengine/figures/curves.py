@@ -24,6 +24,7 @@ def accuracy(epochs: list[Event], *, label: str, teacher: float | None = None, p
     figure = go.Figure(layout=style.layout(x="epoch", y="validation accuracy (%)", key=f"accuracy-{label}"))
     x = [event["epoch"] for event in points]
     y = [100 * event["validation"]["accuracy"] for event in points]
+    figure.update_xaxes(**style.whole_numbers(planned or max(x, default=1)))
     if planned:
         figure.update_xaxes(range=[0, planned + 0.5])
     if teacher is not None:
@@ -60,6 +61,8 @@ def loss_terms(events: list[Event], *, weighted: bool, label: str = "") -> Any:
     figure = go.Figure(
         layout=style.layout(x="step" if by_step else "epoch", y=f"loss ({key})", key=f"loss-{label}-{key}-{by_step}")
     )
+    if x:
+        figure.update_xaxes(**style.whole_numbers(x[-1]))
     for index, name in enumerate(names):
         figure.add_scatter(
             x=x, y=[event["terms"].get(name, {}).get(key) for event in points],

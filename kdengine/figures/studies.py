@@ -50,7 +50,7 @@ def history(trials: Sequence[Trial], *, y: str, label: str, default: float | Non
             x=ends, y=[default] * 2, name="default", mode="lines",
             line={"color": style.TEACHER, "dash": "dash", "width": 1.5}, hovertemplate="%{y:.4g}",
         )  # fmt: skip
-    figure.update_xaxes(range=ends, tickformat="d", dtick=1 if ends[1] < 15 else None)
+    figure.update_xaxes(range=ends, **style.whole_numbers(ends[1]))
     return figure
 
 
@@ -84,8 +84,10 @@ def curves(trials: Sequence[Trial], *, y: str, label: str, best: int | None = No
                 line={"color": colour, "width": width}, marker={"color": colour, "size": 4},
                 hovertemplate="trial %{text}, epoch %{x}: %{y:.4g}<extra></extra>",
             )  # fmt: skip
+    last = planned or max(max(trial.curve) for trial in drawn)
+    figure.update_xaxes(**style.whole_numbers(last))
     if planned:
-        figure.update_xaxes(range=[0.5 if planned < 10 else 0, planned + 0.5], tickformat="d")
+        figure.update_xaxes(range=[0.5 if planned < 10 else 0, planned + 0.5])
     return figure
 
 

@@ -9,6 +9,9 @@ TEACHER = "#b45309"
 TERMS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f", "#f0e442")
 """Okabe and Ito's palette, in the order loss terms and classes take it."""
 
+FEW = 12
+"""Up to here every whole number has its tick; beyond, Plotly chooses, and chooses whole ones."""
+
 GREY = "#8a8f98"
 GRID = "rgba(138, 143, 152, 0.22)"
 
@@ -37,6 +40,11 @@ def layout(*, x: str, y: str, key: str, height: int = 300, **more: Any) -> dict[
         "hovermode": "x unified",
         "hoverlabel": {"font": {"color": "#1f2328"}, "bgcolor": "#ffffff"},
     } | more
+
+
+def whole_numbers(last: float) -> dict[str, Any]:
+    """Attributes of an axis that counts up to ``last``: no ticks between whole numbers, where there are few of them."""
+    return {"tickformat": "d", "dtick": 1 if last <= FEW else None}
 
 
 def note(text: str) -> dict[str, Any]:
