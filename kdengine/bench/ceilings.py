@@ -10,10 +10,11 @@ import torch
 
 
 class Ceilings(NamedTuple):
-    """Floating-point operations and bytes a second."""
+    """Floating-point operations and bytes a second, and the bytes of a number in that precision."""
 
     flops: float
     bytes: float
+    bytes_each: int = 4
 
 
 def ceilings(device: torch.device, dtype: torch.dtype = torch.float32) -> Ceilings:
@@ -26,7 +27,8 @@ def ceilings(device: torch.device, dtype: torch.dtype = torch.float32) -> Ceilin
     product = _seconds(lambda: left @ right, device)
     copy = _seconds(lambda: target.copy_(source), device)
     # A copy reads and writes every byte.
-    return Ceilings(2 * side**3 / product, 2 * source.numel() * source.element_size() / copy)
+    moved = 2 * source.numel() * source.element_size()
+    return Ceilings(2 * side**3 / product, moved / copy, torch.finfo(dtype).bits // 8)
 
 
 def _seconds(call: Callable[[], object], device: torch.device, repeats: int = 9) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -75,7 +76,9 @@ def needs_of(method: str) -> Needs:
     return cls.requires(cls.Params())
 
 
-def spec_of(pair: Pair, switches: Switches, method: str = "kd", rate: float = numbers.RATE) -> ExperimentSpec:
+def spec_of(
+    pair: Pair, switches: Switches, method: str = "kd", rate: float = numbers.RATE, epochs: int = 240
+) -> ExperimentSpec:
     """The experiment whose steps are timed."""
     data = {"name": "digits", "image_size": pair.image_size}
     mapping = {
@@ -84,7 +87,7 @@ def spec_of(pair: Pair, switches: Switches, method: str = "kd", rate: float = nu
         "method": method,
         "recipe": {
             "batch_size": pair.batch_size, "lr": rate, "momentum": numbers.MOMENTUM, "nesterov": False,
-            "weight_decay": numbers.DECAY, "schedule": "constant", "warmup_epochs": 0.0, "epochs": 240,
+            "weight_decay": numbers.DECAY, "schedule": "constant", "warmup_epochs": 0.0, "epochs": epochs,
         },
         "runtime": {
             "channels_last": switches.channels_last, "compile": switches.compile, "cuda_graph": switches.graph,
@@ -119,28 +122,31 @@ def trainer(
     method: str = "kd",
     rate: float = numbers.RATE,
     teacher: ReplayedTeacher | None = None,
+    epochs: int = 240,
+    **more: Any,
 ) -> Trainer:
     """The engine's own loop for the pair, with its live teacher unless one is given.
 
-    It writes nothing as long as single steps are taken.
+    It writes nothing as long as single steps are taken; for whole epochs give it a ``run`` and a ``validation``, among
+    the further arguments of `Trainer`.
     """
     layout = torch.channels_last if switches.channels_last else torch.contiguous_format
     student: Backbone = pair.new_student().to(pair.device, memory_format=layout)  # type: ignore[call-overload]
-    spec = spec_of(pair, switches, method, rate)
+    spec = spec_of(pair, switches, method, rate, epochs)
     guide = teacher or (frozen(pair, switches) if spec.teacher is not None else None)
     context = Context(pair.classes, pair.pictures, student.shapes(), guide.shapes() if guide is not None else None)
     cls: type[Method] = get_method(method)
+    settings: dict[str, Any] = {"validation": lambda: iter(()), "run": NOWHERE} | more
     return Trainer(
         spec=spec,
         student=student,
         method=cls.build(spec.method.params, context).to(pair.device),
         teacher=guide,
         train=batches,
-        validation=lambda: iter(()),
-        run=NOWHERE,
         device=pair.device,
         meta=loader(pair, switches, seed=1),
         bf16=switches.bf16,
+        **settings,
     )
 
 

@@ -67,23 +67,22 @@ def work(backbone: Backbone) -> Work:
     return Work(tuple(layers), maps[0])
 
 
-def seconds(student: Work, teacher: Work | None, limits: Ceilings, batch_size: int, bytes_each: int = 4) -> float:
+def seconds(student: Work, teacher: Work | None, limits: Ceilings, batch_size: int) -> float:
     """Least seconds of a training step for one picture.
 
     Args:
         student: trained; ``teacher``: asked, None where its answers are stored.
-        limits: of the machine.
+        limits: of the machine, in the precision that is computed in.
         batch_size: pictures that share the reading of the weights.
-        bytes_each: 4 for float32, 2 for bfloat16.
     """
 
     def forward(network: Work) -> float:
         return sum(
-            max(operations / limits.flops, (moved + weights / batch_size) * bytes_each / limits.bytes)
+            max(operations / limits.flops, (moved + weights / batch_size) * limits.bytes_each / limits.bytes)
             for operations, moved, weights in network.layers
         )
 
-    passes = TRAINING_PASSES * student.maps * bytes_each / limits.bytes
+    passes = TRAINING_PASSES * student.maps * limits.bytes_each / limits.bytes
     return 3 * forward(student) + passes + (forward(teacher) if teacher is not None else 0.0)
 
 
