@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import importlib
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +18,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from kdengine.errors import BadInput, KdError, Problem
 from kdengine.workspace import Workspace
@@ -142,6 +145,8 @@ def _serve(
     server = uvicorn.Server(
         uvicorn.Config(door, host=host, port=port, log_level="warning", lifespan="on", timeout_graceful_shutdown=2)
     )
+    # uvicorn ends in order and then lets the signal do what it did before: end the process on the spot.
+    signal.signal(signal.SIGTERM, _leave)
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
     sys.stderr.write(f"kd: the dashboard is at {address} (workspace {workspace.root}); Ctrl-C ends it, runs go on\n")
     sys.stderr.flush()
@@ -156,6 +161,10 @@ def _serve(
             worker.close()
     if door.failure is not None:
         raise door.failure
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def _in_background(work: Callable[[], object]) -> None:
@@ -215,9 +224,14 @@ def _free_port(host: str, wanted: int | None, first: int = DEFAULT_PORT) -> int:
 
 
 def _stand_in_an_empty_folder() -> None:
-    """Gradio may hand out any file below the working folder or its own temporary one: stand where there is nothing."""
+    """Gradio may hand out any file below the working folder or a temporary one: stand where there is nothing.
+
+    What is made for downloads and uploads lies in this folder too, and goes with the server.
+    """
     private = Path(tempfile.mkdtemp(prefix="kd-ui-"))
     private.chmod(0o700)
+    atexit.register(shutil.rmtree, private, ignore_errors=True)
+    tempfile.tempdir = str(private)
     os.environ.setdefault("GRADIO_TEMP_DIR", str(private / "gradio"))
     empty = private / "empty"
     empty.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -32,6 +33,7 @@ def _client(
     for variable in ("GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR", "OMP_WAIT_POLICY", "HF_HUB_DISABLE_TELEMETRY"):
         monkeypatch.setenv(variable, "")
     monkeypatch.chdir(workspace.root)
+    monkeypatch.setattr(tempfile, "tempdir", None)
     workers = (Worker(str(workspace.root)), Worker(str(workspace.root)))
     prepare_process()
     web = make_app(workspace, workers, host, password)
