@@ -467,8 +467,8 @@ def _fixed_bytes(trainer: Trainer) -> int:
     optimizer = [value for state in trainer.optimizer.state.values() for value in state.values()]
     tensors = [value for value in optimizer if isinstance(value, Tensor)]
     tensors += [parameter for parameter in trainer.module.parameters() if parameter.requires_grad]  # its gradient
-    networks = [trainer.module, *_teacher_modules(trainer), *([] if trainer.ema is None else [trainer.ema])]
-    stored = sum(map(size_in_bytes, networks))
+    networks = [trainer.module, *([] if trainer.ema is None else [trainer.ema])]
+    stored = sum(map(size_in_bytes, networks)) + (trainer.teacher.stored_bytes if trainer.teacher is not None else 0)
     return stored + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 

@@ -61,7 +61,8 @@ def test_memory_grows_with_the_batch_and_the_teacher(tmp_path: Path) -> None:
     taught = forecast(spec(recipe={"batch_size": 16}, teacher="resnet20", method="kd"), home)
     assert large > 2 * small
     assert taught.teacher is not None and taught.teacher_seconds > 0
-    assert small + taught.teacher.bytes * 0.9 < taught.memory_bytes < small + 3 * taught.teacher.bytes
+    # As it is, and folded.
+    assert small + taught.teacher.bytes * 1.8 < taught.memory_bytes < small + 3 * taught.teacher.bytes
 
 
 def test_saved_activations_are_what_autograd_keeps(tmp_path: Path) -> None:

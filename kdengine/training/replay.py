@@ -200,6 +200,11 @@ class ReplayedTeacher:
         """Sizes of the teacher's outputs."""
         return self.teacher.shapes()
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the teacher's weights."""
+        return self.teacher.stored_bytes
+
     def __call__(self, x: Tensor) -> Outputs:
         return self.teacher(x)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdengine.methods.base import BatchLike
 from kdengine.models.backbone import Backbone, Outputs, Shapes
@@ -51,7 +53,7 @@ class FrozenTeacher:
         net = folded(self.backbone) if fold else self.backbone
         if fold and winograd and device.type == "cpu" and not bf16:
             net = with_winograd(net)
-        self._net = torch.compile(net, dynamic=False) if compile else net
+        self._net: nn.Module = torch.compile(net, dynamic=False) if compile else net  # type: ignore[assignment]
         self.compiled = compile
         self.bf16 = bf16
         self.device = device
@@ -84,6 +86,14 @@ class FrozenTeacher:
     def shapes(self) -> Shapes:
         """Sizes of its outputs."""
         return self.backbone.shapes()
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of its weights: of the network as it is, and of the copy that computes."""
+        both = (self.backbone, self._net)
+        tensors = itertools.chain.from_iterable(itertools.chain(net.parameters(), net.buffers()) for net in both)
+        memories = {memory.data_ptr(): memory.nbytes() for memory in (one.untyped_storage() for one in tensors)}
+        return sum(memories.values())
 
 
 class Answers:

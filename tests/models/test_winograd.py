@@ -135,6 +135,15 @@ def test_the_teacher_s_own_network_stays_as_it_is() -> None:
     assert x.grad is not None
 
 
+def test_its_memory_is_told() -> None:
+    kind = {**PLAIN, "device": CPU}
+    direct, quick = (FrozenTeacher(build_model("resnet8x4", 10, 32), **kind, winograd=on) for on in (False, True))  # type: ignore[arg-type]
+    wide_weights = sum(module.plain.weight.nbytes for module in replaced(quick._net))
+    assert wide_weights > 0 and quick.stored_bytes == direct.stored_bytes + 4 * wide_weights
+    alone = FrozenTeacher(build_model("resnet8x4", 10, 32), **kind, fold=False)  # type: ignore[arg-type]
+    assert 1.9 * alone.stored_bytes < direct.stored_bytes < 2 * alone.stored_bytes
+
+
 def test_compiled_it_gives_the_same() -> None:
     quick = nn.Sequential(WinogradConv2d(wide()), nn.ReLU())
     x = noise(3, 128, 16, 16).to(memory_format=torch.channels_last)
