@@ -33,7 +33,7 @@ class Switches:
 
     Attributes:
         channels_last: memory layout of nets and pictures.
-        fold: the teacher's normalisations folded into its convolutions.
+        fold: the teacher's normalisations folded into its convolutions; without it ``winograd`` is off too.
         winograd: its wide convolutions computed with a quarter of the products; on a CPU in float32.
         compile: student with loss, teacher, and gather go through torch.compile.
         bf16: forward passes of student and teacher under bfloat16 autocast.
