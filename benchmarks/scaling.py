@@ -1,6 +1,6 @@
 """What a step costs as one thing grows: the batch, the side of the pictures, the data set, and what a method adds.
 
-    python benchmarks/scaling.py                # about half an hour on two cores
+    python benchmarks/scaling.py                # about a quarter of an hour on two cores
     python benchmarks/scaling.py --rehearse     # a few sizes, to see that all is well
 
 Everything is CPU time of the engine's own loop, arms in shuffled turns in one process (see kdengine/bench/rounds.py).
@@ -159,7 +159,7 @@ def write(result: dict[str, Any]) -> None:
 def main() -> None:
     """Measures every axis and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--rehearse", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
