@@ -27,9 +27,9 @@ from typing import Any
 
 import torch
 from side_by_side.epoch import time_epoch
-from side_by_side.goals import BF16_COMPILED, ENGINE, GRAPH
+from side_by_side.goals import BF16_COMPILED, ENGINE, GRAPH, Part
 from side_by_side.results import earlier_parts, write
-from side_by_side.timing import DATA_PATH, Part, time_alone, time_data, time_pair
+from side_by_side.timing import DATA_PATH, time_alone, time_data, time_pair
 
 from kdengine.bench import Pair, report
 from kdengine.bench.ceilings import Ceilings, ceilings

@@ -17,7 +17,8 @@ from kdengine.bench import pair as numbers
 from kdengine.bench.engine import Switches, endless, engine_arm, gather_arm, loader, trainer
 from kdengine.data.loader import Batch, BatchLoader
 from kdengine.rundir import RunDirectory
-from side_by_side.timing import WARM_UP, Part
+from side_by_side.goals import Part
+from side_by_side.timing import WARM_UP
 
 EPOCHS = 4
 VALIDATED = 0.1
@@ -25,7 +26,7 @@ VALIDATED = 0.1
 
 
 def time_epoch(pair: Pair, rounds: int, steps: int, switches: Switches) -> Part:
-    """What of an epoch is no step: making the pictures, waiting for the GPU, validating and writing at its end."""
+    """All three: percent of a step, how often in a step, percent of an epoch."""
     arms = [engine_arm("step", pair, switches), gather_arm("pictures", pair, switches.compile)]
     measured = measure(arms, device=pair.device, rounds=rounds, steps=steps, warm_up=WARM_UP, told=print)
     clock = "wall" if pair.device.type == "cuda" else "cpu"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from kdengine.bench import report
-from side_by_side.goals import HEAD, goals
+from side_by_side.goals import HEAD, Part, goals
 
 RESULTS = Path(__file__).parents[1] / "results"
+SLOWED = "No shares of the roofline: other programs slowed the ceilings more than the arms."
 
 
-def write(suite: str, parts: list[dict[str, Any]]) -> None:
+def write(suite: str, parts: list[Part]) -> None:
     """JSON with every number, and the tables."""
     RESULTS.mkdir(exist_ok=True)
     results_of(suite).write_text(json.dumps({"parts": parts}, indent=1) + "\n")
@@ -26,26 +26,23 @@ def write(suite: str, parts: list[dict[str, Any]]) -> None:
     ]
     for part in parts:
         lines += [f"## {part['pair']}", "", measured_on(part["measured"]), ""]
-        cells = report.cells(part["arms"])
+        arms = part["arms"]
         # Only our teacher takes fewer products than are counted.
-        others = [row.get("roofline_share") or 0 for row in part["arms"] if not row["arm"].startswith("engine")]
-        if "replay" in part and max(others) > 1:
-            lines += [
-                report.markdown(report.HEAD, cells), "", replay_line(part["replay"]), "",
-                "No shares of the roofline: other programs slowed the ceilings more than the arms.", "",
-            ]  # fmt: skip
-        elif "replay" in part:
-            cells = report.cells_with_shares(part["arms"])
-            lines += [report.markdown((*report.HEAD, *report.SHARES), cells), "", replay_line(part["replay"]), ""]
-        elif any("roofline_share" in row for row in part["arms"]):
-            lines += [report.markdown((*report.HEAD, *report.SHARES), report.cells_with_shares(part["arms"])), ""]
+        others = [row.get("roofline_share") or 0 for row in arms if not row["arm"].startswith("engine")]
+        slowed = max(others, default=0) > 1
+        if "roofline_share" in arms[0] and not slowed:
+            lines += [report.markdown((*report.HEAD, *report.SHARES), report.cells_with_shares(arms)), ""]
         else:
-            lines += [report.markdown(report.HEAD, cells), ""]
+            lines += [report.markdown(report.HEAD, report.cells(arms)), ""]
+        lines += [replay_line(part["replay"]), ""] if "replay" in part else []
+        lines += (
+            ["No shares of the roofline: other programs slowed the ceilings more than the arms.", ""] if slowed else []
+        )
     lines += ["## What was wanted", "", report.markdown(HEAD, goals(suite, parts))]
     results_of(suite).with_suffix(".md").write_text("\n".join(lines).rstrip() + "\n")
 
 
-def measured_on(measured: dict[str, Any]) -> str:
+def measured_on(measured: Part) -> str:
     """The command, machine and ceilings of a part, in a sentence; parts may stem from different runs."""
     return (
         f"`{measured['command']}` on {measured['machine']}, {measured['threads']} threads, torch {measured['torch']}; "
@@ -59,14 +56,14 @@ def results_of(suite: str) -> Path:
     return RESULTS / f"speed_{suite}.json"
 
 
-def earlier_parts(suite: str) -> list[dict[str, Any]]:
+def earlier_parts(suite: str) -> list[Part]:
     """What the last run of a suite has written; none where it was never run."""
     if not results_of(suite).is_file():
         return []
     return json.loads(results_of(suite).read_text())["parts"]  # type: ignore[no-any-return]
 
 
-def replay_line(replay: dict[str, Any]) -> str:
+def replay_line(replay: Part) -> str:
     """What replay gains and costs, in a sentence."""
     return (
         f"Replay: a step that reads the teacher's answers is {replay['live_over_replayed']} times as fast as one that "

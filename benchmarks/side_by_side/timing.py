@@ -6,7 +6,6 @@ import statistics
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,12 +16,10 @@ from kdengine.bench.gates import Gate, gates
 from kdengine.bench.reference import pil_arm
 from kdengine.bench.rounds import SETTLING
 from side_by_side.arms import pair_arms
-from side_by_side.goals import AGAIN, FILLING, GATHER, GATHER_COMPILED, PIL, PLAIN, REPLAYED
+from side_by_side.goals import AGAIN, FILLING, GATHER, GATHER_COMPILED, PIL, PLAIN, REPLAYED, Part
 
 WARM_UP = 3
 DATA_PATH = "the data path alone, 32 px, batches of 128"
-
-Part = dict[str, Any]
 
 
 def time_pair(pair: Pair, rounds: int, steps: int, compile: bool, limits: Ceilings) -> Part:
@@ -92,7 +89,7 @@ def time_alone(pair: Pair, rounds: int, steps: int, switches: dict[str, Switches
     return {"pair": f"{pair.student} alone, {str(pair).split(', ', 1)[1]}", "arms": found}
 
 
-def check(gate: Gate) -> dict[str, Any]:
+def check(gate: Gate) -> Part:
     """Prints a gate; ends everything when it is shut."""
     print(gate)
     if not gate.passed:

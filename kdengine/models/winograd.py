@@ -34,6 +34,15 @@ _WEIGHT = [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6], [1 
 _OUTPUT = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
 
 
+def _matrix(one: list[list[int]]) -> Tensor:
+    """The transform of both sides of a tile as one matrix."""
+    square = torch.tensor(one, dtype=torch.float32)
+    return torch.kron(square, square)
+
+
+_INTO, _OUT_OF = _matrix(_INPUT), _matrix(_OUTPUT)
+
+
 class WinogradConv2d(nn.Module):
     """A frozen 3x3 convolution of stride 1 and padding 1, computed tile by tile where that is faster.
 
@@ -115,26 +124,19 @@ def by_tiles(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     inputs, products = x.new_empty(PATCH**2, tiles, channels), x.new_empty(PATCH**2, tiles, kernels)
     outputs = x.new_empty(TILE, TILE, at_once, rows, columns, kernels)
     result = x.new_empty(count, rows, TILE, columns, TILE, kernels)
-    into, out_of = _matrix(_INPUT), _matrix(_OUTPUT)
     pictures = x.permute(0, 2, 3, 1)
     # The same buffers for every part of the batch: fresh ones cost more than the products.
     for start in range(0, count, at_once):
         part = pictures[start : start + at_once]
         inner[: len(part)].copy_(part)
         gathered.copy_(patches)
-        torch.mm(into, gathered.view(PATCH**2, -1), out=inputs.view(PATCH**2, -1))
+        torch.mm(_INTO, gathered.view(PATCH**2, -1), out=inputs.view(PATCH**2, -1))
         torch.bmm(inputs, weight, out=products)
-        torch.mm(out_of, products.view(PATCH**2, -1), out=outputs.view(TILE**2, -1))
+        torch.mm(_OUT_OF, products.view(PATCH**2, -1), out=outputs.view(TILE**2, -1))
         in_place = outputs.permute(2, 3, 0, 4, 1, 5)[: len(part)]
         torch.add(in_place, bias, out=result[start : start + at_once])
     whole = result.view(count, TILE * rows, TILE * columns, kernels)[:, :height, :width]
     return whole.contiguous().permute(0, 3, 1, 2)
-
-
-def _matrix(one: list[list[int]]) -> Tensor:
-    """The transform of both sides of a tile as one matrix."""
-    square = torch.tensor(one, dtype=torch.float32)
-    return torch.kron(square, square)
 
 
 @torch.library.custom_op("kdengine::winograd", mutates_args=())
