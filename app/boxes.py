@@ -10,7 +10,7 @@ NO_NETWORK = '<div class="kd-empty">No trained network yet: <a href="/">launch a
 
 def problems(lines: list[str]) -> str:
     """What is to be mended, a line each; "" for nothing."""
-    return f'<div class="kd-problems" role="alert">To mend:{_list(lines)}</div>' if lines else ""
+    return f'<div class="kd-problems" role="alert">{_list(lines)}</div>' if lines else ""
 
 
 def error(raised: KdError) -> str:
@@ -26,6 +26,13 @@ def refusal(raised: KdError) -> str:
 def warnings(lines: list[str]) -> str:
     """What speaks against an experiment that can be launched all the same."""
     return f'<div class="kd-warnings" role="status">Mind:{_list(lines)}</div>' if lines else ""
+
+
+def without_network(run_ids: list[str]) -> str:
+    """What an address asked for and is not to be had; "" for nothing."""
+    if not run_ids:
+        return ""
+    return problems([f"There is no run {run_id!r} with a trained network." for run_id in run_ids])
 
 
 def note(line: str) -> str:

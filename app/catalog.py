@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from app import forms
+from kdengine.errors import BadInput, Problem
 from kdengine.registry import DATASETS, METHODS, MODELS
-from kdengine.rundir import short_id
+from kdengine.rundir import RunDirectory, short_id
 from kdengine.states import State
 from kdengine.teachers.records import PREFIX, list_imports
 from kdengine.workspace import Workspace
 
 OWN = "own:"
 """A choice of the data card that stands for the ``folder`` data set with one of the person's own sources."""
+
+ELSEWHERE = "path:"
+"""A choice that stands for the ``folder`` data set at a path outside the workspace, which a run here was made from."""
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
 
@@ -21,7 +30,7 @@ Choices = list[tuple[str, str]]
 def datasets(workspace: Workspace) -> Choices:
     """Built-in data sets, then one's own pictures: folders and archives in ``<workspace>/datasets/own``."""
     built_in = [(DATASETS.get(name).title, name) for name in DATASETS.names() if name != "folder"]
-    return built_in + [(f"own pictures: {path.name}", OWN + path.name) for path in own_sources(workspace)]
+    return built_in + [(f"my images: {path.name}", OWN + path.name) for path in own_sources(workspace)]
 
 
 def own_sources(workspace: Workspace) -> list[Any]:
@@ -33,25 +42,50 @@ def own_sources(workspace: Workspace) -> list[Any]:
 
 
 def data_mapping(workspace: Workspace, choice: str) -> dict[str, Any]:
-    """A choice of the data card as the spec's ``data``."""
+    """A choice of the data card as the spec's ``data``.
+
+    Raises:
+        BadInput: one's own source of that name is not there, or the path is none that a run here was made from: a
+            choice made up by a client reaches no other file.
+    """
     if choice.startswith(OWN):
-        # Only what the scan found: a name made up by a client reaches no other file.
-        path = next((path for path in own_sources(workspace) if path.name == choice.removeprefix(OWN)), None)
-        return {"name": "folder", "path": str(path or choice)}
+        name = choice.removeprefix(OWN)
+        path = next((path for path in own_sources(workspace) if path.name == name), None)
+        if path is None:
+            raise BadInput(Problem("data", f"{name!r} is not among your own images any more; choose other data"))
+        return {"name": "folder", "path": str(path)}
+    if choice.startswith(ELSEWHERE):
+        path = choice.removeprefix(ELSEWHERE)
+        if path not in _paths_of_runs(workspace):
+            raise BadInput(Problem("data", "no run here was made from that folder; use `kd train --set data.path=...`"))
+        return {"name": "folder", "path": path}
     return {"name": choice}
 
 
 def dataset_word(choice: str) -> str:
-    """What `--dataset` takes for a choice; one's own pictures are a folder."""
-    return choice if choice in DATASETS.names() else "folder"
+    """What `--dataset` takes for a choice; one's own images are a folder."""
+    return choice if not choice.startswith((OWN, ELSEWHERE)) else "folder"
 
 
 def data_choice(workspace: Workspace, data: dict[str, Any]) -> str:
-    """The choice of the data card that shows a spec's ``data``."""
+    """The choice of the data card that shows a spec's ``data``: always that very data, never others in their place."""
     if data["name"] != "folder":
         return str(data["name"])
     path = next((path for path in own_sources(workspace) if str(path) == data.get("path")), None)
-    return OWN + path.name if path else "digits"
+    return OWN + path.name if path else f"{ELSEWHERE}{data.get('path')}"
+
+
+def with_choice(choices: Choices, choice: str) -> Choices:
+    """The choices, and this one too where it is missing among them."""
+    if choice in [value for _, value in choices]:
+        return choices
+    return [*choices, (f"folder {choice.removeprefix(ELSEWHERE)}" if choice.startswith(ELSEWHERE) else choice, choice)]
+
+
+def _paths_of_runs(workspace: Workspace) -> set[str]:
+    specs = [_plain_spec(run) for run in workspace.list_runs()]
+    data = [spec["data"] for spec in specs if isinstance(spec.get("data"), dict)]
+    return {str(each.get("path")) for each in data if each.get("name") == "folder"}
 
 
 def teachers(workspace: Workspace, data: dict[str, Any]) -> Choices:
@@ -62,6 +96,8 @@ def teachers(workspace: Workspace, data: dict[str, Any]) -> Choices:
         if status.get("state") != State.FINISHED or not run.student_file.is_file():
             continue
         spec = _plain_spec(run)
+        if not all(isinstance(spec.get(part), dict) for part in ("data", "student", "method")):
+            continue
         same = all(spec["data"].get(key) == data.get(key) for key in ("name", "path", "image_size") if key in data)
         if same:
             accuracy = status.get("best", {}).get("accuracy", 0.0)
@@ -92,13 +128,38 @@ def methods() -> Choices:
     return [(METHODS.get(name).title, name) for name in METHODS.names()]
 
 
-def needs_teacher(method: str) -> bool:
-    """Whether a method with its default parameters uses a teacher."""
+def needs_teacher(method: str, settings: Mapping[str, Any] = MappingProxyType({})) -> bool:
+    """Whether a method uses a teacher, with these settings where they are valid, else with its defaults."""
     entry = METHODS.get(method)
-    return bool(entry.requires(entry.Params()).teacher)
+    try:
+        params = entry.Params(**settings)
+    except ValueError:
+        params = entry.Params()
+    return bool(entry.requires(params).teacher)
 
 
-def _plain_spec(run: Any) -> dict[str, Any]:
+def may_need_teacher(method: str) -> bool:
+    """Whether a method uses a teacher with its defaults, or with another choice of one of its settings."""
+    fields = METHODS.get(method).Params.model_fields
+    choices = [{name: value} for name, info in fields.items() for value in forms.choices_of(info)]
+    return any(needs_teacher(method, settings) for settings in ({}, *choices))
+
+
+def _plain_spec(run: RunDirectory) -> dict[str, Any]:
+    """A run's spec as plain YAML; {} for what cannot be read."""
+    try:
+        return _read_spec(str(run.spec_file), run.spec_file.stat().st_mtime_ns)
+    except OSError:
+        return {}
+
+
+@lru_cache(maxsize=4096)
+def _read_spec(path: str, written: int) -> dict[str, Any]:
+    """Kept: a spec does not change once it is written, and a workspace can hold hundreds."""
     import yaml
 
-    return yaml.safe_load(run.spec_file.read_text())
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}

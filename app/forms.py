@@ -119,6 +119,11 @@ def _kind(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     return (origin or annotation), ()
 
 
+def choices_of(info: FieldInfo) -> tuple[Any, ...]:
+    """The values that a field lists, where it takes no others."""
+    return _kind(info.annotation)[1]
+
+
 def lines(words: str | None) -> list[str]:
     """Lines of a text field that say something."""
     return [line.strip() for line in (words or "").splitlines() if line.strip()]

@@ -26,7 +26,7 @@ from kdengine.workspace import Workspace
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from app.worker import Worker
+    from app.worker import Worker, Workers
 
 DEFAULT_PORT = 7860
 LATER_S = 3.0
@@ -71,7 +71,7 @@ def prepare_process() -> None:
 
 def make_app(
     workspace: Workspace,
-    workers: tuple[Worker, Worker],
+    workers: Workers,
     host: str,
     password: str | None,
     mlflow_url: str | None = None,
@@ -117,22 +117,22 @@ def _serve(
     import uvicorn
 
     from app.door import Door
-    from app.worker import Worker
+    from app.worker import Worker, Workers
     from kdengine.jobs import ensure_supervisor
 
     prepare_process()
-    workers = (Worker(str(workspace.root)), Worker(str(workspace.root)))
+    workers = Workers.of(str(workspace.root))
     helper = Worker(str(workspace.root))
 
     def make() -> FastAPI:
         # What the first page asks for starts beside the page's own imports; the rest would only take their cores.
-        _in_background(workers[0].warm)
+        _in_background(workers.measuring.warm)
         with ThreadPoolExecutor(1) as beside:
             supervisor = beside.submit(ensure_supervisor, workspace)
             web = make_app(workspace, workers, host, password, mlflow_url)
             supervisor.result()
         if not server.should_exit:
-            _in_background(workers[1].warm)
+            _in_background(lambda: _warm_in_turn(workers))
             _in_background(_import_later)
             if mlflow_url is None:
                 _in_background(lambda: _prepare_tracking(helper))
@@ -157,8 +157,8 @@ def _serve(
     try:
         server.run()
     finally:
-        for worker in (*workers, helper):
-            worker.close()
+        workers.close()
+        helper.close()
     if door.failure is not None:
         raise door.failure
 
@@ -169,6 +169,12 @@ def _leave(number: int, frame: object) -> NoReturn:
 
 def _in_background(work: Callable[[], object]) -> None:
     threading.Thread(target=work, daemon=True).start()
+
+
+def _warm_in_turn(workers: Workers) -> None:
+    """What a click begins comes first; both at once would take the cores from the first page."""
+    workers.acting.warm()
+    workers.looking.warm()
 
 
 def _import_later() -> None:

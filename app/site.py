@@ -6,16 +6,16 @@ import gradio as gr
 
 from app.board import Board
 from app.pages import compare, demo, inspect, launch, runs, studies
-from app.worker import Worker
+from app.worker import Workers
 from kdengine.workspace import Workspace
 
 
-def build(workspace: Workspace, workers: tuple[Worker, Worker], mlflow_url: str | None = None) -> gr.Blocks:
+def build(workspace: Workspace, workers: Workers, mlflow_url: str | None = None) -> gr.Blocks:
     """The Blocks of all pages.
 
     Args:
         workspace: whose runs are shown and launched.
-        workers: one for the Launch page, one for Inspect and Demo, so that a long measurement never delays a picture.
+        workers: the processes that compute for the pages.
         mlflow_url: address of the MLflow page where it was started too.
     """
     board = Board(workspace)
@@ -24,12 +24,12 @@ def build(workspace: Workspace, workers: tuple[Worker, Worker], mlflow_url: str 
     )
     site.queue(default_concurrency_limit=8, max_size=128)
     pages = {
-        "": lambda: launch.build(workspace, workers[0], site),
-        "runs": lambda: runs.build(board, workers[0], site, mlflow_url),
-        "compare": lambda: compare.build(workspace, workers[0], site),
-        "studies": lambda: studies.build(workspace, workers[0], site),
-        "inspect": lambda: inspect.build(board, workers[1], site),
-        "demo": lambda: demo.build(board, workers[1], site),
+        "": lambda: launch.build(workspace, workers, site),
+        "runs": lambda: runs.build(board, workers.background, site, mlflow_url),
+        "compare": lambda: compare.build(workspace, workers, site),
+        "studies": lambda: studies.build(workspace, workers, site),
+        "inspect": lambda: inspect.build(board, workers.looking, site),
+        "demo": lambda: demo.build(board, workers.looking, site),
     }
     for path in pages:
         if path:

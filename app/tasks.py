@@ -112,18 +112,13 @@ def forecast(workspace: Workspace, spec_yaml: str) -> dict[str, Any]:
 
 def launch(workspace: Workspace, spec_yamls: list[str], token: str) -> list[str]:
     """Queues the experiments; returns the ids of their students' jobs. The same token twice queues once."""
-    from kdengine.assembly import preflight
     from kdengine.jobs import ensure_supervisor
-    from kdengine.launch import launch as queue
+    from kdengine.launch import launch_all
     from kdengine.spec import ExperimentSpec
 
-    specs = [ExperimentSpec.from_yaml(text) for text in spec_yamls]
-    if len(specs) > 1:
-        # All are looked at before the first is queued: either every run is launched or none.
-        for spec in specs:
-            preflight(spec, workspace)
     ensure_supervisor(workspace)
-    return [queue(spec, workspace, token=f"{token}-{number}")[-1].id for number, spec in enumerate(specs)]
+    jobs = launch_all([ExperimentSpec.from_yaml(text) for text in spec_yamls], workspace, token=token)
+    return [job.id for job in jobs if job.token]
 
 
 def import_teacher(workspace: Workspace, request: dict[str, Any]) -> dict[str, Any]:
@@ -184,14 +179,20 @@ def check_teacher(workspace: Workspace, name: str, data: dict[str, Any], mend: b
 
 
 def begin_comparison(
-    workspace: Workspace, name: str, mapping: dict[str, Any], methods: list[str], seeds: int, arms: list[str]
+    workspace: Workspace,
+    name: str,
+    mapping: dict[str, Any],
+    methods: list[str],
+    seeds: int,
+    arms: list[str],
+    cutmix: bool,
 ) -> int:
     """Checks and queues a comparison; how many runs. BadInput names every problem of every arm."""
     from kdengine.comparison.control import begin
     from kdengine.comparison.plan import make_plan
     from kdengine.jobs import ensure_supervisor
 
-    count = begin(make_plan(name, mapping, methods, range(seeds), arms), workspace)
+    count = begin(make_plan(name, mapping, methods, range(seeds), arms, cutmix=cutmix), workspace)
     ensure_supervisor(workspace)
     return count
 

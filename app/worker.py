@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import TimeoutError as Late
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, fields
 from typing import Any
 
 from app import tasks
@@ -79,6 +80,33 @@ class Worker:
         for process in list(getattr(pool, "_processes", None) or {}):
             _end(process)
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes behind the pages, by what waits for them: none of these waits for another.
+
+    Attributes:
+        measuring: costs and checks of what is about to be launched.
+        acting: what a click begins: runs, comparisons, studies.
+        looking: what Inspect and Demo show.
+        background: what takes minutes: exports, measurements of comparisons.
+    """
+
+    measuring: Worker
+    acting: Worker
+    looking: Worker
+    background: Worker
+
+    @classmethod
+    def of(cls, home: str) -> Workers:
+        """Workers of a workspace; a process starts with its first task."""
+        return cls(*(Worker(home) for _ in fields(cls)))
+
+    def close(self) -> None:
+        """Ends all processes."""
+        for each in fields(self):
+            getattr(self, each.name).close()
 
 
 def _end(pid: int) -> None:

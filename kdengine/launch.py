@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from kdengine import assembly
+from kdengine.errors import BadInput, Problem
 from kdengine.jobs import Job, JobLabels, JobStore
 from kdengine.rundir import new_run_id
 from kdengine.spec import ExperimentSpec
@@ -39,6 +40,39 @@ def launch(
             return already
     assembly.preflight(spec, workspace)
     return submit(spec, workspace, run_id=run_id, token=token)
+
+
+def launch_all(
+    specs: Sequence[ExperimentSpec], workspace: Workspace, *, run_id: str | None = None, token: str | None = None
+) -> list[Job]:
+    """Checks and queues several experiments: all are looked at before the first is queued, so that all are or none.
+
+    Args:
+        specs: the experiments.
+        workspace: where the queue is.
+        run_id: id of the run where there is one experiment alone.
+        token: of a form, as in `launch`; each experiment has its own part of it.
+
+    Returns:
+        The new jobs in the order they will run. A form sent twice gets the students' jobs of the first time.
+
+    Raises:
+        BadInput: every problem at once; nothing was queued.
+    """
+    problems: list[Problem] = []
+    for spec in specs if len(specs) > 1 else ():
+        try:
+            assembly.preflight(spec, workspace)
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(list(dict.fromkeys(problems)))
+    parts = [f"{token}-{number}" if token is not None else None for number in range(len(specs))]
+    return [
+        job
+        for spec, part in zip(specs, parts, strict=True)
+        for job in launch(spec, workspace, run_id=run_id, token=part)
+    ]
 
 
 def submit(

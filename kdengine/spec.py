@@ -628,19 +628,22 @@ def _teacher_from_text(text: str, experiment: Mapping[str, Any]) -> Any:
 def _differences(spec: ExperimentSpec, short: dict[str, Any]) -> list[str]:
     wanted = spec.flat()
     parts = {"data": spec.data, "student": spec.student, "method": spec.method}
-    required = [
+    # What must be given, and what decides whether the method has a teacher: without it no spec can be read at all.
+    first = [
         f"{part}.{name}"
         for part, component in parts.items()
         for name, info in type(component.params).model_fields.items()
-        if info.is_required()
+        if info.is_required() or (part == "method" and getattr(component.params, name) != info.get_default())
     ]
-    changes = {path: _write_value(wanted[path]) for path in required}
+    changes = {path: _write_value(wanted[path]) for path in first}
     # A change can move a default that is derived from it (a teacher's data follow the student's): teachers come last.
     for teachers in (False, True):
         current = ExperimentSpec.from_mapping(with_settings(short, _as_words(changes))).flat()
         for path, value in wanted.items():
             if current.get(path) != value and path.startswith("teacher.") == teachers:
                 changes[path] = _write_value(value)
+    order = list(wanted)
+    changes = dict(sorted(changes.items(), key=lambda item: (item[0].startswith("teacher."), order.index(item[0]))))
     return [word for change in _as_words(changes) for word in ("--set", change)]
 
 

@@ -84,6 +84,14 @@ def mlflow_run_id(run: RunDirectory) -> str | None:
     return _memory(run).get("mlflow_run_id")
 
 
+def address(run: RunDirectory) -> str | None:
+    """Where MLflow's own page shows the run, behind its ``#``; None before the first mirroring."""
+    memory = _memory(run)
+    if not memory.get("experiment_id"):
+        return None
+    return f"/experiments/{memory['experiment_id']}/runs/{memory['mlflow_run_id']}"
+
+
 def forget(workspace: Workspace, twin: str | None) -> None:
     """Marks a run of MLflow as deleted; nothing for None. Its id is to be read before the folder is deleted."""
     if twin and available():
@@ -124,6 +132,8 @@ def _mirror(client: Any, workspace: Workspace, run: RunDirectory) -> None:
     if "mlflow_run_id" not in memory:
         memory = {"mlflow_run_id": _create(client, workspace, run), "epochs": 0, "state": None, "files": ""}
         _remember(run, memory)
+    if "experiment_id" not in memory:
+        memory["experiment_id"] = client.get_run(memory["mlflow_run_id"]).info.experiment_id
     twin = memory["mlflow_run_id"]
     epochs = _log_epochs(client, twin, run, memory["epochs"])
     status = run.status()

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
 from support import PATIENCE_S
@@ -16,6 +17,8 @@ from kdengine.jobs import JobStore, stop_supervisor
 from kdengine.states import State
 from kdengine.workspace import Workspace
 
+NOTING = Path(__file__).parent / "browser" / "noting.py"
+
 
 class Dashboard:
     """A ``kd ui`` process on a free loopback port.
@@ -23,11 +26,14 @@ class Dashboard:
     Args:
         workspace: its workspace.
         arguments: further words for the command line.
+        notes: a folder where every event handler that runs is noted (see browser/noting.py).
         environment: further variables.
     """
 
-    def __init__(self, workspace: Workspace, *arguments: str, **environment: str) -> None:
+    def __init__(self, workspace: Workspace, *arguments: str, notes: Path | None = None, **environment: str) -> None:
         self.workspace = workspace
+        self.program = ["-m", "kdengine"] if notes is None else [str(NOTING)]
+        environment |= {"KD_NOTES": str(notes)} if notes is not None else {}
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.arguments = arguments
@@ -38,7 +44,7 @@ class Dashboard:
         """Starts it (again, when it was killed) and waits until the page is there; returns the seconds that took."""
         if self.process is not None:
             self.process.wait(timeout=PATIENCE_S)
-        command = [sys.executable, "-m", "kdengine", "ui", "--port", str(self.port), *self.arguments]
+        command = [sys.executable, *self.program, "ui", "--port", str(self.port), *self.arguments]
         environment = os.environ | {"KD_HOME": str(self.workspace.root), "OMP_NUM_THREADS": "1"} | self.environment
         began = time.monotonic()
         with (self.workspace.root / "ui.log").open("ab") as output:

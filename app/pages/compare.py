@@ -12,14 +12,15 @@ import gradio as gr
 
 from app import boxes, catalog, forms, text
 from app.events import quiet
-from app.worker import Worker
+from app.worker import Workers
 from kdengine.comparison.control import stop
-from kdengine.comparison.plan import Plan, list_plans, load_plan, plan_file
+from kdengine.comparison.plan import Plan, list_plans, load_plan, make_plan, plan_file
 from kdengine.comparison.progress import MISSING, Progress, progress, unmeasured
 from kdengine.comparison.report import Report, report
 from kdengine.comparison.tables import FORMATS, SUFFIXES, columns, notes, report_gains, rows
 from kdengine.errors import BadInput, KdError
 from kdengine.figures import comparison
+from kdengine.jobs import ensure_supervisor
 from kdengine.spec import with_settings
 from kdengine.workspace import Workspace
 
@@ -27,20 +28,22 @@ POLL_S = 2.0
 MEASURE_S = 6.0
 FEW_ARMS = 12
 DEFAULTS = {"data": "digits", "teacher": "resnet8x4", "student": "resnet20", "methods": ["kd", "dkd", "byot"]}
+NO_TEACHER = ("no teacher", "")
+NOTHING_MEASURED: dict[str, Any] = {"of": "", "seconds": None, "note": ""}
 
 
-def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
+def build(workspace: Workspace, workers: Workers, page: gr.Blocks) -> None:
     """Draws the page into the current Gradio context."""
     gr.HTML(
         '<h1 class="kd">Compare</h1><p class="kd-lead">Which method helps, and is that decided? Methods x seeds under '
         "one recipe; the student alone is always among them.</p>"
     )
-    plans = _Plans(workspace)
     with gr.Row(equal_height=False):
         with gr.Column(elem_classes="card", scale=4, min_width=320):
             form = _form(workspace)
             with gr.Row():
                 begin = gr.Button("Compare", variant="primary", elem_id="compare")
+            cost = gr.HTML("", elem_id="compare-cost")
             problems = gr.HTML("", elem_id="compare-problems")
             command = gr.Code(
                 language="shell", show_label=False, interactive=False, wrap_lines=True, show_line_numbers=False,
@@ -50,6 +53,7 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
             chosen = gr.Dropdown(
                 list_plans(workspace), label="Comparison", elem_id="compare-chosen", allow_custom_value=False
             )
+            refused = gr.HTML("", elem_id="compare-refused")
             state = gr.HTML('<div class="kd-empty">Reading…</div>', elem_id="compare-state")
             with gr.Row():
                 resume = gr.Button("Resume", size="sm", visible=False, elem_id="compare-resume", min_width=80)
@@ -60,77 +64,176 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
                 ]
             gains = gr.Plot(show_label=False, container=False, visible=False, elem_id="compare-gains")
             table = gr.HTML("", elem_id="compare-table", apply_default_css=False)
-    seen = gr.State("")
-    outputs = [seen, state, resume, halt, *files, gains, table]
-    silent = quiet(state)
+    events = _Events(form, workspace, workers)
+    _wire_form(form, begin, cost, problems, command, chosen, refused, events, page)
+    _wire_side(chosen, refused, resume, halt, [state, resume, halt, *files, gains, table], events, page)
 
-    def refresh(name: str | None, known: str) -> list[Any]:
-        """The whole right side when something has changed since this page last looked, else nothing."""
-        if not name:
-            return ["", _empty(), *[gr.update(visible=False)] * (3 + len(files)), ""]
+
+def _wire_form(
+    form: dict[str, Any], begin: Any, cost: Any, problems: Any, command: Any, chosen: Any, refused: Any,
+    events: _Events, page: gr.Blocks,
+) -> None:  # fmt: skip
+    controls = list(form.values())
+    silent = quiet(cost)
+    measured = gr.State(NOTHING_MEASURED)
+    tell = {"fn": events.tell, "inputs": [measured, *controls], "outputs": [command, begin, cost]}
+    measure = {"fn": events.measure, "inputs": controls, "outputs": measured}
+    watched = [control.change for control in controls]
+    gr.on(watched, **tell, trigger_mode="always_last", **silent)
+    gr.on(watched, **measure, trigger_mode="always_last", concurrency_limit=1, **silent).then(**tell, **silent)
+    page.load(**tell, **silent).then(**measure, **silent).then(**tell, **silent)
+    form["data"].input(events.offer_teachers, [form["data"], form["teacher"]], form["teacher"], **silent)
+    begin.click(events.start, controls, [problems, chosen, refused], trigger_mode="once", **silent)
+
+
+def _wire_side(
+    chosen: Any, refused: Any, resume: Any, halt: Any, shown: list[Any], events: _Events, page: gr.Blocks
+) -> None:
+    seen = gr.State("")
+    silent = quiet(shown[0])
+    look = {"fn": events.refresh, "inputs": [chosen, seen], "outputs": [seen, *shown], **silent}
+    forget = {"fn": lambda: "", "inputs": None, "outputs": seen, **silent}
+    page.load(events.arrive, None, [chosen, refused], **silent).then(**forget).then(**look)
+    chosen.change(**forget).then(**look)
+    chosen.input(lambda: "", None, refused, **silent)
+    gr.Timer(POLL_S).tick(**look, concurrency_limit=None, trigger_mode="once")
+    resume.click(events.again, chosen, refused, trigger_mode="once", **silent).then(**look)
+    halt.click(events.end, chosen, refused, trigger_mode="once", **silent).then(**look)
+    gr.Timer(MEASURE_S).tick(
+        events.measure_finished, chosen, None, concurrency_limit=1, trigger_mode="once", **silent
+    )  # fmt: skip
+
+
+class _Events:
+    """What the page answers.
+
+    Args:
+        form: the controls by name.
+        workspace: whose comparisons are shown and begun.
+        workers: who computes.
+    """
+
+    def __init__(self, form: dict[str, Any], workspace: Workspace, workers: Workers) -> None:
+        self.names = list(form)
+        self.workspace = workspace
+        self.workers = workers
+        self.plans = _Plans(workspace)
+        self._unmeasurable: set[str] = set()
+
+    # the form -------------------------------------------------------------------------------------------------------
+
+    def tell(self, measured: dict[str, Any], *values: Any) -> list[Any]:
+        """Command, button with the number of runs and their time, and what each arm is."""
+        filled = self._filled(values)
+        command = _command(filled)
         try:
-            now = progress(plans.get(name), workspace)
-        except BadInput as error:
-            return ["", boxes.problems([str(error)]), *[gr.update(visible=False)] * (3 + len(files)), ""]
+            plan = self._plan(filled)
+        except BadInput:
+            return [command, gr.update(value="Compare"), ""]
+        count = len(plan.arms) * len(plan.seeds)
+        seconds = measured["seconds"] if measured["of"] == plan.to_yaml() else None
+        time = f", about {text.duration(seconds)}" if seconds is not None else ""
+        label = f"Compare: {count} run{'s' if count > 1 else ''}{time}"
+        arms = ", ".join(arm.name for arm in plan.arms)
+        said = f"{len(plan.arms)} arms ({arms}) x {len(plan.seeds)} seeds. {measured['note'] if time else ''}"
+        return [command, gr.update(value=label), boxes.note(said)]
+
+    def measure(self, *values: Any) -> dict[str, Any]:
+        """What the runs will take one after the other, from a forecast of each arm."""
+        filled = self._filled(values)
+        try:
+            plan = self._plan(filled)
+            each = [
+                self.workers.background.call("forecast", plan.spec(arm, plan.seeds[0]).to_yaml()) for arm in plan.arms
+            ]
+        except KdError:
+            return NOTHING_MEASURED
+        teacher = max(forecast["teacher_seconds"] for forecast in each)
+        first = f"The teacher is trained first, {text.duration(teacher)}; it is counted. " if teacher else ""
+        seconds = teacher + len(plan.seeds) * sum(forecast["seconds"] for forecast in each)
+        return {"of": plan.to_yaml(), "seconds": seconds, "note": f"{first}One run at a time, on {each[0]['device']}."}
+
+    def offer_teachers(self, choice: str, teacher: str) -> Any:
+        """The teachers for these data; what was chosen stays chosen."""
+        try:
+            found = catalog.teachers(self.workspace, catalog.data_mapping(self.workspace, choice))
+        except BadInput:
+            return gr.skip()
+        return gr.update(choices=[NO_TEACHER, *found])
+
+    def start(self, *values: Any) -> list[Any]:
+        """Queues the runs and shows the comparison; or says what is wrong."""
+        filled = self._filled(values)
+        try:
+            arguments = self._arguments(filled)
+            count = self.workers.acting.call("begin_comparison", *arguments)
+        except KdError as error:
+            return [boxes.error(error), gr.skip(), gr.skip()]
+        choices = gr.update(choices=list_plans(self.workspace), value=filled["name"])
+        return ["", choices, boxes.note(f"{count} runs queued.")]
+
+    def _filled(self, values: tuple[Any, ...]) -> dict[str, Any]:
+        return dict(zip(self.names, values, strict=True))
+
+    def _arguments(self, filled: dict[str, Any]) -> tuple[Any, ...]:
+        mapping = with_settings(_mapping(self.workspace, filled), forms.lines(filled["settings"]))
+        seeds, arms = int(filled["seeds"] or 0), forms.lines(filled["arms"])
+        return filled["name"] or "", mapping, filled["methods"], seeds, arms, bool(filled["cutmix"])
+
+    def _plan(self, filled: dict[str, Any]) -> Plan:
+        name, mapping, methods, seeds, arms, cutmix = self._arguments(filled)
+        return make_plan(name, mapping, methods, range(seeds), arms, cutmix=cutmix)
+
+    # how it stands --------------------------------------------------------------------------------------------------
+
+    def arrive(self, request: gr.Request) -> list[Any]:
+        """The comparison that the address names, the newest without a name; an unknown one is said to be unknown."""
+        names = list_plans(self.workspace)
+        wanted = (request.query_params or {}).get("name")
+        if wanted and wanted not in names:
+            return [gr.update(choices=names, value=None), boxes.problems([f"There is no comparison {wanted!r}."])]
+        return [gr.update(choices=names, value=wanted or (names[0] if names else None)), ""]
+
+    def refresh(self, name: str | None, known: str) -> list[Any]:
+        """The whole right side when something has changed since this page last looked, else nothing."""
+        hidden = [gr.update(visible=False)] * (3 + len(FORMATS))
+        if not name:
+            return ["", _empty(bool(list_plans(self.workspace))), *hidden, ""]
+        try:
+            now = progress(self.plans.get(name), self.workspace)
+        except KdError as error:
+            return ["", boxes.error(error), *hidden, ""]
         mark = _mark(now)
         if mark == known:
-            return [gr.skip()] * len(outputs)
-        found = report(now)
-        return [mark, *_shown(found, now)]
+            return [gr.skip()] * (5 + len(FORMATS))
+        return [mark, *_shown(report(now), now)]
 
-    def arrive(request: gr.Request) -> Any:
-        names = list_plans(workspace)
-        wanted = (request.query_params or {}).get("name")
-        return gr.update(choices=names, value=wanted if wanted in names else (names[0] if names else None))
-
-    look = {"fn": refresh, "inputs": [chosen, seen], "outputs": outputs, **silent}
-    controls = list(form.values())
-    page.load(arrive, None, chosen, **silent).then(lambda: "", None, seen, **silent).then(**look)
-    page.load(lambda *values: _command(form, values), controls, command, **silent)
-    chosen.input(lambda: "", None, seen, **silent).then(**look)
-    gr.Timer(POLL_S).tick(**look, concurrency_limit=None, trigger_mode="once")
-    for control in controls:
-        control.change(lambda *values: _command(form, values), controls, command, **silent)
-
-    def start(*values: Any) -> list[Any]:
-        filled = dict(zip(form, values, strict=True))
+    def again(self, name: str | None) -> str:
+        """Queues again what is missing or has ended early."""
         try:
-            mapping = with_settings(_mapping(workspace, filled), forms.lines(filled["settings"]))
-            arguments = (filled["methods"], int(filled["seeds"] or 0), forms.lines(filled["arms"]))
-            count = worker.call("begin_comparison", filled["name"] or "", mapping, *arguments)
+            return boxes.note(f"{self.workers.acting.call('resume_comparison', name or '')} runs queued.")
         except KdError as error:
-            return [boxes.error(error), gr.skip()]
-        gr.Info(f"{count} runs queued")
-        return ["", gr.update(choices=list_plans(workspace), value=filled["name"])]
+            return boxes.error(error)
 
-    begin.click(start, controls, [problems, chosen], api_visibility="private").then(
-        lambda: "", None, seen, **silent
-    ).then(**look)
-
-    def again(name: str) -> None:
+    def end(self, name: str | None) -> str:
+        """Stops what runs and waits."""
         try:
-            gr.Info(f"{worker.call('resume_comparison', name)} runs queued")
+            ensure_supervisor(self.workspace)
+            return boxes.note(f"{stop(self.plans.get(name or ''), self.workspace)} runs are stopped.")
         except KdError as error:
-            gr.Warning(str(error))
+            return boxes.error(error)
 
-    def end(name: str) -> None:
-        gr.Info(f"{stop(plans.get(name), workspace)} runs are stopped")
-
-    resume.click(again, chosen, None, **silent).then(**look)
-    halt.click(end, chosen, None, **silent).then(**look)
-
-    def measure(name: str | None) -> None:
+    def measure_finished(self, name: str | None) -> None:
         """One run at a time, and only when nothing trains: a busy machine measures its own business."""
-        if not name:
+        if not name or name in self._unmeasurable:
             return
         try:
-            now = progress(plans.get(name), workspace)
+            now = progress(self.plans.get(name), self.workspace)
             if not now.under_way and unmeasured(now):
-                worker.call("measure_comparison", name)
+                self.workers.background.call("measure_comparison", name)
         except KdError as error:
+            self._unmeasurable.add(name)  # said once, not every few seconds
             gr.Warning(str(error))
-
-    gr.Timer(MEASURE_S).tick(measure, chosen, None, concurrency_limit=1, trigger_mode="once", **silent)
 
 
 class _Plans:
@@ -166,7 +269,7 @@ def _form(workspace: Workspace) -> dict[str, Any]:
             "", label="Pictures per class", placeholder="all", elem_id="compare-per-class", min_width=120
         )
     with gr.Row():
-        choices = [("no teacher", ""), *catalog.teachers(workspace, {"name": DEFAULTS["data"]})]
+        choices = [NO_TEACHER, *catalog.teachers(workspace, {"name": DEFAULTS["data"]})]
         form["teacher"] = gr.Dropdown(
             choices, value=DEFAULTS["teacher"], label="Teacher", allow_custom_value=True, elem_id="compare-teacher"
         )
@@ -177,6 +280,10 @@ def _form(workspace: Workspace) -> dict[str, Any]:
     form["methods"] = gr.CheckboxGroup(
         [(title, name) for title, name in catalog.methods() if name != "none"],
         value=DEFAULTS["methods"], label="Methods", elem_id="compare-methods",
+    )  # fmt: skip
+    form["cutmix"] = gr.Checkbox(
+        True, label="Student alone with CutMix", info="A second baseline: what regularisation gives without a teacher.",
+        elem_id="compare-cutmix",
     )  # fmt: skip
     with gr.Row():
         form["epochs"] = gr.Number(12, label="Epochs", precision=0, minimum=1, elem_id="compare-epochs", min_width=100)
@@ -204,12 +311,12 @@ def _mapping(workspace: Workspace, filled: dict[str, Any]) -> dict[str, Any]:
     return mapping | ({"teacher": filled["teacher"]} if filled["teacher"] else {})
 
 
-def _command(form: dict[str, Any], values: tuple[Any, ...]) -> str:
+def _command(filled: dict[str, Any]) -> str:
     """What a shell would take for the same comparison."""
-    filled = dict(zip(form, values, strict=True))
     words = ["kd", "compare", filled["name"] or "NAME"]
     if filled["methods"]:
         words += ["--methods", ",".join(filled["methods"])]
+    words += [] if filled["cutmix"] else ["--no-cutmix"]
     words += ["--seeds", str(int(filled["seeds"] or 1)), "--dataset", catalog.dataset_word(filled["data"])]
     if filled["teacher"]:
         words += ["--teacher", filled["teacher"]]
@@ -224,7 +331,9 @@ def _command(form: dict[str, Any], values: tuple[Any, ...]) -> str:
 # how it stands -------------------------------------------------------------------------------------------------------
 
 
-def _empty() -> str:
+def _empty(any_comparison: bool) -> str:
+    if any_comparison:
+        return '<div class="kd-empty">Choose a comparison above.</div>'
     return '<div class="kd-empty">No comparison yet.<br>Pick methods on the left, or <code>kd compare</code>.</div>'
 
 

@@ -29,6 +29,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
                 _choices(board), multiselect=True, max_choices=MOST_STUDENTS, label="Students", elem_id="demo-run",
                 info=f"Runs that have a trained network; up to {MOST_STUDENTS} side by side.",
             )  # fmt: skip
+            arrival = gr.HTML("", elem_id="demo-arrival")
             picture = gr.Image(
                 type="filepath", sources=["upload", "clipboard", "webcam"], label="Picture", height=300,
                 elem_id="demo-picture", buttons=[],
@@ -43,11 +44,14 @@ def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
             answers = gr.HTML(_empty(), elem_id="demo-answers")
             many = demo_many.Panel(worker)
 
-    def arrive(request: gr.Request) -> Any:
+    def arrive(request: gr.Request) -> list[Any]:
+        """The students that the address names, the newest without a name; who is not there is said, not replaced."""
         choices = _choices(board)
         values = [value for _, value in choices]
-        wanted = [run for run in str((request.query_params or {}).get("run", "")).split(",") if run in values]
-        return gr.update(choices=choices, value=wanted[:MOST_STUDENTS] or values[:1])
+        wanted = [run for run in str((request.query_params or {}).get("run", "")).split(",") if run]
+        missing = boxes.without_network([run for run in wanted if run not in values])
+        chosen = [run for run in wanted if run in values][:MOST_STUDENTS] if wanted else values[:1]
+        return [gr.update(choices=choices, value=chosen), missing]
 
     def classify(run_ids: list[str] | None, path: str | None, label: str, overlay: bool) -> str:
         if not run_ids or path is None:
@@ -67,13 +71,14 @@ def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
             return gr.skip(), gr.skip()
         return image, label
 
-    page.load(arrive, None, run, **QUIET)
+    page.load(arrive, None, [run, arrival], **QUIET)
     look = {"fn": classify, "inputs": [run, picture, truth, looks], "outputs": answers, **QUIET} | {
         "show_progress": "minimal"
     }
     sample.click(draw_sample, run, [picture, truth], **QUIET).then(**look)
     picture.input(lambda: "", None, truth, **QUIET).then(**look)
     run.change(**look)
+    run.input(lambda: "", None, arrival, **QUIET)
     looks.input(**look)
     many.listen(run)
 

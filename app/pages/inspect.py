@@ -99,6 +99,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
         "see? One run, or two on the same scale.</p>"
     )
     form, play, fade = _draw_form()
+    arrival = gr.HTML("", elem_id="inspect-arrival")
     message = gr.HTML("", elem_id="inspect-message")
     with gr.Column(elem_id="inspect-drawings"):
         grids = gr.HTML('<div class="kd-empty">Reading…</div>', elem_id="inspect-grids")
@@ -119,14 +120,24 @@ def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
     ]
 
     def arrive(request: gr.Request) -> list[Any]:
+        """What the address names, the newest run without a name; what is not there is said, not replaced."""
         query = request.query_params or {}
         choices = _choices(board)
         values = [value for _, value in choices]
-        run = query.get("run") if query.get("run") in values else (values[0] if values else None)
-        other = query.get("with") if query.get("with") in values else ""
+        wanted = [query[key] for key in ("run", "with") if query.get(key)]
+        missing = boxes.without_network([run for run in wanted if run not in values])
+        run = query.get("run") or (values[0] if values and not wanted else None)
+        other = query.get("with")
         epoch = query.get("epoch", "")
-        told = describe(run, query.get("what"), int(epoch) if epoch.isdigit() else -1, epoch == "best")
-        return [gr.update(choices=choices, value=run), gr.update(choices=[("none", ""), *choices], value=other), *told]
+        told = describe(
+            run if run in values else None, query.get("what"), int(epoch) if epoch.isdigit() else -1, epoch == "best"
+        )
+        return [
+            missing,
+            gr.update(choices=choices, value=run if run in values else None),
+            gr.update(choices=[("none", ""), *choices], value=other if other in values else ""),
+            *told,
+        ]
 
     def describe(run: str | None, what: str | None, epoch: int, best: bool) -> list[Any]:
         """What there is of a run; as much of what was asked for as there is."""
@@ -179,8 +190,9 @@ def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
             "outputs": [offer, form.what, form.epoch, form.best, form.classes], **QUIET}  # fmt: skip
     address = {"fn": None, "inputs": [form.run, form.other, form.what, form.epoch, form.best], "outputs": None,
                "js": ADDRESS_JS, **QUIET}  # fmt: skip
-    page.load(arrive, None, [form.run, form.other, *tell["outputs"]], **QUIET).then(**look).then(**address)
+    page.load(arrive, None, [arrival, form.run, form.other, *tell["outputs"]], **QUIET).then(**look).then(**address)
     form.run.input(**tell).then(**look).then(**address)
+    form.run.input(lambda: "", None, arrival, **QUIET)
     for part in (
         form.other,
         form.what,

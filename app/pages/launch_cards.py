@@ -39,11 +39,16 @@ def teacher_facts(workspace: Workspace, teacher: str, needed: bool) -> str:
         return '<p class="kd-facts kd-off">The chosen method teaches without a teacher.</p>'
     if teacher.startswith(PREFIX):
         return _imported_facts(workspace, teacher.removeprefix(PREFIX))
+    if not teacher:
+        return boxes.note("Choose a teacher.")
     if not teacher.startswith("run:"):
         summary = MODELS.get(teacher).summary if teacher in MODELS else ""
         how = "Trained first, as a run of its own, under the same recipe; an equal one is used again."
         return f'<p class="kd-facts">{text.escape(summary)}<br>{how}</p>'
-    run = workspace.run(teacher.removeprefix("run:"))
+    try:
+        run = workspace.existing_run(teacher.removeprefix("run:"))
+    except BadInput as error:
+        return boxes.note(error.problems[0].message)
     status = run.status()
     accuracy = text.percent(status.get("test", {}).get("best", {}).get("accuracy"))
     link = f'<a href="/runs?run={text.escape(run.id)}">run {text.escape(short_id(run.id))}</a>'
@@ -74,16 +79,17 @@ def method_facts(method: str) -> str:
     return f'<p class="kd-facts">{text.escape(entry.description)}{paper}</p>'
 
 
-def cost(forecast: dict[str, Any]) -> str:
-    """What a run will cost, from a forecast."""
+def cost(forecast: dict[str, Any], seeds: int = 1) -> str:
+    """What the runs of so many seeds will cost one after the other, from a forecast of one; the teacher is shared."""
     student, teacher = forecast["student"], forecast["teacher"]
-    total = forecast["seconds"] + forecast["teacher_seconds"]
+    total = seeds * forecast["seconds"] + forecast["teacher_seconds"]
     first = f" (teacher first: {text.duration(forecast['teacher_seconds'])})" if forecast["teacher_seconds"] else ""
+    runs = f" for {seeds} runs, {text.duration(forecast['seconds'])} each" if seeds > 1 else ""
     lines = [
-        f'<span class="big">about {text.duration(total)}</span>{first} on {text.escape(forecast["device"])}, '
-        f"{text.size(forecast['memory_bytes'])} of memory, {forecast['images_per_s']:.0f} pictures/s",
+        f'<span class="big">about {text.duration(total)}</span>{runs}{first} on {text.escape(forecast["device"])}, '
+        f"{text.size(forecast['memory_bytes'])} of memory, {forecast['images_per_s']:.0f} images/s",
         f"student: <b>{text.count(student['parameters'])}</b> parameters, <b>{text.count(student['macs'])}</b> MACs, "
-        f"{text.size(student['bytes'])}, {student['milliseconds']:.1f} ms a picture",
+        f"{text.size(student['bytes'])}, {student['milliseconds']:.1f} ms an image",
     ]
     if teacher:
         lines.append(

@@ -6,12 +6,12 @@ To send an update to each of some three hundred fields made every click take sec
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
 from app import boxes, text
-from app.forms import Control
 from kdengine.errors import Problem
 
 MARKS_JS = """
@@ -39,26 +39,29 @@ def box() -> gr.HTML:
     return gr.HTML("", js_on_load=MARKS_JS, elem_id="problems")
 
 
-def told(problems: list[Problem], seen: list[Control]) -> tuple[str, Any]:
+def told(problems: list[Problem], at: Mapping[str, Any]) -> tuple[str, Any]:
     """What the element and the Launch button say.
 
     Args:
         problems: all that was found.
-        seen: the controls that show, each of which takes the first word about its path.
+        at: path of a field -> its component, for all that show; each takes the first word about its path.
     """
-    at = {control.path: control.component for control in seen}
-    said = {(problem.field, problem.message) for problem in problems}
-    # A teacher trained first shares most fields with its student; what is wrong with them is said once.
-    problems = [
-        p for p in problems if (p.field.removeprefix("teacher.spec."), p.message) not in said - {(p.field, p.message)}
-    ]
-    elsewhere = [str(problem) for problem in problems if problem.field not in at]
-    named = [f"{at[problem.field].label}: {problem.message}" for problem in problems if problem.field in at]
-    marks: dict[str, str] = {}
-    for problem in problems:
-        if problem.field in at:
-            marks.setdefault(at[problem.field].elem_id, problem.message)
+    # One thing that is wrong, a corrupt image, say, can be met by teacher, student and data: it is said once, at a
+    # field that shows if there is one.
+    placed_first = sorted(problems, key=lambda problem: _place(problem, at) is None)
+    kept = list({problem.message: problem for problem in reversed(placed_first)}.values())[::-1]
+    lines, marks = [], {}
+    for problem in kept:
+        component = _place(problem, at)
+        lines.append(f"{component.label}: {problem.message}" if component is not None else str(problem))
+        if component is not None:
+            marks.setdefault(component.elem_id, problem.message)
     hidden = f'<span hidden data-marks="{text.escape(json.dumps(marks))}"></span>'
-    count = len(problems)
+    count = len(kept)
     button = gr.update(interactive=False, value=f"{count} problem{'s' if count > 1 else ''} to mend")
-    return boxes.problems(elsewhere + named) + hidden, button
+    return boxes.problems(lines) + hidden, button
+
+
+def _place(problem: Problem, at: Mapping[str, Any]) -> Any:
+    """The component that a problem belongs to; a teacher trained first shares most fields with its student."""
+    return at.get(problem.field) or at.get(problem.field.removeprefix("teacher.spec."))

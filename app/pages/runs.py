@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from app import text
+from app import boxes, text
 from app.board import Board, Detail, Record, Row
 from app.events import quiet
 from app.pages import runs_export
 from app.worker import Worker
-from kdengine.errors import BadInput
+from kdengine.errors import KdError
 from kdengine.figures import curves
 from kdengine.jobs import ensure_supervisor
 from kdengine.jobs.job import STUDY_PREFIX
@@ -23,6 +25,7 @@ from kdengine.states import State
 POLL_S = 2.0
 LONG_BYTES = 2_000_000  # of events: read in a tenth of a second
 
+GO_WITH = "(id) => { if (id) window.location.href = 'ADDRESS' + encodeURIComponent(id); }"
 TABLE_JS = """
 const apply = () => {
   const wanted = new URLSearchParams(window.location.search).get('run');
@@ -58,13 +61,19 @@ const choose = (event) => {
   }
   const row = event.target.closest('tr[data-run]');
   if (row) {
-    history.replaceState(null, '', '/runs?run=' + encodeURIComponent(row.dataset.run));
-    apply();
-    trigger('select', {run: row.dataset.run});
+    const address = '/runs?run=' + encodeURIComponent(row.dataset.run);
+    // A place in the history of the tab, so that Back leads to the run that was shown before.
+    if (window.location.pathname + window.location.search !== address) history.pushState(null, '', address);
+    show();
   }
+};
+const show = () => {
+  apply();
+  trigger('select', {run: new URLSearchParams(window.location.search).get('run') || ''});
 };
 element.addEventListener('click', choose);
 element.addEventListener('keydown', (event) => { if (event.key === 'Enter') choose(event); });
+window.addEventListener('popstate', () => { if (window.location.pathname === '/runs') show(); });
 watch('value', apply);
 """
 
@@ -72,7 +81,8 @@ watch('value', apply);
 def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None) -> None:
     """Draws the page into the current Gradio context."""
     gr.HTML('<h1 class="kd">Runs</h1><p class="kd-lead">What is happening, and what came of it.</p>')
-    chosen = gr.State("")
+    # A component and no gr.State, which reaches JavaScript as null: the buttons that lead elsewhere read it there.
+    chosen = gr.Textbox("", visible="hidden", elem_id="chosen-run")
     seen = gr.State({})
     timer = gr.Timer(POLL_S)
     with gr.Row(equal_height=False):
@@ -92,9 +102,12 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
                 inside = gr.Button("Inspect", visible=False, size="sm", elem_id="to-inspect", min_width=70)
                 demo = gr.Button("Demo", visible=False, size="sm", elem_id="to-demo", min_width=70)
                 delete = gr.Button("Delete", visible=False, size="sm", elem_id="delete", min_width=70)
-            with gr.Row(visible=False) as really:
-                sure = gr.Button("Yes, delete it for good", size="sm", variant="stop", elem_id="delete-sure")
-                keep = gr.Button("Keep it", size="sm", elem_id="delete-keep")
+            refused = gr.HTML("", elem_id="run-refused")
+            with gr.Column(visible=False) as really:
+                consequences = gr.HTML("", elem_id="delete-consequences")
+                with gr.Row():
+                    sure = gr.Button("Yes, delete it for good", size="sm", variant="stop", elem_id="delete-sure")
+                    keep = gr.Button("Keep it", size="sm", elem_id="delete-keep")
             with gr.Column(visible=False) as drawn:
                 accuracy = gr.Plot(show_label=False, container=False, elem_id="accuracy-plot")
                 which = gr.Radio(
@@ -127,9 +140,10 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
     boxes_shown = [*buttons, export.box, export.exits, body]
     outputs = [seen, table, state, *boxes_shown, drawn, accuracy, speed, loss, log, command, spec]
     silent = quiet(state)
+    hidden = gr.update(visible=False)
 
     def stands(run_id: str, detail: Detail | None, any_runs: bool) -> str:
-        return _state(detail, mlflow_url) if detail else _nothing_chosen(any_runs, run_id)
+        return _state(detail, _mlflow_link(board, detail, mlflow_url)) if detail else _nothing_chosen(any_runs, run_id)
 
     def shown(detail: Detail | None) -> list[bool]:
         return [*_visible_buttons(detail), *_exportable(detail), detail is not None]
@@ -147,9 +161,9 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
         changed = changes(shown_now, known.get("shown"))
         known = known | {"state": _mark(text_now), "shown": shown_now}
         if board.unread(run_id) < LONG_BYTES:
-            return [run_id, known, text_now, *changed, gr.skip()]
+            return [run_id, known, text_now, "", hidden, *changed, gr.skip()]
         # Better no curves for a second than those of another run.
-        return [run_id, known | {"curves": "", "loss": ""}, text_now, *changed, gr.update(visible=False)]
+        return [run_id, known | {"curves": "", "loss": ""}, text_now, "", hidden, *changed, hidden]
 
     def refresh(run_id: str, kind: str, known: dict[str, Any]) -> list[Any]:
         """Whatever has changed since this page last looked; nothing at all when nothing has."""
@@ -189,52 +203,51 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
 
     look = {"fn": refresh, "inputs": [chosen, which, seen], "outputs": outputs, **silent}
     page.load(arrive, None, chosen, **silent).then(lambda: {}, None, seen, **silent).then(**look)
-    table.select(select, seen, [chosen, seen, state, *boxes_shown, drawn], **silent).then(**look)
+    table.select(select, seen, [chosen, seen, state, refused, really, *boxes_shown, drawn], **silent).then(**look)
     timer.tick(**look, concurrency_limit=None, trigger_mode="once")
     which.change(weigh, [chosen, which, seen], [seen, loss], **silent)
 
-    def request(action: str) -> Any:
-        def act(run_id: str) -> None:
+    def request(action: Callable[[str], object], needs_supervisor: bool = True) -> Any:
+        """What a button asks for; words in the box when it is refused, an empty box when it is done."""
+
+        def act(run_id: str) -> str:
             try:
-                if action == "resume":
+                if needs_supervisor:
                     ensure_supervisor(board.workspace)
-                getattr(board.store, action)(run_id)
-            except BadInput as error:
-                gr.Warning(str(error))
+                action(run_id)
+            except KdError as error:
+                return boxes.error(error)
+            return ""
 
         return act
 
-    for button, action in ((stop, "request_stop"), (kill, "request_kill"), (resume, "resume")):
-        button.click(request(action), chosen, None, **silent).then(**look)
+    store = board.store
+    for button, action in ((stop, store.request_stop), (kill, store.request_kill), (resume, store.resume)):
+        button.click(request(action), chosen, refused, **silent).then(**look)
     for button, direction in ((up, "up"), (down, "down")):
-        button.click(
-            lambda run_id, direction=direction: board.store.move(run_id, direction), chosen, None, **silent
-        ).then(**look)
-    clone.click(
-        None, chosen, None, js="(id) => { window.location.href = '/?clone=' + encodeURIComponent(id); }", **silent
-    )
-    inside.click(
-        None, chosen, None, js="(id) => { window.location.href = '/inspect?run=' + encodeURIComponent(id); }", **silent
-    )
-    demo.click(
-        None, chosen, None, js="(id) => { window.location.href = '/demo?run=' + encodeURIComponent(id); }", **silent
-    )
-    delete.click(lambda: gr.update(visible=True), None, really, **silent)
-    keep.click(lambda: gr.update(visible=False), None, really, **silent)
+        move = partial(store.move, where=direction)
+        button.click(request(move, needs_supervisor=False), chosen, refused, **silent).then(**look)
+    for button, address in ((clone, "/?clone="), (inside, "/inspect?run="), (demo, "/demo?run=")):
+        button.click(None, chosen, None, js=GO_WITH.replace("ADDRESS", address), **silent)
 
-    def remove(run_id: str) -> tuple[str, Any]:
+    def ask(run_id: str) -> tuple[str, Any]:
+        """What would go with the run, before anything goes."""
+        return _consequences(board, run_id), gr.update(visible=True)
+
+    def remove(run_id: str) -> tuple[str, str, Any]:
         from kdengine import tracking
 
-        twin = tracking.mlflow_run_id(board.workspace.run(run_id))
         try:
-            board.store.delete(run_id)
+            twin = tracking.mlflow_run_id(board.workspace.run(run_id))
+            store.delete(run_id)
             tracking.forget(board.workspace, twin)
-        except BadInput as error:
-            gr.Warning(str(error))
-            return run_id, gr.update(visible=False)
-        return "", gr.update(visible=False)
+        except KdError as error:
+            return run_id, boxes.error(error), hidden
+        return "", "", hidden
 
-    sure.click(remove, chosen, [chosen, really], **silent).then(**look)
+    delete.click(ask, chosen, [consequences, really], **silent)
+    keep.click(lambda: hidden, None, really, **silent)
+    sure.click(remove, chosen, [chosen, refused, really], **silent).then(**look)
     download.click(lambda run_id: _log_copy(board, run_id), chosen, log_file, **silent).then(
         None, None, None, js="() => setTimeout(() => document.querySelector('#log-file').click(), 100)", **silent
     )
@@ -306,7 +319,28 @@ def _nothing_chosen(any_runs: bool = False, missing: str = "") -> str:
     return f'<div class="kd-empty">{words}</div>'
 
 
-def _state(detail: Detail, mlflow_url: str | None) -> str:
+def _mlflow_link(board: Board, detail: Detail, mlflow_url: str | None) -> str | None:
+    """Address of the run's own page in MLflow; of all runs while it has none yet; None without MLflow's page."""
+    if mlflow_url is None:
+        return None
+    from kdengine import tracking
+
+    twin = tracking.address(board.workspace.run(detail.job.id))
+    return f"{mlflow_url}/#{twin}" if twin else mlflow_url
+
+
+def _consequences(board: Board, run_id: str) -> str:
+    """Who is taught by a run that is about to be deleted; "" for nobody."""
+    students = [short_id(each) for each in board.store.dependents(run_id)] if run_id else []
+    if not students:
+        return ""
+    who = f"{len(students)} runs are" if len(students) > 1 else "One run is"
+    return boxes.note(
+        f"{who} taught by it: {', '.join(students)}. What they have learnt stays; looking at both side by side goes."
+    )
+
+
+def _state(detail: Detail, mlflow: str | None) -> str:
     job, status, e = detail.job, detail.status, text.escape
     name = _networks(job.teacher, job.student) if job.name == job.id else e(job.name)
     lines = [f'<h2>{name}</h2><span class="dot {job.state}"></span><b class="kd-now">{job.state}</b>']
@@ -334,8 +368,8 @@ def _state(detail: Detail, mlflow_url: str | None) -> str:
         links.append(f'<a href="/studies?name={name}">{trial}</a>')
     if status.get("teacher_run"):
         links.append(f'<a href="/runs?run={e(status["teacher_run"])}">its teacher</a>')
-    if mlflow_url:
-        links.append(f'<a href="{e(mlflow_url)}" target="_blank" rel="noopener">MLflow</a>')
+    if mlflow:
+        links.append(f'<a href="{e(mlflow)}" target="_blank" rel="noopener">MLflow</a>')
     lines.append(f'<div class="kd-facts">{" · ".join(links)}</div>')
     return f'<div class="kd-state kd-num">{"".join(lines)}</div>'
 

@@ -13,7 +13,7 @@ from app.events import QUIET, quiet
 from app.pages import studies_form as asking
 from app.pages import studies_state as shown
 from app.study_board import StudyBoard
-from app.worker import Worker
+from app.worker import Workers
 from kdengine.errors import KdError
 from kdengine.jobs import Job, ensure_supervisor
 from kdengine.spec import ExperimentSpec
@@ -75,7 +75,7 @@ class _Side:
         }
 
 
-def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
+def build(workspace: Workspace, workers: Workers, page: gr.Blocks) -> None:
     """Draws the page into the current Gradio context."""
     gr.HTML(
         '<h1 class="kd">Studies</h1><p class="kd-lead">Which temperatures and weights are best, and is the gain real? '
@@ -98,8 +98,8 @@ def build(workspace: Workspace, worker: Worker, page: gr.Blocks) -> None:
             side = _draw_side()
     seen = gr.State({})
     tab = gr.State("history")
-    look = _wire_side(side, board, worker, page, seen, tab)
-    _wire_form(form, begin, weigh, cost, problems, command, side, board, worker, page, look)
+    look = _wire_side(side, board, workers, page, seen, tab)
+    _wire_form(form, begin, weigh, cost, problems, command, side, board, workers, page, look)
 
 
 def _draw_side() -> _Side:
@@ -147,7 +147,7 @@ def _draw_side() -> _Side:
 
 def _wire_form(
     form: dict[str, Any], begin: Any, weigh: Any, cost: Any, problems: Any, command: Any, side: _Side,
-    board: StudyBoard, worker: Worker, page: gr.Blocks, look: dict[str, Any],
+    board: StudyBoard, workers: Workers, page: gr.Blocks, look: dict[str, Any],
 ) -> None:  # fmt: skip
     workspace, controls = board.workspace, list(form.values())
 
@@ -188,16 +188,25 @@ def _wire_form(
         except KdError as error:
             refused = boxes.error(error)
         data = filled.get("data", asking.DEFAULTS["data"])
-        teachers = {"choices": catalog.teachers(workspace, catalog.data_mapping(workspace, data))}
-        if filled:
-            teachers["value"] = filled["teacher"]
-        shown = {"teacher": gr.update(**teachers)}
+        choices = {
+            "data": catalog.with_choice(catalog.datasets(workspace), data),
+            "teacher": catalog.teachers(workspace, catalog.data_mapping(workspace, data)),
+        }
+        values = {key: {"value": filled[key]} if filled else {} for key in choices}
+        shown = {key: gr.update(choices=choices[key], **values[key]) for key in choices}
         return [shown.get(key, filled.get(key, gr.skip())) for key in form] + [refused]
+
+    def offer_teachers(choice: str) -> Any:
+        """The teachers for these data; what was chosen stays chosen."""
+        try:
+            return gr.update(choices=catalog.teachers(workspace, catalog.data_mapping(workspace, choice)))
+        except KdError:
+            return gr.skip()
 
     def start(*values: Any) -> list[Any]:
         filled = filled_of(values)
         try:
-            name = worker.call("begin_study", asking.asked(workspace, filled))
+            name = workers.acting.call("begin_study", asking.asked(workspace, filled))
         except KdError as error:
             return [boxes.error(error), gr.skip()]
         return ["", gr.update(choices=board.names(), value=name)]
@@ -206,7 +215,7 @@ def _wire_form(
         filled = filled_of(values)
         try:
             spec = ExperimentSpec.from_mapping(asking.experiment(workspace, filled))
-            return [asking.estimate(worker.call("forecast", spec.to_yaml()), filled), ""]
+            return [asking.estimate(workers.measuring.call("forecast", spec.to_yaml()), filled), ""]
         except KdError as error:
             return ["", boxes.error(error)]
 
@@ -222,6 +231,7 @@ def _wire_form(
     )
     for name in ("student", "teacher", "data"):
         form[name].input(offer(False), controls, drawn, **QUIET)
+    form["data"].input(offer_teachers, form["data"], form["teacher"], **QUIET)
     gr.on([control.change for control in controls], tell, controls, command, trigger_mode="always_last", **QUIET)
     begin.click(start, controls, [problems, side.chosen], trigger_mode="once", api_visibility="private").then(**look)
     weigh.click(measure, controls, [cost, problems], trigger_mode="once", api_visibility="private")
@@ -230,7 +240,9 @@ def _wire_form(
 # how it stands --------------------------------------------------------------------------------------------------------
 
 
-def _wire_side(side: _Side, board: StudyBoard, worker: Worker, page: gr.Blocks, seen: Any, tab: Any) -> dict[str, Any]:
+def _wire_side(
+    side: _Side, board: StudyBoard, workers: Workers, page: gr.Blocks, seen: Any, tab: Any
+) -> dict[str, Any]:
     """Wires the right card; returns the event that looks anew."""
     outputs = [seen, *(component for group in side.parts.values() for component in group)]
 
@@ -260,9 +272,9 @@ def _wire_side(side: _Side, board: StudyBoard, worker: Worker, page: gr.Blocks, 
         except KdError as error:
             return [gr.update(choices=[], value=None), boxes.problems([str(error)])]
         wanted = (request.query_params or {}).get("name")
-        value = wanted if wanted in names else names[0] if names else None
-        missing = [f"There is no study {wanted!r}."] if wanted and wanted not in names else []
-        return [gr.update(choices=names, value=value), boxes.problems(missing)]
+        if wanted and wanted not in names:
+            return [gr.update(choices=names, value=None), boxes.problems([f"There is no study {wanted!r}."])]
+        return [gr.update(choices=names, value=wanted or (names[0] if names else None)), ""]
 
     page.load(arrive, None, [side.chosen, side.refused], **QUIET).then(lambda: {}, None, seen, **QUIET).then(**look)
     side.chosen.input(lambda: "", None, side.refused, **QUIET).then(**look)
@@ -307,7 +319,7 @@ def _wire_side(side: _Side, board: StudyBoard, worker: Worker, page: gr.Blocks, 
         return "the study goes on"
 
     def confirm(name: str, seeds: float | None) -> str:
-        return f"{worker.call('confirm_study', name, int(seeds or 0))} runs queued"
+        return f"{workers.acting.call('confirm_study', name, int(seeds or 0))} runs queued"
 
     def by_hand(name: str, line: str) -> str:
         from studies import control, space

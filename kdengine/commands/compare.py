@@ -29,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="one more arm, e.g. 'dkd b2 method=dkd method.beta=2'; may be repeated")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds of each arm (default 3)")
     parser.add_argument("--first-seed", type=int, default=0, metavar="K", help="the seeds are K, K+1, ... (default 0)")
+    parser.add_argument("--no-cutmix", action="store_true",
+                        help="leave out the baseline of the student alone with CutMix")  # fmt: skip
     train.add_experiment(parser)
     parser.add_argument("--queue", action="store_true", help="queue the runs and return; else wait for all")
     parser.add_argument("--resume", action="store_true", help="queue again what was stopped, lost or failed")
@@ -72,7 +74,8 @@ def _plan(options: argparse.Namespace) -> Plan:
         raise BadInput(Problem("--seeds", f"found {options.seeds}, expected 1 or more; 5 give a verdict a chance"))
     mapping = train.read_mapping(options)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    return make_plan(options.name, mapping, _methods(options.methods or "", mapping), seeds, options.arms)
+    methods = _methods(options.methods or "", mapping)
+    return make_plan(options.name, mapping, methods, seeds, options.arms, cutmix=not options.no_cutmix)
 
 
 def _methods(text: str, mapping: dict[str, object]) -> list[str]:
@@ -94,7 +97,8 @@ def _set_going(plan: Plan, count: int, workspace: Workspace) -> None:
 
     if count:
         ensure_supervisor(workspace)
-    sys.stderr.write(f"{plan.name}: {count} of {len(plan.arms) * len(plan.seeds)} runs queued\n")
+    arms = "; ".join(arm.name for arm in plan.arms)
+    sys.stderr.write(f"{plan.name}: {count} of {len(plan.arms) * len(plan.seeds)} runs queued; arms: {arms}\n")
 
 
 def _wait(plan: Plan, workspace: Workspace) -> None:

@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment(parser)
     parser.add_argument("--method", metavar="NAME", help="kd list methods; default kd with a teacher, none without")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the student's run")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="N runs, one a seed: --seed, --seed + 1, ...")
     parser.add_argument("--name", metavar="TEXT", help="a name of your own, for tables")
     parser.add_argument("--run-id", metavar="ID", help="id of the run (default: time and method)")
     parser.add_argument("--queue", action="store_true", help="hand it to the job queue, do not train in this shell")
@@ -54,24 +55,43 @@ def main(options: argparse.Namespace) -> int:
     from kdengine.workspace import Workspace
 
     workspace = Workspace()
+    specs = _one_a_seed(spec, options)
     warn(spec, workspace)
     if options.queue:
-        from kdengine.jobs import ensure_supervisor
-        from kdengine.launch import launch
-
-        ensure_supervisor(workspace)
-        for job in launch(spec, workspace, run_id=options.run_id):
-            sys.stdout.write(f"{job.id}\n")
-        return 0
+        return _queue(specs, workspace, options.run_id)
 
     from kdengine import assembly, runner
     from kdengine.commands.console import training
 
-    assembly.preflight(spec, workspace)
-    folder = runner.create(spec, workspace, options.run_id)
-    with training(folder):
-        result = runner.execute(folder, workspace)
-    sys.stdout.write(f"{result.run_id}\n")
+    for each in specs:  # every run is looked at before the first begins
+        assembly.preflight(each, workspace)
+    for each in specs:
+        folder = runner.create(each, workspace, options.run_id)
+        with training(folder):
+            result = runner.execute(folder, workspace)
+        sys.stdout.write(f"{result.run_id}\n")
+        sys.stdout.flush()
+    return 0
+
+
+def _one_a_seed(spec: ExperimentSpec, options: argparse.Namespace) -> list[ExperimentSpec]:
+    problems = []
+    if options.seeds < 1:
+        problems.append(Problem("--seeds", f"found {options.seeds}, expected 1 or more"))
+    if options.seeds > 1 and options.run_id:
+        problems.append(Problem("--run-id", "one id cannot name the runs of several seeds; leave it out"))
+    if problems:
+        raise BadInput(problems)
+    return [spec.model_copy(update={"seed": spec.seed + number}) for number in range(options.seeds)]
+
+
+def _queue(specs: list[ExperimentSpec], workspace: Workspace, run_id: str | None) -> int:
+    from kdengine.jobs import ensure_supervisor
+    from kdengine.launch import launch_all
+
+    ensure_supervisor(workspace)
+    for job in launch_all(specs, workspace, run_id=run_id):
+        sys.stdout.write(f"{job.id}\n")
     return 0
 
 

@@ -113,8 +113,10 @@ def make_plan(
     methods: Sequence[str],
     seeds: Iterable[int],
     arms: Sequence[str] = (),
+    *,
+    cutmix: bool = True,
 ) -> Plan:
-    """A plan from what a person names; the student alone, without and with CutMix, is always among the arms.
+    """A plan from what a person names; the student alone is always among the arms.
 
     Args:
         name: of the comparison.
@@ -122,6 +124,7 @@ def make_plan(
         methods: an arm each, with the method's defaults; a teacher is left out where the method uses none.
         seeds: of every arm.
         arms: further ones, each a name and settings in the form of a shell: ``"dkd beta 2 method=dkd method.beta=2"``.
+        cutmix: whether the student alone with CutMix is an arm too: the baseline that regularisation alone gives.
 
     Raises:
         BadInput: every problem at once: unknown methods or settings, a method without its teacher, arms that do not
@@ -135,12 +138,10 @@ def make_plan(
             further.append(_read_arm(text))
         except BadInput as error:
             problems += error.problems
-    alone = [
-        Arm(name=ALONE, changes={"method": "none"}),
-        Arm(name=ALONE_CUTMIX, changes={"method": "none", "recipe": {"cutmix": 1.0}}),
-    ]
+    alone = [Arm(name=ALONE, changes={"method": "none"})]
+    mixed = [Arm(name=ALONE_CUTMIX, changes={"method": "none", "recipe": {"cutmix": 1.0}})] if cutmix else []
     try:
-        plan = Plan(name=name, common=common, arms=(*alone, *wanted, *further), seeds=tuple(seeds))
+        plan = Plan(name=name, common=common, arms=(*alone, *mixed, *wanted, *further), seeds=tuple(seeds))
     except ValidationError as error:
         problems += [Problem("compare", item["msg"]) for item in error.errors()]
         raise BadInput(problems) from error

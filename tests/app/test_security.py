@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from app import security
 from app.serve import make_app, prepare_process
-from app.worker import Worker
+from app.worker import Workers
 from kdengine.cli import main
 from kdengine.workspace import Workspace
 
@@ -34,14 +34,13 @@ def _client(
         monkeypatch.setenv(variable, "")
     monkeypatch.chdir(workspace.root)
     monkeypatch.setattr(tempfile, "tempdir", None)
-    workers = (Worker(str(workspace.root)), Worker(str(workspace.root)))
+    workers = Workers.of(str(workspace.root))
     prepare_process()
     web = make_app(workspace, workers, host, password)
     try:
         yield TestClient(web, base_url="http://127.0.0.1", follow_redirects=False)
     finally:
-        for worker in workers:
-            worker.close()
+        workers.close()
 
 
 def test_every_page_answers_on_loopback(client: TestClient) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from dashboard import Dashboard
+from lived_in import LivedIn, live_in
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from support import PATIENCE_S, make_workspace
 
@@ -36,9 +37,33 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def dashboard(tmp_path_factory: pytest.TempPathFactory, furnished: Path) -> Iterator[Dashboard]:
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the dashboard notes which handlers ran."""
+    return tmp_path_factory.mktemp("notes")
+
+
+@pytest.fixture(scope="session")
+def used(notes: Path) -> Callable[[str], None]:
+    """To be told a control whose effect a test has asserted, where the server cannot see that it was used."""
+
+    def note(control: str) -> None:
+        with (notes / "used.txt").open("a") as file:
+            file.write(control + "\n")
+
+    return note
+
+
+@pytest.fixture(scope="session")
+def lived_in(tmp_path_factory: pytest.TempPathFactory, furnished: Path) -> LivedIn:
+    """A workspace with runs of which no default is the right one."""
+    home = make_workspace(tmp_path_factory.mktemp("dashboard") / "home", furnished)
+    return live_in(home, tmp_path_factory.mktemp("elsewhere"))
+
+
+@pytest.fixture(scope="session")
+def dashboard(lived_in: LivedIn, notes: Path) -> Iterator[Dashboard]:
     """One dashboard for all tests: to start it takes longer than most of them."""
-    dashboard = Dashboard(make_workspace(tmp_path_factory.mktemp("dashboard") / "home", furnished))
+    dashboard = Dashboard(lived_in.workspace, notes=notes)
     dashboard.start()
     yield dashboard
     dashboard.close()

@@ -1,0 +1,83 @@
+"""What a person does on a page, in words that several tests share."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import time
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import Page, expect
+from support import PATIENCE_S
+
+from kdengine.commands import train
+from kdengine.spec import ExperimentSpec
+
+
+def wait_for(condition: Callable[[], Any], what: str | Callable[[], str] = "it") -> Any:
+    """What the condition returns, once that is true; ``what`` says in words what was waited for."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.03)
+    said = what() if callable(what) else what
+    raise AssertionError(f"{said} did not come about within {PATIENCE_S} s")
+
+
+def fill(page: Page, element: str, value: str) -> None:
+    """Types into the field with that element id and leaves it."""
+    page.locator(f"#{element} input, #{element} textarea").first.fill(value)
+    page.keyboard.press("Tab")
+
+
+def pick(page: Page, element: str, label: str) -> None:
+    """Chooses from a list."""
+    page.click(f"#{element} input")
+    page.get_by_role("option", name=label, exact=True).click()
+
+
+def type_choice(page: Page, element: str, value: str) -> None:
+    """Types what is not in the list."""
+    page.fill(f"#{element} input", value)
+    page.keyboard.press("Enter")
+
+
+def shown_command(page: Page, element: str = "command") -> str:
+    """The command that the page shows."""
+    lines = page.evaluate(
+        "id => Array.from(document.querySelectorAll(`#${id} .cm-line`)).map(line => line.textContent)", element
+    )
+    return "".join(lines)
+
+
+def commanded(page: Page) -> ExperimentSpec | None:
+    """The experiment that the command on the Launch page makes; None while it shows none."""
+    words = shlex.split(shown_command(page), comments=True)
+    if words[:2] != ["kd", "train"]:
+        return None
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    return ExperimentSpec.from_mapping(train.read_experiment(parser.parse_args(words[2:])))
+
+
+def commanded_value(page: Page, path: str) -> Any:
+    """One setting of that experiment."""
+    spec = commanded(page)
+    return None if spec is None else spec.flat().get(path)
+
+
+def open_launch(page: Page, url: str, query: str = "") -> None:
+    """The Launch page, once it has said what it shows."""
+    page.goto(f"{url}/{query}")
+    expect(page.locator("#command")).to_contain_text("kd train")
+
+
+def id_in_address(page: Page) -> str:
+    """The run in the page's address."""
+    found = re.search(r"[?&](?:run|clone)=([^&]+)", page.url)
+    assert found, page.url
+    return found.group(1)
