@@ -62,7 +62,7 @@ def load_dataset(
     root = Path(root).expanduser()
     cache = Path(cache).expanduser() if cache is not None else root.parent / "cache"
     key = store_key(name, definition.identity(params, root), image_size)
-    store = open_store(cache, key, name, image_size, lambda: definition.open(params, root))
+    store = open_store(cache, key, name, image_size, lambda: definition.open(params, root), definition.reading)
     classes = tuple(store.meta["classes"])
     _check_counts(store, classes, validation, per_class, meta)
 

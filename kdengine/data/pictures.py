@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"})
@@ -31,6 +31,8 @@ def decode(content: bytes, size: int) -> np.ndarray:
             return square(_rgb(upright), size)
     except CorruptPicture:
         raise
+    except UnidentifiedImageError as error:  # whose text names the buffer in memory, not the file
+        raise CorruptPicture(f"not an image in one of the formats {', '.join(FORMATS)}") from error
     except (
         Exception
     ) as error:  # decoders of untrusted bytes raise whatever they meet (OSError, SyntaxError, struct.error)
