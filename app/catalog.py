@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from kdengine.data.uploads import SUFFIXES, sources
 from kdengine.registry import DATASETS, METHODS, MODELS
 from kdengine.rundir import short_id
 from kdengine.states import State
@@ -13,7 +15,7 @@ from kdengine.workspace import Workspace
 OWN = "own:"
 """A choice of the data card that stands for the ``folder`` data set with one of the person's own sources."""
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
+ARCHIVES = SUFFIXES
 
 Choices = list[tuple[str, str]]
 
@@ -24,12 +26,9 @@ def datasets(workspace: Workspace) -> Choices:
     return built_in + [(f"own pictures: {path.name}", OWN + path.name) for path in own_sources(workspace)]
 
 
-def own_sources(workspace: Workspace) -> list[Any]:
-    """Folders and archives that a person put into ``<workspace>/datasets/own``."""
-    place = workspace.datasets / "own"
-    if not place.is_dir():
-        return []
-    return sorted(path for path in place.iterdir() if path.is_dir() or path.name.endswith(ARCHIVES))
+def own_sources(workspace: Workspace) -> list[Path]:
+    """Folders and archives that a person put into ``<workspace>/datasets/own``; none that is half there."""
+    return sources(workspace.datasets / "own")
 
 
 def data_mapping(workspace: Workspace, choice: str) -> dict[str, Any]:

@@ -14,10 +14,11 @@ import lzma
 import os
 import stat
 import tarfile
+import time
 import zipfile
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from collections.abc import Container as Holds
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,7 +38,9 @@ MAX_FILE_BYTES = 256 << 20
 MAX_NAME_BYTES = 4096
 MAX_NAMES_BYTES = 256 << 20
 MAX_DEPTH = 32
-MAX_HEADER_BYTES = 256 << 10
+MAX_HEADER_BYTES = 64 << 10
+HEADERS_FREE_S = 1.0
+HEADERS_BYTES_PER_S = 1 << 20
 MAX_RATIO = 200
 RATIO_CHECKED_ABOVE = 64 << 20
 MAX_XZ_MEMORY = 256 << 20
@@ -45,9 +48,8 @@ MAX_XZ_MEMORY = 256 << 20
 _BY_HAND = "if you trust it, unpack it yourself and give the folder"
 _UTF8_FLAG = 0x800
 _CHUNK = 1 << 20
-# Of the others zipfile unpacks what it has read in one go, a thousandfold perhaps.
+# Of the others zipfile unpacks what it has read in one go: 242 bytes of bzip2 can become 300 MiB.
 _UNPACKED_IN_STEPS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_SMALL_CHUNK = 4096
 
 
 @dataclass
@@ -180,6 +182,8 @@ class ZipContainer(Container):
                     reason = "a link" if kind == stat.S_IFLNK else "a device"
                 elif member.flag_bits & 1:
                     reason = "encrypted"
+                elif member.compress_type not in _UNPACKED_IN_STEPS:
+                    reason = "packed by another method than deflate"
                 guard.add(_zip_name(member), member.file_size, folder=member.is_dir(), reason=reason)
         return guard.finish()
 
@@ -196,10 +200,12 @@ class ZipContainer(Container):
 
     @staticmethod
     def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-        chunk = _CHUNK if member.compress_type in _UNPACKED_IN_STEPS else _SMALL_CHUNK
         try:
             with archive.open(member) as file:
-                return b"".join(iter(partial(file.read, chunk), b""))
+                # Step by step: asked for all, it unpacks all there is before it looks at the length it was told.
+                return b"".join(iter(partial(file.read, _CHUNK), b""))
+        except MemoryError:
+            raise
         except Exception:  # this member only: the others of a zip stand on their own
             return b""
 
@@ -211,6 +217,8 @@ class ZipContainer(Container):
             raise DataError(
                 f"{self.name} says that its names are UTF-8, but {error.object!r} is not; pack it anew"
             ) from error
+        except MemoryError:
+            raise
         except Exception as error:  # whatever the bytes of a stranger bring it to
             raise DataError(f"{self.name} is damaged and cannot be read as a zip: {error}") from error
         with archive:
@@ -221,7 +229,10 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
     """A member's name; without the flag for UTF-8 zipfile takes every name for the code page of the first PC."""
     if member.flag_bits & _UTF8_FLAG:
         return member.filename
-    return decoded(member.filename.encode("cp437"), "cp437")
+    try:
+        return decoded(member.filename.encode("cp437"), "cp437")
+    except UnicodeEncodeError:  # a name in Unicode that stood beside it
+        return member.filename
 
 
 class TarContainer(Container):
@@ -252,10 +263,10 @@ class TarContainer(Container):
 
     def _members(self) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
         try:
-            with _unpacked(self.path) as plain:
+            with _unpacked(self.path, self.name) as plain:
                 stream = _BoundedStream(plain, self.path, self.name)
                 with tarfile.open(fileobj=stream, mode="r|") as archive:
-                    while (member := archive.next()) is not None:
+                    while (member := stream.timed(archive.next)) is not None:
                         stream.header_starts_at(None)
                         yield archive, member
                         # tarfile remembers every header it met, and a big archive has a million of them
@@ -264,7 +275,7 @@ class TarContainer(Container):
                     # A damaged or missing header ends tarfile's reading as quietly as the true end, a block of zeros.
                     if stream.block(archive.offset) != tarfile.NUL * tarfile.BLOCKSIZE:
                         raise tarfile.ReadError("the end of the archive is missing")
-        except DataError:
+        except (DataError, MemoryError):
             raise
         except Exception as error:  # whatever the bytes of a stranger bring the decoders to
             raise DataError(f"{self.name} is not an archive that can be read, or it breaks off: {error}") from error
@@ -280,6 +291,7 @@ class _BoundedStream(io.RawIOBase):
         self._seen = 0
         self._recent = b""
         self._header: int | None = 0
+        self._spent_s = 0.0
 
     def read(self, size: int | None = -1) -> bytes:
         content = self._plain.read(-1 if size is None else size)
@@ -299,6 +311,21 @@ class _BoundedStream(io.RawIOBase):
         tarfile holds a header, all its extensions with it, in memory, whatever length it claims.
         """
         self._header = offset
+
+    def timed(self, read_header: Callable[[], tarfile.TarInfo | None]) -> tarfile.TarInfo | None:
+        """Calls it. Raises DataError when headers have cost more computing than so many bytes can.
+
+        Those of a certain kind take tarfile a time that grows with the square of their length.
+        """
+        begun = time.thread_time()
+        member = read_header()
+        self._spent_s += time.thread_time() - begun
+        if self._spent_s > HEADERS_FREE_S + self._seen / HEADERS_BYTES_PER_S:
+            raise DataError(
+                f"the headers of {self._name} take far longer to read than an archive of its size does; "
+                "pack plain files anew"
+            )
+        return member
 
     def block(self, offset: int) -> bytes:
         """The 512 bytes at ``offset``, which must have been read lately."""
@@ -382,14 +409,14 @@ def _unsafe_name(name: str) -> str:
     return ""
 
 
-def _unpacked(path: Path) -> IO[bytes]:
+def _unpacked(path: Path, name: str) -> IO[bytes]:
     """The file's content, decompressed on the fly; the kind is told by the first bytes, not by the name."""
     with path.open("rb") as file:
         head = file.read(6)
     if head.startswith(b"\x1f\x8b"):
         return gzip.open(path)  # type: ignore[return-value]
     if head.startswith(b"\xfd7zXZ"):
-        return io.BufferedReader(_Xz(path), _CHUNK)
+        return io.BufferedReader(_Xz(path, name), _CHUNK)
     if head.startswith(b"BZh"):
         return bz2.open(path)
     return path.open("rb")
@@ -398,8 +425,9 @@ def _unpacked(path: Path) -> IO[bytes]:
 class _Xz(io.RawIOBase):
     """Unpacks .xz within ``MAX_XZ_MEMORY``: a file can ask for gigabytes, and Python's own reader obeys."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str) -> None:
         self._file = path.open("rb")
+        self._name = name
         self._unpacker = _new_unpacker()
 
     def readable(self) -> bool:
@@ -410,14 +438,21 @@ class _Xz(io.RawIOBase):
             content = b""
             if self._unpacker.eof:
                 # Files may be joined, with zeros between them.
-                rest = (self._unpacker.unused_data or self._file.read(_CHUNK)).lstrip(b"\0")
-                if not rest and not (rest := self._file.read(_CHUNK).lstrip(b"\0")):
+                content = self._unpacker.unused_data.lstrip(b"\0")
+                while not content and (chunk := self._file.read(_CHUNK)):
+                    content = chunk.lstrip(b"\0")
+                if not content:
                     return 0
                 self._unpacker = _new_unpacker()
-                content = rest
             elif self._unpacker.needs_input and not (content := self._file.read(_CHUNK)):
                 raise EOFError("the packed data end before their end mark")
-            unpacked = self._unpacker.decompress(content, len(buffer))
+            try:
+                unpacked = self._unpacker.decompress(content, len(buffer))
+            except lzma.LZMAError as error:
+                if "memory" not in str(error).lower():
+                    raise
+                wanted = f"more than {MAX_XZ_MEMORY >> 20} MiB of memory to be unpacked"
+                raise DataError(f"{self._name} asks for {wanted}; pack it anew with xz -6") from error
             if unpacked:
                 buffer[: len(unpacked)] = unpacked
                 return len(unpacked)

@@ -23,6 +23,10 @@ TEST_SEED = 0
 _EXPECTED = "expected <train|test>/<class>/<image> or <class>/<image>"
 
 
+class Unclear(DataError):
+    """Which folders are classes cannot be told; the person can say it."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """Which file is which sample.
@@ -52,7 +56,8 @@ def find_layout(listing: Listing, origin: str, layout: Literal["auto", "classes"
             that cannot be told.
 
     Raises:
-        DataError: every problem: loose pictures, empty, single or differing classes, folders that may be no classes.
+        Unclear: folders that may be no classes.
+        DataError: every problem: loose pictures, empty, single or differing classes.
     """
     names = [PurePosixPath(name).parts for name in listing.files]
     folders = {PurePosixPath(name).parts for name in listing.folders if not _hidden(PurePosixPath(name).parts)}
@@ -173,7 +178,7 @@ def _class_problems(classes: list[str]) -> list[str]:
 
 def _refuse_doubt(doubt: str, found: Tree, origin: str) -> None:
     if doubt:
-        raise DataError(f"{origin}: {doubt}. What was found:\n{drawn(found)}")
+        raise Unclear(f"{origin}: {doubt}. What was found:\n{drawn(found)}")
 
 
 def _refuse(problems: list[str], origin: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from unicodedata import category
 
 # Names of Chinese zips and tars made outside UTF-8. Its double bytes are both above 0xA0, so that a European name is
 # hardly ever taken for one; GBK, which is larger, takes "Zürich" of latin-1 for Chinese.
@@ -19,10 +20,10 @@ def decoded(raw: bytes, otherwise: str) -> str:
 
 
 def readable(name: str) -> str:
-    """A name for people and files: what was no UTF-8 is decoded, what does not print is escaped; else unchanged."""
+    """A name for people and files: what was no UTF-8 is decoded, control characters are escaped; else unchanged."""
     if not is_text(name):
         name = decoded(name.encode("utf-8", "surrogateescape"), "latin-1")
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in name)
+    return "".join(sign.encode("unicode_escape").decode() if category(sign) == "Cc" else sign for sign in name)
 
 
 def is_text(name: str) -> bool:

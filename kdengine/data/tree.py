@@ -157,4 +157,4 @@ def _listed(tops: list[str]) -> str:
 
 
 def _as_classes(tops: list[str]) -> str:
-    return f"; or set layout=classes if {_listed(tops)} are the classes"
+    return f"; or set data.layout=classes if {_listed(tops)} are the classes"

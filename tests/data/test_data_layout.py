@@ -86,7 +86,7 @@ def test_split_inside_each_class() -> None:
 def test_what_may_be_a_split_is_refused_with_the_tree_and_a_way_out(patterns: tuple[str, ...]) -> None:
     said = refusal(*patterns)
     top = patterns[0].split(",")[0].split("/")[0]
-    assert said.startswith("mine.zip: ") and "set layout=classes" in said and f"\n  {top}/: " in said
+    assert said.startswith("mine.zip: ") and "set data.layout=classes" in said and f"\n  {top}/: " in said
     assert "image(s)" in said
     found = read(*patterns, layout="classes")
     assert found.classes == tuple(sorted({name for p in patterns for name in p.split("/")[0].split(",")}))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import field_validator
+from pydantic_core import PydanticCustomError
 
 from kdengine.data.containers import Container, open_container
 from kdengine.data.decoding import Corrupt, decode_files
 from kdengine.data.definition import Block, DatasetDefinition, Source
 from kdengine.data.layout import find_layout
-from kdengine.data.names import readable
+from kdengine.data.names import is_text, readable
 from kdengine.errors import DataError
 from kdengine.fields import Settings, setting
 from kdengine.registry import DATASETS
@@ -41,6 +44,15 @@ class FolderParams(Settings):
         "every top folder for a class, whatever its name.",
         source="our choice",
     )
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _check_path(cls, path: Any) -> Any:
+        if isinstance(path, str) and not is_text(path):
+            raise PydanticCustomError(
+                "path", "the name is not UTF-8, which no spec can hold; rename the file or folder"
+            )
+        return path
 
 
 class Folder(DatasetDefinition):
