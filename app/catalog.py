@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from app import forms
+from kdengine.data.uploads import sources
 from kdengine.errors import BadInput, Problem
 from kdengine.registry import DATASETS, METHODS, MODELS
 from kdengine.rundir import RunDirectory, short_id
@@ -22,8 +23,6 @@ OWN = "own:"
 ELSEWHERE = "path:"
 """A choice that stands for the ``folder`` data set at a path outside the workspace, which a run here was made from."""
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
-
 Choices = list[tuple[str, str]]
 
 
@@ -33,12 +32,9 @@ def datasets(workspace: Workspace) -> Choices:
     return built_in + [(f"my images: {path.name}", OWN + path.name) for path in own_sources(workspace)]
 
 
-def own_sources(workspace: Workspace) -> list[Any]:
-    """Folders and archives that a person put into ``<workspace>/datasets/own``."""
-    place = workspace.datasets / "own"
-    if not place.is_dir():
-        return []
-    return sorted(path for path in place.iterdir() if path.is_dir() or path.name.endswith(ARCHIVES))
+def own_sources(workspace: Workspace) -> list[Path]:
+    """Folders and archives that a person put into ``<workspace>/datasets/own``; none that is half there."""
+    return sources(workspace.datasets / "own")
 
 
 def data_mapping(workspace: Workspace, choice: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from kdengine import files
 from kdengine.data import Augmentation, DatasetBundle, load_dataset
 from kdengine.data.bundle import Part, spread
 from kdengine.data.loader import BatchLoader
-from kdengine.errors import BadInput, DiskFull, KdError, Problem
+from kdengine.errors import BadInput, DataError, DiskFull, KdError, Problem
 from kdengine.methods.base import Context, Method, Needs
 from kdengine.models.backbone import Backbone, Shapes, build_model
 from kdengine.models.stored import ModelCard, load_student, read_card, read_tensors
@@ -312,8 +312,10 @@ class _Problems:
                 Problem(problem.field if "." in problem.field else field or problem.field, problem.message)
                 for problem in error.problems
             ]
+        except DataError as error:
+            self.found += [Problem(field, problem) for problem in error.problems]
         except KdError as error:
-            self.found += [Problem(field, line) for line in str(error).splitlines() or [type(error).__name__]]
+            self.found.append(Problem(field, str(error) or type(error).__name__))
         return None
 
 

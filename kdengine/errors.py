@@ -45,6 +45,11 @@ class DataError(KdError):
     failure_class = "data"
     advice = "Mend or remove the file named above, then launch again."
 
+    def __init__(self, problems: str | Iterable[str]) -> None:
+        """``problems``: one, which may have several lines, or each of several."""
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
 
 class DiskFull(KdError):
     """No space is left where the workspace lies."""

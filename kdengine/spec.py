@@ -672,6 +672,8 @@ def _drop_what_does_not_decide(content: dict[str, Any]) -> None:
         for name in names:
             if not content[part][name]:
                 del content[part][name]
+    if content["data"]["name"] == "folder" and content["data"]["layout"] == "auto":
+        del content["data"]["layout"]
     teacher = content.get("teacher") or {}
     if teacher.get("spec"):
         _drop_what_does_not_decide(teacher["spec"])

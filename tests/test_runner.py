@@ -311,7 +311,7 @@ def test_one_class_only(workspace: Workspace, tmp_path: Path, capsys: pytest.Cap
     for number in range(10):
         Image.fromarray(np.full((16, 16, 3), number, np.uint8)).save(tmp_path / "pictures" / "cat" / f"{number}.png")
     said = refused(capsys, "--dataset", "folder", "--set", f"data.path={tmp_path / 'pictures'}")
-    assert "a classifier needs at least 2 classes with pictures, found 1: cat" in said
+    assert "a classifier needs at least 2 classes with images, found 1: cat" in said
     assert not list(workspace.runs.glob("*"))
 
 

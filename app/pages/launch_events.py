@@ -19,6 +19,7 @@ from app.pages import launch_cards as cards
 from app.pages import launch_problems, launch_teacher
 from app.pages.launch_form import Form, Values
 from app.worker import Workers
+from kdengine.data.uploads import keep_upload
 from kdengine.errors import BadInput, KdError, Problem
 from kdengine.recipes import RECIPES
 from kdengine.registry import DATASETS
@@ -202,8 +203,6 @@ class Events:
         if path is None:
             yield [gr.skip(), ""]
             return
-        from kdengine.data.uploads import keep_upload
-
         yield [gr.skip(), boxes.note("Looking at the images…")]
         try:
             kept = keep_upload(self.workspace.datasets / "own", Path(path), Path(path).name)

@@ -14,28 +14,42 @@ import lzma
 import os
 import stat
 import tarfile
+import time
 import zipfile
-import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from collections.abc import Container as Holds
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from kdengine import files
+from kdengine.data.names import decoded, readable
 from kdengine.data.wording import some
 from kdengine.errors import DataError
 
 MAX_TOTAL_BYTES = 64 << 30
 MAX_MEMBERS = 2_000_000
+MEMBERS_CHECKED_ABOVE = 20_000
+MIN_MEMBER_BYTES = 64
 MAX_FILE_BYTES = 256 << 20
+MAX_NAME_BYTES = 4096
+MAX_NAMES_BYTES = 256 << 20
+MAX_DEPTH = 32
+MAX_HEADER_BYTES = 64 << 10
+HEADERS_FREE_S = 1.0
+HEADERS_BYTES_PER_S = 1 << 20
 MAX_RATIO = 200
 RATIO_CHECKED_ABOVE = 64 << 20
+MAX_XZ_MEMORY = 256 << 20
 
 _BY_HAND = "if you trust it, unpack it yourself and give the folder"
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, gzip.BadGzipFile)
+_UTF8_FLAG = 0x800
+_CHUNK = 1 << 20
+# Of the others zipfile unpacks what it has read in one go: 242 bytes of bzip2 can become 300 MiB.
+_UNPACKED_IN_STEPS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 @dataclass
@@ -47,10 +61,16 @@ class Listing:
 
 
 class Container(ABC):
-    """A folder or archive of files."""
+    """A folder or archive of files.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: where it lies.
+        name: what messages call it; default its own name, without the folders it lies in.
+    """
+
+    def __init__(self, path: Path, name: str = "") -> None:
         self.path = path
+        self.name = readable(name or path.name or str(path))
 
     @abstractmethod
     def identity(self) -> str:
@@ -68,19 +88,25 @@ class Container(ABC):
         """
 
 
-def open_container(path: Path) -> Container:
-    """The right reader for a path. Raises DataError when there is nothing, or nothing that can be read."""
+def open_container(path: Path, name: str = "") -> Container:
+    """The right reader for a path. Raises DataError when there is nothing, or nothing that can be read.
+
+    Args:
+        path: a folder or an archive.
+        name: what messages call it; default the name of the folder or file.
+    """
     if path.is_dir():
-        return FolderContainer(path)
+        return FolderContainer(path, name)
     if not path.exists():
-        raise DataError(f"{path} does not exist; give a folder, a .zip or a .tar(.gz, .xz, .bz2) with pictures")
+        raise DataError(f"{path} does not exist; give a folder, a .zip or a .tar(.gz, .xz, .bz2) with images")
+    name = name or path.name
     if not path.is_file():
-        raise DataError(f"{path} is neither a folder nor a file; give a folder, a .zip or a .tar(.gz, .xz, .bz2)")
+        raise DataError(f"{name} is neither a folder nor a file; give a folder, a .zip or a .tar(.gz, .xz, .bz2)")
     if not os.access(path, os.R_OK):
-        raise DataError(f"{path} cannot be read (no permission)")
+        raise DataError(f"{name} cannot be read (no permission)")
     if zipfile.is_zipfile(path):
-        return ZipContainer(path)
-    return TarContainer(path)
+        return ZipContainer(path, name)
+    return TarContainer(path, name)
 
 
 class FolderContainer(Container):
@@ -120,7 +146,9 @@ class FolderContainer(Container):
             with os.scandir(self.path / prefix) as entries:
                 return list(entries)
         except OSError as error:
-            raise DataError(f"the folder {self.path / prefix} cannot be read: {error.strerror}") from error
+            raise DataError(
+                f"the folder {readable(f'{self.name}/{prefix}')} cannot be read: {error.strerror}"
+            ) from error
 
     @staticmethod
     def _stamp(path: Path) -> str:
@@ -145,7 +173,7 @@ class ZipContainer(Container):
         return f"sha256:{files.digest(self.path)}"
 
     def listing(self) -> Listing:
-        guard = _Guard(self.path)
+        guard = _Guard(self.path, self.name)
         with self._open() as archive:
             for member in archive.infolist():
                 kind = stat.S_IFMT(member.external_attr >> 16)
@@ -154,31 +182,57 @@ class ZipContainer(Container):
                     reason = "a link" if kind == stat.S_IFLNK else "a device"
                 elif member.flag_bits & 1:
                     reason = "encrypted"
-                guard.add(member.filename, member.file_size, folder=member.is_dir(), reason=reason)
+                elif member.compress_type not in _UNPACKED_IN_STEPS:
+                    reason = "packed by another method than deflate"
+                guard.add(_zip_name(member), member.file_size, folder=member.is_dir(), reason=reason)
         return guard.finish()
 
     def read(self, wanted: Holds[str]) -> Iterator[tuple[str, bytes]]:
+        packed, seen = self.path.stat().st_size, 0
         with self._open() as archive:
             for member in archive.infolist():
-                name = _normal(member.filename)
+                name = _normal(_zip_name(member))
                 if not member.is_dir() and name in wanted:
-                    yield name, self._content(archive, member)
+                    content = self._content(archive, member)
+                    seen += len(content)
+                    _check_amount(self.name, seen, packed)
+                    yield name, content
 
     @staticmethod
     def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
         try:
             with archive.open(member) as file:
-                return file.read(MAX_FILE_BYTES)
-        except (*_DAMAGED, OSError, NotImplementedError):
-            return b""  # this member only: the others of a zip stand on their own
+                # Step by step: asked for all, it unpacks all there is before it looks at the length it was told.
+                return b"".join(iter(partial(file.read, _CHUNK), b""))
+        except MemoryError:
+            raise
+        except Exception:  # this member only: the others of a zip stand on their own
+            return b""
 
     @contextmanager
     def _open(self) -> Iterator[zipfile.ZipFile]:
         try:
-            with zipfile.ZipFile(self.path) as archive:
-                yield archive
-        except (zipfile.BadZipFile, OSError) as error:
-            raise DataError(f"{self.path} is damaged and cannot be read as a zip: {error}") from error
+            archive = zipfile.ZipFile(self.path)
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{self.name} says that its names are UTF-8, but {error.object!r} is not; pack it anew"
+            ) from error
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever the bytes of a stranger bring it to
+            raise DataError(f"{self.name} is damaged and cannot be read as a zip: {error}") from error
+        with archive:
+            yield archive
+
+
+def _zip_name(member: zipfile.ZipInfo) -> str:
+    """A member's name; without the flag for UTF-8 zipfile takes every name for the code page of the first PC."""
+    if member.flag_bits & _UTF8_FLAG:
+        return member.filename
+    try:
+        return decoded(member.filename.encode("cp437"), "cp437")
+    except UnicodeEncodeError:  # a name in Unicode that stood beside it
+        return member.filename
 
 
 class TarContainer(Container):
@@ -188,7 +242,7 @@ class TarContainer(Container):
         return f"sha256:{files.digest(self.path)}"
 
     def listing(self) -> Listing:
-        guard = _Guard(self.path)
+        guard = _Guard(self.path, self.name)
         for _, member in self._members():
             reason = ""
             if member.issym() or member.islnk():
@@ -209,36 +263,69 @@ class TarContainer(Container):
 
     def _members(self) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
         try:
-            with _unpacked(self.path) as plain:
-                stream = _BoundedStream(plain, self.path)
+            with _unpacked(self.path, self.name) as plain:
+                stream = _BoundedStream(plain, self.path, self.name)
                 with tarfile.open(fileobj=stream, mode="r|") as archive:
-                    while (member := archive.next()) is not None:
+                    while (member := stream.timed(archive.next)) is not None:
+                        stream.header_starts_at(None)
                         yield archive, member
                         # tarfile remembers every header it met, and a big archive has a million of them
                         archive.members.clear()  # type: ignore[attr-defined]
+                        stream.header_starts_at(archive.offset)
                     # A damaged or missing header ends tarfile's reading as quietly as the true end, a block of zeros.
                     if stream.block(archive.offset) != tarfile.NUL * tarfile.BLOCKSIZE:
                         raise tarfile.ReadError("the end of the archive is missing")
-        except (*_DAMAGED, OSError) as error:
-            raise DataError(f"{self.path} is not an archive that can be read, or it breaks off: {error}") from error
+        except (DataError, MemoryError):
+            raise
+        except Exception as error:  # whatever the bytes of a stranger bring the decoders to
+            raise DataError(f"{self.name} is not an archive that can be read, or it breaks off: {error}") from error
 
 
 class _BoundedStream(io.RawIOBase):
     """Counts what comes out of the decompressor and stops a bomb before it fills memory or hours."""
 
-    def __init__(self, plain: IO[bytes], path: Path) -> None:
+    def __init__(self, plain: IO[bytes], path: Path, name: str) -> None:
         self._plain = plain
-        self._path = path
+        self._name = name
         self._packed_bytes = path.stat().st_size
         self._seen = 0
         self._recent = b""
+        self._header: int | None = 0
+        self._spent_s = 0.0
 
     def read(self, size: int | None = -1) -> bytes:
         content = self._plain.read(-1 if size is None else size)
         self._seen += len(content)
         self._recent = (self._recent + content)[-4 * tarfile.RECORDSIZE :]
-        _check_amount(self._path, self._seen, self._packed_bytes)
+        _check_amount(self._name, self._seen, self._packed_bytes)
+        if self._header is not None and self._seen - self._header > MAX_HEADER_BYTES:
+            raise DataError(
+                f"{self._name} has a member whose name and attributes take more than {MAX_HEADER_BYTES >> 10} KiB, "
+                "as no packer writes them; pack plain files anew"
+            )
         return content
+
+    def header_starts_at(self, offset: int | None) -> None:
+        """Where the header that is read next begins; None while content is read, whose length is checked elsewhere.
+
+        tarfile holds a header, all its extensions with it, in memory, whatever length it claims.
+        """
+        self._header = offset
+
+    def timed(self, read_header: Callable[[], tarfile.TarInfo | None]) -> tarfile.TarInfo | None:
+        """Calls it. Raises DataError when headers have cost more computing than so many bytes can.
+
+        Those of a certain kind take tarfile a time that grows with the square of their length.
+        """
+        begun = time.thread_time()
+        member = read_header()
+        self._spent_s += time.thread_time() - begun
+        if self._spent_s > HEADERS_FREE_S + self._seen / HEADERS_BYTES_PER_S:
+            raise DataError(
+                f"the headers of {self._name} take far longer to read than an archive of its size does; "
+                "pack plain files anew"
+            )
+        return member
 
     def block(self, offset: int) -> bytes:
         """The 512 bytes at ``offset``, which must have been read lately."""
@@ -249,21 +336,24 @@ class _BoundedStream(io.RawIOBase):
 class _Guard:
     """Collects the members of an archive, checks limits as they come and names all unsafe ones at the end."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, name: str) -> None:
+        self._name = name
         self._packed_bytes = path.stat().st_size
+        self._most = min(MAX_MEMBERS, MEMBERS_CHECKED_ABOVE + self._packed_bytes // MIN_MEMBER_BYTES)
         self._total = 0
         self._members = 0
+        self._names_bytes = 0
         self._listing = Listing()
         self._names: set[str] = set()
         self._unsafe: list[str] = []
 
     def add(self, raw_name: str, size: int, *, folder: bool, reason: str) -> None:
         self._members += 1
-        if self._members > MAX_MEMBERS:
-            raise DataError(f"{self._path} holds more than {MAX_MEMBERS} members; {_BY_HAND}")
+        if self._members > self._most:
+            raise DataError(f"{self._name} holds more than {self._most} members, too many for its size; {_BY_HAND}")
         self._total += size
-        _check_amount(self._path, self._total, self._packed_bytes)
+        _check_amount(self._name, self._total, self._packed_bytes)
+        self._check_name(raw_name)
         name = _normal(raw_name)
         reason = reason or _unsafe_name(raw_name)
         if not reason and not folder and name in self._names:
@@ -271,27 +361,38 @@ class _Guard:
         if not reason and not folder and size > MAX_FILE_BYTES:
             reason = f"{size} bytes, at most {MAX_FILE_BYTES} are accepted"
         if reason:
-            self._unsafe.append(f"{raw_name!r} ({reason})")
+            self._unsafe.append(f"'{readable(raw_name)}' ({reason})")
         elif folder:
             self._listing.folders.add(name)
         else:
             self._names.add(name)
             self._listing.files.append(name)
 
+    def _check_name(self, name: str) -> None:
+        """What is kept of each member is its name: one that is too long, or all of them, would fill the memory."""
+        self._names_bytes += len(name)
+        if len(name) > MAX_NAME_BYTES or name.count("/") > MAX_DEPTH:
+            raise DataError(
+                f"{self._name} has a member of {len(name)} characters and {name.count('/')} folders in its name "
+                f"({readable(name[:40])}...); at most {MAX_NAME_BYTES} and {MAX_DEPTH} are accepted"
+            )
+        if self._names_bytes > MAX_NAMES_BYTES:
+            raise DataError(f"the names of the members of {self._name} take more than {MAX_NAMES_BYTES >> 20} MiB")
+
     def finish(self) -> Listing:
         if self._unsafe:
             raise DataError(
-                f"{self._path} holds {len(self._unsafe)} member(s) that are refused: {some(self._unsafe)}; "
+                f"{self._name} holds {len(self._unsafe)} member(s) that are refused: {some(self._unsafe)}; "
                 "pack plain files under relative names, each once"
             )
         return self._listing
 
 
-def _check_amount(path: Path, unpacked: int, packed: int) -> None:
+def _check_amount(name: str, unpacked: int, packed: int) -> None:
     if unpacked > MAX_TOTAL_BYTES:
-        raise DataError(f"{path} unpacks to more than {MAX_TOTAL_BYTES >> 30} GiB; {_BY_HAND}")
+        raise DataError(f"{name} unpacks to more than {MAX_TOTAL_BYTES >> 30} GiB; {_BY_HAND}")
     if unpacked > RATIO_CHECKED_ABOVE and unpacked > MAX_RATIO * packed:
-        raise DataError(f"{path} unpacks to more than {MAX_RATIO} times its size, like a bomb; {_BY_HAND}")
+        raise DataError(f"{name} unpacks to more than {MAX_RATIO} times its size, like a bomb; {_BY_HAND}")
 
 
 def _normal(name: str) -> str:
@@ -308,14 +409,58 @@ def _unsafe_name(name: str) -> str:
     return ""
 
 
-def _unpacked(path: Path) -> IO[bytes]:
+def _unpacked(path: Path, name: str) -> IO[bytes]:
     """The file's content, decompressed on the fly; the kind is told by the first bytes, not by the name."""
     with path.open("rb") as file:
         head = file.read(6)
     if head.startswith(b"\x1f\x8b"):
         return gzip.open(path)  # type: ignore[return-value]
     if head.startswith(b"\xfd7zXZ"):
-        return lzma.open(path)
+        return io.BufferedReader(_Xz(path, name), _CHUNK)
     if head.startswith(b"BZh"):
         return bz2.open(path)
     return path.open("rb")
+
+
+class _Xz(io.RawIOBase):
+    """Unpacks .xz within ``MAX_XZ_MEMORY``: a file can ask for gigabytes, and Python's own reader obeys."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._file = path.open("rb")
+        self._name = name
+        self._unpacker = _new_unpacker()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            content = b""
+            if self._unpacker.eof:
+                # Files may be joined, with zeros between them.
+                content = self._unpacker.unused_data.lstrip(b"\0")
+                while not content and (chunk := self._file.read(_CHUNK)):
+                    content = chunk.lstrip(b"\0")
+                if not content:
+                    return 0
+                self._unpacker = _new_unpacker()
+            elif self._unpacker.needs_input and not (content := self._file.read(_CHUNK)):
+                raise EOFError("the packed data end before their end mark")
+            try:
+                unpacked = self._unpacker.decompress(content, len(buffer))
+            except lzma.LZMAError as error:
+                if "memory" not in str(error).lower():
+                    raise
+                wanted = f"more than {MAX_XZ_MEMORY >> 20} MiB of memory to be unpacked"
+                raise DataError(f"{self._name} asks for {wanted}; pack it anew with xz -6") from error
+            if unpacked:
+                buffer[: len(unpacked)] = unpacked
+                return len(unpacked)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _new_unpacker() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ_MEMORY)

@@ -11,7 +11,7 @@ import numpy as np
 
 from kdengine.data.containers import Container
 from kdengine.data.definition import Block
-from kdengine.data.pictures import CorruptPicture, decode
+from kdengine.data.pictures import CorruptPicture, PixelBudget, decode, open_image
 
 _BATCH_PICTURES = 256
 _BATCH_BYTES = 32 << 20
@@ -25,15 +25,16 @@ def decode_files(container: Container, paths: Sequence[str], size: int, corrupt:
 
     They come in the order that is cheapest to read. Of files and pictures no more is held than a few batches a thread
     (256 pictures or 32 MB of files each). What is missing or cannot be read is added to ``corrupt`` as (path, reason),
-    and its row never comes.
+    and its row never comes. Raises DataError when the pictures unpack to more pixels than their bytes can mean.
     """
+    budget = PixelBudget(container.name)
     workers = min(8, os.cpu_count() or 1)
     running: deque[Future[tuple[Block, Corrupt]]] = deque()
     missing = set(paths)
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         for batch in _batches(container, paths):
             missing.difference_update(name for _, name, _ in batch)
-            running.append(pool.submit(_decode_batch, batch, size))
+            running.append(pool.submit(_decode_batch, batch, size, budget))
             if len(running) > 2 * workers:
                 yield _collect(running.popleft(), corrupt)
         while running:
@@ -55,16 +56,23 @@ def _batches(container: Container, paths: Sequence[str]) -> Iterator[Files]:
         yield batch
 
 
-def _decode_batch(batch: Files, size: int) -> tuple[Block, Corrupt]:
+def _decode_batch(batch: Files, size: int, budget: PixelBudget) -> tuple[Block, Corrupt]:
     rows, pictures, corrupt = [], [], []
+    images = []
     for row, name, content in batch:
         try:
-            picture = decode(content, size)
+            images.append((row, name, open_image(content)))
         except CorruptPicture as error:
             corrupt.append((name, str(error) if content else "empty, too large or not readable"))
             continue
+        budget.spend(images[-1][2], content)
+    for row, name, image in images:
+        try:
+            pictures.append(decode(image, size))
+        except CorruptPicture as error:
+            corrupt.append((name, str(error)))
+            continue
         rows.append(row)
-        pictures.append(picture)
     block = np.stack(pictures) if pictures else np.empty((0, size, size, 3), np.uint8)
     return (np.array(rows, np.int64), block), corrupt
 

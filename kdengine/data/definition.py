@@ -46,6 +46,8 @@ class DatasetDefinition(ABC):
         flip, crop: whether mirrored and shifted pictures still show the same class.
         normalisation: published (mean, std) in 0..1 units, None = computed from the training pictures.
         Params: the settings that only this data set has.
+        reading: number of the rule by which labels are found in the source; raised when the rule changes, so that
+            stores of an earlier one are compared with the source before they are used.
     """
 
     name: ClassVar[str]
@@ -59,6 +61,7 @@ class DatasetDefinition(ABC):
     crop: ClassVar[bool] = True
     normalisation: ClassVar[tuple[Rgb, Rgb] | None] = None
     Params: ClassVar[type[Settings]] = NoSettings
+    reading: ClassVar[int] = 1
 
     @abstractmethod
     def identity(self, params: Any, root: Path) -> str:

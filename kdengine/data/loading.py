@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from kdengine.data import splits
 from kdengine.data.bundle import DatasetBundle, Part, Rgb
 from kdengine.data.definition import DatasetDefinition
+from kdengine.data.names import readable
 from kdengine.data.store import Store, open_store, store_key
 from kdengine.data.wording import some
 from kdengine.errors import BadInput, DataError, Problem
@@ -62,8 +63,8 @@ def load_dataset(
     root = Path(root).expanduser()
     cache = Path(cache).expanduser() if cache is not None else root.parent / "cache"
     key = store_key(name, definition.identity(params, root), image_size)
-    store = open_store(cache, key, name, image_size, lambda: definition.open(params, root))
-    classes = tuple(store.meta["classes"])
+    store = open_store(cache, key, name, image_size, lambda: definition.open(params, root), definition.reading)
+    classes = tuple(map(readable, store.meta["classes"]))  # stores of before kept names that no file can hold
     _check_counts(store, classes, validation, per_class, meta)
 
     train, held_out = _divide(store, store.rows(train=True), len(classes), validation, split_seed)

@@ -3,34 +3,86 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from kdengine.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"})
 MAX_PIXELS = 89_478_485
+MAX_FREE_PIXELS = 1_000_000_000
+MAX_PIXELS_PER_BYTE = 256
+
+_BIG_PIXELS = 16_000_000
+# Each holds some hundred megabytes while it is decoded.
+_one_big = threading.Lock()
 
 
 class CorruptPicture(Exception):
     """A file that is not a picture that can be read; the text says why."""
 
 
-def decode(content: bytes, size: int) -> np.ndarray:
-    """Decodes a picture file (the first frame of an animation), upright, to uint8 RGB (size, size, 3).
+class PixelBudget:
+    """Stops a source whose few bytes would unpack to hours of pixels; shared by the threads that decode it.
 
-    Raises CorruptPicture. Pictures above ``MAX_PIXELS`` are refused before they are decoded.
+    Args:
+        name: what messages call the source.
     """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._pixels = 0
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def spend(self, image: Image.Image, content: bytes) -> None:
+        """Counts an image that is about to be decoded. Raises DataError when all so far are too many for their size."""
+        with self._lock:
+            self._pixels += image.width * image.height
+            self._bytes += len(content)
+            if self._pixels > MAX_FREE_PIXELS and self._pixels > MAX_PIXELS_PER_BYTE * self._bytes:
+                raise DataError(
+                    f"the images of {self._name} unpack to more than {MAX_FREE_PIXELS // 10**6} megapixels, over "
+                    f"{MAX_PIXELS_PER_BYTE} for each byte, like a bomb; reduce them before packing"
+                )
+
+
+def open_image(content: bytes) -> Image.Image:
+    """Reads the head of an image file; its pixels come with `decode`.
+
+    Raises CorruptPicture. Pictures above ``MAX_PIXELS`` are refused here, before they are decoded.
+    """
+    with _as_corrupt():
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        pixels = image.width * image.height
+        if pixels > MAX_PIXELS:
+            raise CorruptPicture(f"{pixels} pixels, at most {MAX_PIXELS} are accepted")
+        return image
+
+
+def decode(image: Image.Image, size: int) -> np.ndarray:
+    """Decodes an image that was opened (the first frame of an animation), upright, to uint8 RGB (size, size, 3).
+
+    Raises CorruptPicture.
+    """
+    alone = _one_big if image.width * image.height > _BIG_PIXELS else nullcontext()
+    with _as_corrupt(), alone, image:
+        return square(_rgb(ImageOps.exif_transpose(image)), size)
+
+
+@contextmanager
+def _as_corrupt() -> Iterator[None]:
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            pixels = image.width * image.height
-            if pixels > MAX_PIXELS:
-                raise CorruptPicture(f"{pixels} pixels, at most {MAX_PIXELS} are accepted")
-            upright = ImageOps.exif_transpose(image)
-            return square(_rgb(upright), size)
-    except CorruptPicture:
+        yield
+    except (CorruptPicture, MemoryError):
         raise
+    except UnidentifiedImageError as error:  # whose text names the buffer in memory, not the file
+        raise CorruptPicture(f"not an image in one of the formats {', '.join(FORMATS)}") from error
     except (
         Exception
     ) as error:  # decoders of untrusted bytes raise whatever they meet (OSError, SyntaxError, struct.error)

@@ -4,7 +4,7 @@ Layout::
 
     <cache>/stores/<key>/images.npy   uint8 RGB (N, S, S, 3), training pictures first
                          labels.npy   int64 (N,), -1 for a picture that was left out
-                         meta.json    format, data set, classes, train_count, content, mean, std, left_out
+                         meta.json    format, data set, classes, train_count, content, mean, std, left_out, reading
 
 A store is built in ``.<key>.building`` under a lock and renamed when it is whole, so that a folder named ``<key>`` is
 always complete. The lock dies with its process; who gets it next clears what was left half-built.
@@ -68,20 +68,29 @@ def is_stored(root: Path, name: str, identity: str, image_size: int) -> bool:
     return (root.parent / "cache" / "stores" / store_key(name, identity, image_size) / "meta.json").is_file()
 
 
-def open_store(cache: Path, key: str, name: str, image_size: int, open_source: Callable[[], Source]) -> Store:
+def open_store(
+    cache: Path, key: str, name: str, image_size: int, open_source: Callable[[], Source], reading: int = 1
+) -> Store:
     """The store of that key, built from the source first when it does not exist.
+
+    One that was made by an earlier ``reading`` (`DatasetDefinition.reading`) is kept when the source, read anew, gives
+    the same labels, and built again when it does not.
 
     Safe when several processes ask at once: one builds, the others wait. Raises DataError when the source is bad,
     DiskFull when there is no room, KdError when the folder cannot be written.
     """
     folder = cache / "stores" / key
     store = _read(folder)
-    if store:
+    if store and store.meta.get("reading", 1) == reading:
         return store
     with files.disk_errors(folder), files.lock(folder.with_name(f"{key}.lock")):
         store = _read(folder)
-        if store is None:
-            _build(folder, name, image_size, open_source())
+        if store is None or store.meta.get("reading", 1) != reading:
+            source = open_source()
+            if store is not None and _still_true(store, source):
+                files.write_json(folder / "meta.json", store.meta | {"reading": reading})
+            else:
+                _build(folder, name, image_size, source, reading)
             store = _read(folder)
     if store is None:
         raise DataError(f"the store {folder} cannot be read back right after it was built; check the disk")
@@ -112,7 +121,15 @@ def _read(folder: Path) -> Store | None:
     return Store(images, labels, meta)
 
 
-def _build(folder: Path, name: str, image_size: int, source: Source) -> None:
+def _still_true(store: Store, source: Source) -> bool:
+    """Whether a store has the labels that its source has; those of images that were left out are not known."""
+    labels = np.where(store.labels < 0, -1, source.labels) if len(store.labels) == len(source.labels) else None
+    return (
+        labels is not None and np.array_equal(labels, store.labels) and store.meta["train_count"] == source.train_count
+    )
+
+
+def _build(folder: Path, name: str, image_size: int, source: Source, reading: int) -> None:
     building = folder.with_name(f".{folder.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
@@ -129,6 +146,7 @@ def _build(folder: Path, name: str, image_size: int, source: Source) -> None:
             "content": content,
             "mean": mean,
             "std": std,
+            "reading": reading,
         }
         files.write_json(building / "meta.json", meta)
         shutil.rmtree(folder, ignore_errors=True)

@@ -59,9 +59,9 @@ def _members(name: str, path: Path) -> list[str] | None:
     if not zipfile.is_zipfile(path):
         return None
     try:
-        files = open_container(path).listing().files
+        files = open_container(path, name).listing().files
     except DataError as error:
-        raise BadInput(Problem("pictures", f"{name}: {error}")) from error
+        raise BadInput([Problem("pictures", problem) for problem in error.problems]) from error
     return [file for file in files if file.lower().endswith(ENDINGS) and not _hidden(file)]
 
 
@@ -76,7 +76,7 @@ def _answers(
         if members is None:
             yield _line(students, name, path)
             continue
-        for member, content in open_container(path).read(set(members)):
+        for member, content in open_container(path, name).read(set(members)):
             yield _line(students, f"{name}/{member}", io.BytesIO(content))
 
 

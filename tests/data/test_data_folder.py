@@ -119,12 +119,12 @@ def test_corrupt_pictures_are_named_or_skipped_on_request(
     files = picture_files({"cat": 15, "dog": 6}, "train/") | picture_files({"cat": 3, "dog": 2}, "test/")
     path = PACKERS[kind](tmp_path, damage(files, 12) | {"train/dog/000.png": b""})
     text = message(path, tmp_path)
-    assert "holds 13 corrupt picture(s)" in text and "train/cat/003.png: " in text and "... and 3 more" in text
+    assert "holds 13 corrupt image(s)" in text and "train/cat/003.png: " in text and "... and 3 more" in text
     assert "on_corrupt=skip" in text
     assert not list((tmp_path / "ws" / "cache" / "stores").glob("*/")), "nothing half-built is left"
     bundle = load(path, tmp_path, options={"on_corrupt": "skip"}, validation=0)
     assert np.bincount(bundle.train.labels).tolist() == [3, 5]
-    assert "13 corrupt picture(s) were left out" in caplog.text
+    assert "13 corrupt image(s) were left out" in caplog.text
     kept = {picture.tobytes() for picture in bundle.train.pictures(np.arange(8))}
     assert np.asarray(Image.open(io.BytesIO(files["train/cat/014.png"]))).tobytes() in kept
 
@@ -132,7 +132,7 @@ def test_corrupt_pictures_are_named_or_skipped_on_request(
 def test_link_that_leads_nowhere_is_a_corrupt_picture(tmp_path: Path) -> None:
     path = as_folder(tmp_path / "p", SPLIT)
     (path / "train" / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    assert "1 corrupt picture(s):\n  train/cat/gone.png" in message(path, tmp_path)
+    assert "1 corrupt image(s):\n  train/cat/gone.png" in message(path, tmp_path)
     (path / "train" / "cat" / "gone.png").unlink()
     (tmp_path / "elsewhere.png").write_bytes(SPLIT["train/cat/000.png"])
     (path / "train" / "cat" / "link.png").symlink_to(tmp_path / "elsewhere.png")
@@ -151,7 +151,7 @@ def test_zip_member_with_a_wrong_checksum_is_a_corrupt_picture(tmp_path: Path) -
             archive.writestr(name, content)
     raw = path.read_bytes()
     path.write_bytes(raw.replace(SPLIT["train/cat/002.png"], SPLIT["train/cat/002.png"][:-5] + b"12345"))
-    assert "1 corrupt picture(s):\n  train/cat/002.png" in message(path, tmp_path)
+    assert "1 corrupt image(s):\n  train/cat/002.png" in message(path, tmp_path)
 
 
 def test_picture_with_too_many_pixels_is_corrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,8 +167,8 @@ def test_layout_problems_are_all_named_at_once(tmp_path: Path) -> None:
     text = message(path, tmp_path)
     for part in (
         "there is val; move",
-        "1 picture(s) lie in no class folder: train/loose.png",
-        "train/ has 1 class folder(s) without a picture: eel",
+        "1 image(s) lie in no class folder: train/loose.png",
+        "train/ has 1 class folder(s) without an image: eel",
         "train/ lacks 1 class folder(s) that test/ has: fox",
         "test/ lacks 3 class folder(s) that train/ has: dog, eel, owl",
     ):
@@ -178,13 +178,13 @@ def test_layout_problems_are_all_named_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        ({}, "holds no picture"),
-        ({"cat/notes.txt": b"x", "dog/notes.txt": b"x"}, "holds no picture"),
-        (picture_files({"cat": 3}), "at least 2 classes with pictures, found 1: cat"),
+        ({}, "holds no image"),
+        ({"cat/notes.txt": b"x", "dog/notes.txt": b"x"}, "holds no image"),
+        (picture_files({"cat": 3}), "at least 2 classes with images, found 1: cat"),
         (picture_files({"cat": 3}, "train/") | picture_files({"cat": 3}, "test/"), "found 1: cat"),
-        (picture_files({"cat": 3, "dog": 1}), "too few pictures to carve a test part from.*dog \\(1\\)"),
-        (ALONE | {"owl/notes.txt": b"x"}, r"1 class folder\(s\) without a picture: owl"),
-        (ALONE | {"loose.png": b"x"}, r"1 picture\(s\) lie in no class folder: loose.png"),
+        (picture_files({"cat": 3, "dog": 1}), "too few images to carve a test part from.*dog \\(1\\)"),
+        (ALONE | {"owl/notes.txt": b"x"}, r"1 class folder\(s\) without an image: owl"),
+        (ALONE | {"loose.png": b"x"}, r"1 image\(s\) lie in no class folder: loose.png"),
         (picture_files({"cat": 3, "dog": 3}, "test/"), "there is test/ but no train/"),
     ],
 )

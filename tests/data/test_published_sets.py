@@ -310,7 +310,7 @@ WRONG = [
     ("tiny_imagenet", in_tiny("val/val_annotations.txt", lines("val_0.JPEG n09 0 0 7 7")), "class n09, which"),
     ("tiny_imagenet", in_tiny("val/val_annotations.txt", lines("val_0.JPEG n01")), "expected 6 words"),
     ("tiny_imagenet", in_tiny("wnids.txt", b"\xff\xfe"), "is no text"),
-    ("tiny_imagenet", in_tiny("val/images/val_0.JPEG", b"GIF8 no more"), r"val_0\.JPEG \(cannot identify"),
+    ("tiny_imagenet", in_tiny("val/images/val_0.JPEG", b"GIF8 no more"), r"val_0\.JPEG \(not an image"),
     ("cub200", in_cub("train_test_split.txt", lines("1 1", "2 0")), "do not belong together"),
     ("cub200", in_cub("train_test_split.txt", lines(*(f"{n} 1" for n in range(1, 6)))), "5 training and 0 test"),
     ("cub200", in_cub("train_test_split.txt", lines(*(f"{n} {n % 3}" for n in range(1, 6)))), "neither 1 nor 0"),

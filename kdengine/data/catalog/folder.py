@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import field_validator
+from pydantic_core import PydanticCustomError
 
 from kdengine.data.containers import Container, open_container
 from kdengine.data.decoding import Corrupt, decode_files
 from kdengine.data.definition import Block, DatasetDefinition, Source
 from kdengine.data.layout import find_layout
+from kdengine.data.names import is_text, readable
 from kdengine.errors import DataError
 from kdengine.fields import Settings, setting
 from kdengine.registry import DATASETS
@@ -33,6 +37,22 @@ class FolderParams(Settings):
         description="Whether a picture that cannot be read stops everything, or is left out and counted.",
         source="our choice",
     )
+    layout: Literal["auto", "classes"] = setting(
+        "auto",
+        title="Folders",
+        description="auto finds train and test folders by their names and refuses what may be either; classes takes "
+        "every top folder for a class, whatever its name.",
+        source="our choice",
+    )
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _check_path(cls, path: Any) -> Any:
+        if isinstance(path, str) and not is_text(path):
+            raise PydanticCustomError(
+                "path", "the name is not UTF-8, which no spec can hold; rename the file or folder"
+            )
+        return path
 
 
 class Folder(DatasetDefinition):
@@ -43,15 +63,19 @@ class Folder(DatasetDefinition):
     summary = "Your own pictures (jpg, png, bmp, webp, gif) in a folder, zip or tar, one folder a class."
     citation = ""
     Params = FolderParams
+    reading = 2  # 2: knows the usual names of splits, and refuses what may be one
 
     def identity(self, params: FolderParams, root: Path) -> str:
-        return f"{_container(params).identity()} on_corrupt={params.on_corrupt}"
+        settings = f"on_corrupt={params.on_corrupt}"
+        if params.layout != "auto":  # came later: stores of before keep their place
+            settings += f" layout={params.layout}"
+        return f"{_container(params).identity()} {settings}"
 
     def open(self, params: FolderParams, root: Path) -> Source:
         container = _container(params)
-        layout = find_layout(container.listing(), str(container.path))
+        layout = find_layout(container.listing(), container.name, params.layout)
         if layout.ignored:
-            log.info("%s: %d file(s) that are no pictures were ignored", container.path, layout.ignored)
+            log.info("%s: %d file(s) were left out: no images, or without a class", container.name, layout.ignored)
 
         def blocks(size: int) -> Iterator[Block]:
             corrupt: Corrupt = []
@@ -68,13 +92,13 @@ def _container(params: FolderParams) -> Container:
 
 def _tell(corrupt: Corrupt, params: FolderParams, container: Container) -> None:
     """Refuses corrupt pictures, or logs that they were left out, as the person asked."""
-    shown = "\n".join(f"  {name}: {reason}" for name, reason in sorted(corrupt)[:10])
+    shown = "\n".join(f"  {readable(name)}: {reason}" for name, reason in sorted(corrupt)[:10])
     more = f"\n  ... and {len(corrupt) - 10} more" if len(corrupt) > 10 else ""
     if params.on_corrupt == "skip":
-        log.warning("%s: %d corrupt picture(s) were left out:\n%s%s", container.path, len(corrupt), shown, more)
+        log.warning("%s: %d corrupt image(s) were left out:\n%s%s", container.name, len(corrupt), shown, more)
         return
     raise DataError(
-        f"{container.path} holds {len(corrupt)} corrupt picture(s):\n{shown}{more}\n"
+        f"{container.name} holds {len(corrupt)} corrupt image(s):\n{shown}{more}\n"
         "mend or remove them, or leave them out with on_corrupt=skip"
     )
 
