@@ -46,16 +46,26 @@ def data_mapping(workspace: Workspace, choice: str) -> dict[str, Any]:
     """
     if choice.startswith(OWN):
         name = choice.removeprefix(OWN)
-        path = next((path for path in own_sources(workspace) if path.name == name), None)
-        if path is None:
+        source = next((path for path in own_sources(workspace) if path.name == name), None)
+        if source is None:
             raise BadInput(Problem("data", f"{name!r} is not among your own images any more; choose other data"))
-        return {"name": "folder", "path": str(path)}
+        return {"name": "folder", "path": str(source)}
     if choice.startswith(ELSEWHERE):
         path = choice.removeprefix(ELSEWHERE)
         if path not in _paths_of_runs(workspace):
             raise BadInput(Problem("data", "no run here was made from that folder; use `kd train --set data.path=...`"))
         return {"name": "folder", "path": path}
+    if choice not in DATASETS:
+        raise BadInput(Problem("data", f"there is no data set {choice!r}; choose one of the list"))
     return {"name": choice}
+
+
+def data_definition(choice: str) -> Any:
+    """The data set behind a choice; raises BadInput where there is none."""
+    name = dataset_word(choice)
+    if name not in DATASETS:
+        raise BadInput(Problem("data", f"there is no data set {name!r}; choose one of the list"))
+    return DATASETS.get(name)
 
 
 def dataset_word(choice: str) -> str:
@@ -126,6 +136,8 @@ def methods() -> Choices:
 
 def needs_teacher(method: str, settings: Mapping[str, Any] = MappingProxyType({})) -> bool:
     """Whether a method uses a teacher, with these settings where they are valid, else with its defaults."""
+    if method not in METHODS:
+        return False  # the experiment's own check says what is wrong
     entry = METHODS.get(method)
     try:
         params = entry.Params(**settings)
@@ -136,7 +148,7 @@ def needs_teacher(method: str, settings: Mapping[str, Any] = MappingProxyType({}
 
 def may_need_teacher(method: str) -> bool:
     """Whether a method uses a teacher with its defaults, or with another choice of one of its settings."""
-    fields = METHODS.get(method).Params.model_fields
+    fields = METHODS.get(method).Params.model_fields if method in METHODS else {}
     choices = [{name: value} for name, info in fields.items() for value in forms.choices_of(info)]
     return any(needs_teacher(method, settings) for settings in ({}, *choices))
 

@@ -74,6 +74,8 @@ def student_facts(student: str) -> str:
 
 def method_facts(method: str) -> str:
     """One sentence on a method, and its paper."""
+    if method not in METHODS:
+        return boxes.note("Choose a method of the list.")
     entry = METHODS.get(method)
     paper = f"<br><i>{text.escape(entry.paper)}</i>" if entry.paper else ""
     return f'<p class="kd-facts">{text.escape(entry.description)}{paper}</p>'

@@ -22,7 +22,6 @@ from app.worker import Workers
 from kdengine.data.uploads import keep_upload
 from kdengine.errors import BadInput, KdError, Problem
 from kdengine.recipes import RECIPES
-from kdengine.registry import DATASETS
 from kdengine.rundir import RunDirectory, short_id
 from kdengine.spec import ExperimentSpec
 from kdengine.teachers import pairs
@@ -149,7 +148,10 @@ class Events:
 
     def data_defaults(self, choice: str) -> list[Any]:
         """What a person's choice of data sets: image size and augmentation as usual for them."""
-        entry = DATASETS.get("folder" if choice.startswith((catalog.OWN, catalog.ELSEWHERE)) else choice)
+        try:
+            entry = catalog.data_definition(choice)
+        except BadInput:
+            return [gr.skip()] * len(self.form.shared)
         usual = {
             "data.image_size": entry.default_image_size,
             "data.augmentation": "crop_flip" if entry.flip else "crop",
@@ -158,8 +160,7 @@ class Events:
 
     def show_data_options(self, choice: str) -> list[Any]:
         """The options of the chosen data set alone."""
-        name = "folder" if choice.startswith((catalog.OWN, catalog.ELSEWHERE)) else choice
-        return self._only("data", name)
+        return self._only("data", catalog.dataset_word(choice))
 
     def choose_method(self, method: str, teacher: str) -> list[Any]:
         """What the method is, whether it needs a teacher, and its own settings."""
@@ -181,6 +182,8 @@ class Events:
 
     def choose_recipe(self, recipe: str, student: str) -> list[Any]:
         """The numbers of a named recipe."""
+        if recipe not in RECIPES:
+            return [gr.skip()] * (1 + len(self.form.shared))
         settings = RECIPES[recipe].for_student(student)
         changes = [
             control.to_shown(settings[control.path.split(".")[1]]) if control.path.startswith("recipe.") else gr.skip()

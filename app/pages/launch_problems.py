@@ -50,7 +50,8 @@ def told(problems: list[Problem], at: Mapping[str, Any]) -> tuple[str, Any]:
     # field that shows if there is one.
     placed_first = sorted(problems, key=lambda problem: _place(problem, at) is None)
     kept = list({problem.message: problem for problem in reversed(placed_first)}.values())[::-1]
-    lines, marks = [], {}
+    lines: list[str] = []
+    marks: dict[str, str] = {}
     for problem in kept:
         component = _place(problem, at)
         lines.append(f"{component.label}: {problem.message}" if component is not None else str(problem))

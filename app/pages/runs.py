@@ -212,6 +212,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
 
         def act(run_id: str) -> str:
             try:
+                board.store.get(run_id)
                 if needs_supervisor:
                     ensure_supervisor(board.workspace)
                 action(run_id)

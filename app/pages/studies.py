@@ -19,6 +19,7 @@ from kdengine.jobs import Job, ensure_supervisor
 from kdengine.spec import ExperimentSpec
 from kdengine.states import State
 from kdengine.workspace import Workspace
+from studies import ready_made
 
 if TYPE_CHECKING:
     from studies.trials import StudyView
@@ -171,7 +172,7 @@ def _wire_form(
         return draw
 
     def fill(name: str) -> list[Any]:
-        if not name:
+        if name not in ready_made.names():
             return [gr.skip()] * len(form)
         filled: dict[str, Any] = {"ready": gr.skip()} | asking.ready(workspace, name)
         needs = catalog.needs_teacher(filled["method"])

@@ -17,9 +17,9 @@ from kdengine.workspace import Workspace
 NOBODY = "no-such-thing"
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[gr.Blocks]:
-    home = tmp_path_factory.mktemp("home")
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[gr.Blocks]:
+    home = tmp_path / "home"
     workers = Workers.of(str(home))
     yield build(Workspace(home), workers)
     workers.close()

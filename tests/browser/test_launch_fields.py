@@ -1,6 +1,6 @@
 """Every field of the Launch page does what it says: changed in the page, it stands in the command with that value.
 
-The settings of single methods and networks are 180 more; they take a second each in a browser and are `long` here, while
+The settings of single methods and networks are 180 more; they take a second each in a browser and are `long` here;
 tests/app/test_launch_form.py goes through all of them without one.
 """
 
