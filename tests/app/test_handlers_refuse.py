@@ -18,7 +18,8 @@ NOBODY = "no-such-thing"
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[gr.Blocks]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[gr.Blocks]:
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "True")  # Gradio sets it
     home = tmp_path / "home"
     workers = Workers.of(str(home))
     yield build(Workspace(home), workers)

@@ -1,0 +1,240 @@
+"""The Runs page shows and acts on the run that was asked for, never on the newest in its place."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from clicks import commanded, wait_for
+from dashboard import Dashboard
+from lived_in import LivedIn
+from playwright.sync_api import Browser, Page, expect
+from support import tiny_spec
+
+from kdengine.jobs import JobStore, ensure_supervisor, supervisor_alive, supervisor_identity
+from kdengine.launch import launch
+from kdengine.rundir import short_id
+from kdengine.spec import ExperimentSpec
+from kdengine.states import State
+
+pytestmark = pytest.mark.browser
+
+
+def open_runs(page: Page, dashboard: Dashboard, run_id: str = "") -> None:
+    page.goto(f"{dashboard.url}/runs" + (f"?run={run_id}" if run_id else ""))
+    expect(page.locator("#runs-table tr[data-run]").first).to_be_visible()
+
+
+def choose(page: Page, run_id: str) -> None:
+    page.click(f'#runs-table tr[data-run="{run_id}"]')
+    expect(page.locator("#run-state .id")).to_contain_text(run_id)
+
+
+@pytest.fixture
+def long_run(dashboard: Dashboard) -> str:
+    """A run under way that ends by itself only after many minutes."""
+    spec = tiny_spec(recipe={"epochs": 4000}, title="long", seed=int(time.time()) % 100_000)
+    ensure_supervisor(dashboard.workspace)
+    return launch(spec, dashboard.workspace)[-1].id
+
+
+def state_is(page: Page, state: str) -> None:
+    expect(page.locator("#run-state .kd-now")).to_have_text(state)
+
+
+def test_a_run_is_chosen_and_back_leads_to_the_one_before(dashboard: Dashboard, lived_in: LivedIn, page: Page) -> None:
+    open_runs(page, dashboard)
+    expect(page.locator("#run-state")).to_contain_text("Choose a run")
+    choose(page, lived_in.taught)
+    choose(page, lived_in.own)
+    expect(page.locator("#run-state h2")).to_have_text("alpha")
+    page.go_back()
+    assert page.url == f"{dashboard.url}/runs?run={lived_in.taught}"
+    expect(page.locator("#run-state .id")).to_contain_text(lived_in.taught)
+    page.go_forward()
+    expect(page.locator("#run-state .id")).to_contain_text(lived_in.own)
+    page.go_back()
+    page.go_back()
+    assert page.url == f"{dashboard.url}/runs"
+    expect(page.locator("#run-state")).to_contain_text("Choose a run")
+
+
+def test_a_name_of_ones_own_stands_wherever_the_run_is(dashboard: Dashboard, lived_in: LivedIn, page: Page) -> None:
+    open_runs(page, dashboard)
+    expect(page.locator(f'tr[data-run="{lived_in.taught}"]')).to_contain_text("gamma")
+    page.goto(f"{dashboard.url}/inspect?run={lived_in.taught}")
+    expect(page.locator("#inspect-run input")).to_have_value(re.compile("^gamma"))
+    page.goto(f"{dashboard.url}/demo?run={lived_in.taught}")
+    expect(page.locator("#demo-run .token")).to_contain_text("gamma")
+
+
+@pytest.mark.parametrize("which", ["own", "taught", "outside"])
+def test_clone_fills_launch_with_that_run(dashboard: Dashboard, lived_in: LivedIn, page: Page, which: str) -> None:
+    run_id = getattr(lived_in, which)
+    open_runs(page, dashboard)
+    choose(page, run_id)
+    page.click("#clone")
+    page.wait_for_url(f"**/?clone={run_id}")
+    spec = ExperimentSpec.from_yaml(lived_in.workspace.run(run_id).spec_file.read_text())
+    expect(page.locator("#arrival")).to_contain_text(f"Filled with run {short_id(run_id)}")
+    wait_for(lambda: commanded(page), "a command")
+    expect(page.locator("#launch")).to_be_enabled()
+    assert commanded(page) == spec
+    page.go_back()
+    expect(page.locator("#run-state .id")).to_contain_text(run_id)
+
+
+@pytest.mark.parametrize("which", ["own", "taught", "outside"])
+def test_inspect_and_demo_open_that_run(dashboard: Dashboard, lived_in: LivedIn, page: Page, which: str) -> None:
+    run_id = getattr(lived_in, which)
+    open_runs(page, dashboard, run_id)
+    page.click("#to-inspect")
+    page.wait_for_url(re.compile(rf"/inspect\?run={run_id}"))
+    expect(page.locator("#inspect-run input")).to_have_value(re.compile(rf"\[{short_id(run_id)}\]$"))
+    expect(page.locator("#inspect-arrival")).to_have_text("")
+    open_runs(page, dashboard, run_id)
+    page.click("#to-demo")
+    page.wait_for_url(f"**/demo?run={run_id}")
+    expect(page.locator("#demo-run .token")).to_have_count(1)
+    expect(page.locator("#demo-run .token")).to_contain_text(f"[{short_id(run_id)}]")
+
+
+@pytest.mark.parametrize(
+    ("address", "place", "said"),
+    [
+        ("/runs?run=nobody", "#run-state", "There is no run nobody"),
+        ("/?clone=nobody", "#arrival", "there is no run 'nobody'"),
+        ("/?study=nobody", "#arrival", "nobody"),
+        ("/inspect?run=nobody", "#inspect-arrival", "There is no run 'nobody'"),
+        ("/demo?run=nobody", "#demo-arrival", "There is no run 'nobody'"),
+        ("/compare?name=nobody", "#compare-refused", "There is no comparison 'nobody'"),
+        ("/studies?name=nobody", "#studies-refused", "There is no study 'nobody'"),
+    ],
+)
+def test_an_unknown_name_in_an_address_is_said_and_nothing_shown_in_its_place(
+    dashboard: Dashboard, lived_in: LivedIn, page: Page, address: str, place: str, said: str
+) -> None:
+    page.goto(dashboard.url + address)
+    expect(page.locator(place)).to_contain_text(said)
+    body = page.locator("body").inner_text()
+    chosen = page.evaluate(
+        "() => [...document.querySelectorAll('#inspect-run input, #demo-run .token')].map(e => e.value ?? e.textContent)"
+    )
+    assert not any(chosen), chosen
+    assert "/runs" in address or not any(f"[{short_id(run)}]" in body for run in lived_in.all)
+
+
+def test_filters_show_the_runs_of_one_kind(dashboard: Dashboard, lived_in: LivedIn, page: Page) -> None:
+    open_runs(page, dashboard)
+    row = page.locator(f'tr[data-run="{lived_in.outside}"]')
+    row.locator("[data-filter^='method=']").click()
+    expect(page.locator(f'tr[data-run="{lived_in.taught}"]')).to_be_hidden()
+    expect(row).to_be_visible()
+    page.click(".kd-chips button")
+    expect(page.locator(f'tr[data-run="{lived_in.taught}"]')).to_be_visible()
+
+
+def test_the_loss_is_shown_raw_and_weighted_and_the_log_is_handed_out(
+    dashboard: Dashboard, lived_in: LivedIn, page: Page, used: object
+) -> None:
+    open_runs(page, dashboard, lived_in.taught)
+    losses = "() => JSON.stringify((document.querySelector('#loss-plot .js-plotly-plot')?.data || []).map(t => t.name))"
+    before = wait_for(lambda: page.evaluate(losses) != "[]" and page.evaluate(losses), "the loss")
+    page.get_by_label("raw", exact=True).check()
+    wait_for(
+        lambda: page.evaluate("() => document.querySelector('#loss-plot .js-plotly-plot').layout.yaxis.title.text")
+    )
+    assert before
+    with page.expect_download() as download:
+        page.click("#log-download")
+    assert download.value.path().read_text() == lived_in.workspace.run(lived_in.taught).log_file.read_text()
+
+
+def test_stop_resume_kill_and_delete(dashboard: Dashboard, long_run: str, page: Page) -> None:
+    store, folder = JobStore(dashboard.workspace), dashboard.workspace.run(long_run)
+    open_runs(page, dashboard, long_run)
+    state_is(page, "running")
+    wait_for(lambda: folder.last_checkpoint.is_file())
+    page.click("#stop")
+    state_is(page, "stopped")
+    assert folder.status()["exit_code"] == 143
+    page.click("#resume")
+    state_is(page, "running")
+    page.click("#stop")
+    page.click("#kill")
+    wait_for(lambda: store.get(long_run).state.ended)
+    page.click("#delete")
+    page.click("#delete-keep")
+    expect(page.locator("#delete-sure")).to_be_hidden()
+    page.click("#delete")
+    page.click("#delete-sure")
+    wait_for(lambda: store.find(long_run) is None)
+    assert not folder.path.exists()
+    expect(page.locator("#run-state")).to_contain_text("Choose a run")
+
+
+def test_the_queue_is_put_in_another_order_and_a_started_job_says_why_it_cannot(
+    dashboard: Dashboard, long_run: str, page: Page
+) -> None:
+    store = JobStore(dashboard.workspace)
+    wait_for(lambda: store.get(long_run).state == State.RUNNING)
+    waiting = [launch(tiny_spec(seed=700 + n), dashboard.workspace)[-1].id for n in range(2)]
+    open_runs(page, dashboard, waiting[1])
+    page.click("#up")
+    wait_for(lambda: [job.id for job in store.jobs([State.QUEUED])] == waiting[::-1])
+    page.click("#down")
+    wait_for(lambda: [job.id for job in store.jobs([State.QUEUED])] == waiting)
+    for job in waiting:
+        store.cancel(job)
+    page.click("#up")
+    expect(page.locator("#run-refused")).to_contain_text("only a queued job can be moved")
+    store.request_kill(long_run)
+    wait_for(lambda: store.get(long_run).state.ended)
+
+
+def test_a_dead_supervisor_is_started_again_by_the_page(dashboard: Dashboard, long_run: str, page: Page) -> None:
+    store = JobStore(dashboard.workspace)
+    open_runs(page, dashboard, long_run)
+    state_is(page, "running")
+    import os
+    import signal
+
+    identity = supervisor_identity(dashboard.workspace)
+    assert identity is not None
+    os.kill(identity["pid"], signal.SIGKILL)
+    page.click("#stop")
+    state_is(page, "stopped")
+    assert supervisor_alive(dashboard.workspace) and store.get(long_run).state == State.STOPPED
+
+
+def test_who_is_taught_by_a_run_is_said_before_it_is_deleted(
+    dashboard: Dashboard, lived_in: LivedIn, page: Page
+) -> None:
+    open_runs(page, dashboard, lived_in.teacher)
+    page.click("#delete")
+    expect(page.locator("#delete-consequences")).to_contain_text(short_id(lived_in.taught))
+    page.click("#delete-keep")
+    open_runs(page, dashboard, lived_in.newest)
+    page.click("#delete")
+    expect(page.locator("#delete-sure")).to_be_visible()
+    expect(page.locator("#delete-consequences")).to_have_text("")
+    page.click("#delete-keep")
+
+
+def test_a_closed_tab_and_a_killed_page_lose_nothing(
+    dashboard: Dashboard, long_run: str, browser: Browser, page: Page
+) -> None:
+    open_runs(page, dashboard, long_run)
+    state_is(page, "running")
+    process = dashboard.workspace.run(long_run).status()["process"]
+    page.context.close()
+    dashboard.kill()
+    dashboard.start()
+    fresh = browser.new_context().new_page()
+    fresh.goto(f"{dashboard.url}/runs?run={long_run}")
+    state_is(fresh, "running")
+    assert dashboard.workspace.run(long_run).status()["process"] == process
+    fresh.click("#stop")
+    state_is(fresh, "stopped")
+    fresh.context.close()
