@@ -107,6 +107,20 @@ def lock(path: Path, *, blocking: bool = True, wait_s: float = 0.0) -> Iterator[
             fcntl.flock(file, fcntl.LOCK_UN)
 
 
+def is_held(path: Path) -> bool:
+    """Whether some process holds the lock at this moment; makes nothing, and two that ask do not see each other."""
+    try:
+        file = path.open("rb")
+    except OSError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _take(file: IO[str], blocking: bool) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))

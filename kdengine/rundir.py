@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 
 from kdengine import files
-from kdengine.errors import BadInput, Problem
+from kdengine.errors import BadInput, KdError, Problem
 from kdengine.states import State
 
 RUN_ID = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
@@ -47,27 +47,66 @@ def boot_id() -> str:
         return f"boot-{int(psutil.boot_time())}"
 
 
-def process_identity(pid: int | None = None) -> dict[str, Any]:
-    """(pid, create time, boot id) of a process, by default this one; create_time 0 when it is gone already."""
+def home_identity(root: Path) -> str:
+    """Names a workspace: device, inode and path of its folder. `mv` keeps the first two, a copy has others."""
+    return f"{_folder_identity(root)}:{root}"
+
+
+def same_home(named: str | None, root: Path) -> bool:
+    """Whether ``named``, what `home_identity` said once, is the workspace at ``root``, moved or not.
+
+    None counts as the same: earlier versions did not name the workspace.
+    """
+    return named is None or named.split(":")[:2] == _folder_identity(root).split(":")
+
+
+def home_path(named: str) -> str:
+    """The path in what `home_identity` said."""
+    return named.split(":", 2)[-1]
+
+
+def _folder_identity(root: Path) -> str:
+    try:
+        found = root.stat()
+    except OSError:
+        return "gone:gone"
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def process_identity(pid: int | None = None, home: Path | None = None) -> dict[str, Any]:
+    """(pid, create time, boot id) of a process, by default this one; create_time 0 when it is gone already.
+
+    Args:
+        pid: of the process.
+        home: root of the workspace that it works for; named too, so that a copy of the workspace does not claim it.
+    """
     pid = os.getpid() if pid is None else pid
     try:
         created = psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
         created = 0.0
-    return {"pid": pid, "create_time": created, "boot_id": boot_id()}
+    named = {} if home is None else {"workspace": home_identity(home)}
+    return {"pid": pid, "create_time": created, "boot_id": boot_id()} | named
 
 
-def is_alive(identity: dict[str, Any]) -> bool:
-    """Whether exactly the process of that identity still runs (a zombie does not)."""
-    pid = identity.get("pid")
-    if not pid or identity.get("boot_id") != boot_id():
+def is_alive(identity: Mapping[str, Any]) -> bool:
+    """Whether exactly the process of that identity still runs (a zombie does not), for whatever workspace."""
+    pid, created = identity.get("pid"), identity.get("create_time")
+    if not isinstance(pid, int) or pid <= 0 or not isinstance(created, int | float):
+        return False
+    if identity.get("boot_id") != boot_id():
         return False
     try:
         process = psutil.Process(pid)
-        same = abs(process.create_time() - identity["create_time"]) < 0.05
-        return same and process.status() != psutil.STATUS_ZOMBIE
+        return abs(process.create_time() - created) < 0.05 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def works_for(identity: Mapping[str, Any], home: Path) -> bool:
+    """Whether the process of that identity still runs, and for the workspace at ``home``, not for one it is copied
+    from."""
+    return same_home(identity.get("workspace"), home) and is_alive(identity)
 
 
 class RunDirectory:
@@ -84,6 +123,7 @@ class RunDirectory:
             )
         self.path = path
         self.id = path.name
+        self.home = path.parent.parent
         self.spec_file = path / "spec.yaml"
         self.status_file = path / "status.json"
         self.events_file = path / "events.jsonl"
@@ -111,7 +151,7 @@ class RunDirectory:
         if environment is not None:
             self.write_environment(environment)
         if not self.status_file.exists():
-            self.update_status(state=State.QUEUED, created=time.time(), attempt=0)
+            files.write_json(self.status_file, {"state": State.QUEUED, "created": time.time(), "attempt": 0})
         files.write_text(self.spec_file, spec_yaml)
 
     def write_environment(self, environment: dict[str, Any]) -> None:
@@ -129,7 +169,12 @@ class RunDirectory:
         return files.read_json(self.status_file, {})
 
     def update_status(self, **changes: Any) -> dict[str, Any]:
-        """Merges ``changes`` into the status, under a lock, and returns the whole of it."""
+        """Merges ``changes`` into the status, under a lock, and returns the whole of it.
+
+        Raises KdError when the run is gone: moved with its workspace, or deleted. Nothing is made at the old place.
+        """
+        if not self.exists:
+            raise KdError(f"the folder of the run, {self.path}, is gone: it was moved or deleted while it was in use")
         with files.lock(self.path / ".status.lock"):
             status = self.status() | changes
             files.write_json(self.status_file, status)

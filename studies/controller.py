@@ -72,8 +72,9 @@ def control(workspace: Workspace, job_id: str) -> None:
         attempt = int(folder.status().get("attempt") or 0) + 1
         now = time.time()
         folder.update_status(
-            state=State.STARTING, phase="starting", process=process_identity(), attempt=attempt, started=now,
-            ended=None, reason=None, message=None, advice=None, exit_code=None, kind="study",
+            state=State.STARTING, phase="starting", process=process_identity(home=folder.home),
+            attempt=attempt, started=now, ended=None, reason=None, message=None, advice=None, exit_code=None,
+            kind="study",
         )  # fmt: skip
         try:
             _work(workspace, folder)

@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from kdengine import files
 from kdengine.commands.tables import show, show_json, size
 from kdengine.errors import KdError
+from kdengine.rundir import RunDirectory
 from kdengine.workspace import Workspace
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
@@ -238,8 +240,7 @@ def _runs(workspace: Workspace) -> Iterator[Finding]:
     runs = workspace.list_runs()
     troubles: list[Finding] = []
     for run in runs:
-        lock = run.path / RUNNING_LOCK
-        troubles += _run_troubles(run.id, run.status(), lock.exists() and _is_held(lock))
+        troubles += _run_troubles(run, files.is_held(run.path / RUNNING_LOCK))
     for job_id in rows.keys() - {run.id for run in runs}:
         text = "has a row but no folder any more"
         troubles.append(Finding(WARNING, f"run {job_id}", text, f"kd jobs delete {job_id}"))
@@ -247,24 +248,18 @@ def _runs(workspace: Workspace) -> Iterator[Finding]:
     yield from troubles
 
 
-def _run_troubles(run_id: str, status: dict[str, Any], held: bool) -> Iterator[Finding]:
+def _run_troubles(run: RunDirectory, held: bool) -> Iterator[Finding]:
     from kdengine.jobs.job import ACTIVE
-    from kdengine.rundir import is_alive
+    from kdengine.jobs.store import works_now
 
+    status = run.status()
     state, process = status.get("state"), status.get("process") or {}
-    if state in ACTIVE and not held and not is_alive(process):
+    if state in ACTIVE and not held and not works_now(run, status):
         text = f"says it is {state}, but its process is gone"
-        yield Finding(WARNING, f"run {run_id}", text, f"kd jobs resume {run_id}")
+        yield Finding(WARNING, f"run {run.id}", text, f"kd jobs resume {run.id}")
     if held and state not in ACTIVE:
         text = f"is {state}, but a process holds its lock"
-        yield Finding(WARNING, f"run {run_id}", text, f"look at process {process.get('pid', '?')}")
-
-
-def _is_held(lock: Path) -> bool:
-    from kdengine import files
-
-    with files.lock(lock, blocking=False) as mine:
-        return not mine
+        yield Finding(WARNING, f"run {run.id}", text, f"look at process {process.get('pid', '?')}")
 
 
 def _stores(workspace: Workspace) -> Iterator[Finding]:

@@ -14,8 +14,8 @@ from typing import Any
 from kdengine import files
 from kdengine.errors import KdError
 from kdengine.jobs.executor import child_environment
-from kdengine.jobs.supervisor import identity_file
-from kdengine.rundir import is_alive
+from kdengine.jobs.supervisor import identity_file, lock_file
+from kdengine.rundir import home_identity, is_alive
 from kdengine.workspace import Workspace
 
 START_WAIT_S = 120.0
@@ -23,9 +23,15 @@ LOOK_EVERY_S = 0.05
 
 
 def supervisor_identity(workspace: Workspace) -> dict[str, Any] | None:
-    """Identity and ``heartbeat`` (seconds since the epoch) of the living supervisor, None when there is none."""
+    """Identity and ``heartbeat`` (seconds since the epoch) of the living supervisor, None when there is none.
+
+    Costs well under a millisecond. One that serves the workspace this one is a copy of does not count, nor does one
+    that has yet to notice that the workspace was moved.
+    """
     identity = files.read_json(identity_file(workspace))
-    return identity if identity and is_alive(identity) else None
+    if not identity or identity.get("workspace") not in (None, home_identity(workspace.root)):
+        return None
+    return identity if is_alive(identity) and files.is_held(lock_file(workspace)) else None
 
 
 def supervisor_alive(workspace: Workspace) -> bool:

@@ -44,8 +44,9 @@ class Job:
     ``request`` is what somebody asked of a running job ("stop", "kill" or None); ``stopping_since`` starts the
     countdown of the grace period. ``reason``, ``message`` and ``advice`` tell how it ended, or why a queued one waits.
     ``attempt`` counts starts, ``retries`` those that nobody asked for. ``slot`` is where it runs ("gpu:0", "cpu:0"),
-    ``device`` its ``CUDA_VISIBLE_DEVICES``. ``start_token`` is None for a run started from a shell, ``token`` is the
-    form's, ``told`` whether its end was announced.
+    ``device`` its ``CUDA_VISIBLE_DEVICES``, ``workspace`` the one its process works for (``rundir.home_identity``),
+    which in a copy is another one. ``start_token`` is None for a run started from a shell, ``token`` is the form's,
+    ``told`` whether its end was announced.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Job:
     pid: int | None
     create_time: float | None
     boot_id: str | None
+    workspace: str | None
     start_token: str | None
     submitted: float
     started: float | None
@@ -84,8 +86,10 @@ class Job:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """(pid, create time, boot id) of the process, as ``rundir.is_alive`` takes it; pid None when unknown."""
-        return {"pid": self.pid, "create_time": self.create_time, "boot_id": self.boot_id}
+        """(pid, create time, boot id, workspace) of the process, as ``rundir.works_for`` takes it; pid None when
+        unknown."""
+        names = ("pid", "create_time", "boot_id", "workspace")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def is_controller(self) -> bool:

@@ -23,15 +23,15 @@ from typing import Any
 
 from kdengine import files
 from kdengine.errors import BadInput, DiskFull, KdError, Problem
-from kdengine.jobs.failures import PRUNED, Failure
+from kdengine.jobs.failures import ADVICE, PRUNED, Failure
 from kdengine.jobs.job import ACTIVE, ENDED, UNENDED, Job, JobLabels, labels_of_spec
-from kdengine.rundir import RunDirectory, is_alive
+from kdengine.rundir import RunDirectory, home_path, same_home, works_for
 from kdengine.states import State
 from kdengine.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 10.0
 # A shell's trainer makes its folder a moment before it writes who it is.
 YOUNG_S = 60.0
@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL, kind TEXT NOT NULL, dataset TEXT NOT NULL,
     method TEXT NOT NULL, student TEXT NOT NULL, teacher TEXT NOT NULL, owner TEXT NOT NULL, fingerprint TEXT NOT NULL,
     position REAL NOT NULL, after TEXT, slot TEXT, device TEXT,
-    pid INTEGER, create_time REAL, boot_id TEXT, start_token TEXT,
+    pid INTEGER, create_time REAL, boot_id TEXT, workspace TEXT, start_token TEXT,
     submitted REAL NOT NULL, started REAL, ended REAL,
     exit_code INTEGER, reason TEXT, message TEXT, advice TEXT,
     request TEXT, stopping_since REAL,
@@ -57,7 +57,7 @@ CANCELLED = Failure("stopped", "cancelled before it started", "")
 _CLEAN_STATUS: dict[str, Any] = dict.fromkeys(("process", "reason", "message", "advice", "exit_code", "start_token"))
 _CLEAN_ROW: dict[str, Any] = dict.fromkeys(
     (
-        *("slot", "device", "pid", "create_time", "boot_id", "start_token", "started", "ended"),
+        *("slot", "device", "pid", "create_time", "boot_id", "workspace", "start_token", "started", "ended"),
         *("exit_code", "reason", "message", "advice", "request", "stopping_since"),
     )
 )
@@ -166,6 +166,8 @@ class JobStore:
         told, values = False, {}
         if state.ended:
             told, values = True, _outcome_values(run, status)
+        elif known and not same_home(known.get("workspace"), run.home):
+            state, values = State.LOST, left_behind(known["workspace"])._asdict()
         elif known:
             values = identity_values(known)
             state = state if state in ACTIVE else State.STARTING
@@ -241,7 +243,7 @@ class JobStore:
         trash = run.path.with_name(f".trash-{run.id}-{secrets.token_hex(4)}")
         with self._write() as db:
             job = _known(_select(db, job_id), job_id)
-            if not job.state.ended or works_now(run.status()):
+            if not job.state.ended or works_now(run):
                 raise BadInput(Problem("job", f"{job_id!r} is {_spoken(job)}; stop it first, then delete it"))
             where, values = _any_of(UNENDED)
             waiting = [row["id"] for row in db.execute(f"SELECT id FROM jobs {where} AND after = ?", [*values, job_id])]
@@ -353,7 +355,7 @@ class JobStore:
             raise BadInput(Problem("job", f"the folder of {job.id!r} is gone; clone another job or launch a new one"))
         # A study that is done may be extended; its controller then finds more to do.
         again = job.state.resumable or (job.is_controller and job.state is State.FINISHED)
-        if not again or works_now(run.status()):
+        if not again or works_now(run):
             raise BadInput(
                 Problem("job", f"{job.id!r} is {_spoken(job)}; only a stopped, failed or lost job can be resumed")
             )
@@ -430,6 +432,7 @@ class JobStore:
                 if version < SCHEMA_VERSION:
                     db.execute("PRAGMA journal_mode = WAL")
                     db.executescript(_SCHEMA)
+                    _add_missing_columns(db)
                     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             finally:
                 db.close()
@@ -459,10 +462,22 @@ def current_user() -> str:
         return f"user-{os.getuid()}"
 
 
-def works_now(status: dict[str, Any]) -> bool:
-    """Whether a process is at work on the run. A notebook that lives on after its run is not."""
+def works_now(run: RunDirectory, status: Mapping[str, Any] | None = None) -> bool:
+    """Whether a process is at work on the run, here. A notebook that lives on after its run is not.
+
+    Args:
+        run: the run.
+        status: its status, where that was read already.
+    """
+    status = run.status() if status is None else status
     state = status.get("state")
-    return not (state and State(state).ended) and is_alive(status.get("process") or {})
+    return not (state and State(state).ended) and works_for(status.get("process") or {}, run.home)
+
+
+def left_behind(named: str) -> Failure:
+    """Why a run has ended in a copy of the workspace that it was started in."""
+    message = f"its workspace was copied from {home_path(named)} while it ran; it may go on there, here it does not"
+    return Failure("lost", message, ADVICE["lost"])
 
 
 def taught_by(workspace: Workspace, run_id: str) -> list[str]:
@@ -473,8 +488,8 @@ def taught_by(workspace: Workspace, run_id: str) -> list[str]:
 
 
 def identity_values(identity: dict[str, Any]) -> dict[str, Any]:
-    """The three columns that name a process, from what ``rundir.process_identity`` returned."""
-    return {key: identity.get(key) for key in ("pid", "create_time", "boot_id")}
+    """The columns that name a process, from what ``rundir.process_identity`` returned."""
+    return {key: identity.get(key) for key in ("pid", "create_time", "boot_id", "workspace")}
 
 
 def end_status(job: Job) -> dict[str, Any]:
@@ -489,6 +504,13 @@ def _outcome_values(run: RunDirectory, status: dict[str, Any]) -> dict[str, Any]
 
 def _age_mark(run: RunDirectory) -> float:
     return run.spec_file.stat().st_mtime
+
+
+def _add_missing_columns(db: sqlite3.Connection) -> None:
+    """What a table of version 1 lacks."""
+    known = {row["name"] for row in db.execute("PRAGMA table_info(jobs)")}
+    if "workspace" not in known:
+        db.execute("ALTER TABLE jobs ADD COLUMN workspace TEXT")
 
 
 def _select(db: sqlite3.Connection, value: str, column: str = "id") -> Job | None:
