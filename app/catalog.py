@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from kdengine.errors import DamagedFile
 from kdengine.registry import DATASETS, METHODS, MODELS
-from kdengine.rundir import short_id
+from kdengine.rundir import RunDirectory, short_id
 from kdengine.states import State
 from kdengine.teachers.records import PREFIX, list_imports
 from kdengine.workspace import Workspace
@@ -56,17 +57,7 @@ def data_choice(workspace: Workspace, data: dict[str, Any]) -> str:
 
 def teachers(workspace: Workspace, data: dict[str, Any]) -> Choices:
     """Finished runs on the same data, best first, then imports, then every model as a teacher to be trained first."""
-    found = []
-    for run in workspace.list_runs():
-        status = run.status()
-        if status.get("state") != State.FINISHED or not run.student_file.is_file():
-            continue
-        spec = _plain_spec(run)
-        same = all(spec["data"].get(key) == data.get(key) for key in ("name", "path", "image_size") if key in data)
-        if same:
-            accuracy = status.get("best", {}).get("accuracy", 0.0)
-            what = f"{spec['student']['name']}, {spec['method']['name']}, {100 * accuracy:.1f} %"
-            found.append((accuracy, f"run {short_id(run.id)}: {what}", f"run:{run.id}"))
+    found = [taught for run in workspace.list_runs() if (taught := _teacher(run, data)) is not None]
     runs = [(label, value) for _, label, value in sorted(found, reverse=True)]
     return runs + every_teacher(workspace)
 
@@ -98,7 +89,17 @@ def needs_teacher(method: str) -> bool:
     return bool(entry.requires(entry.Params()).teacher)
 
 
-def _plain_spec(run: Any) -> dict[str, Any]:
-    import yaml
-
-    return yaml.safe_load(run.spec_file.read_text())
+def _teacher(run: RunDirectory, data: dict[str, Any]) -> tuple[float, str, str] | None:
+    """(accuracy, label, choice) of a finished run on the same data; None for others, and for what cannot be read."""
+    status = run.status()
+    if status.get("state") != State.FINISHED or not run.student_file.is_file():
+        return None
+    try:
+        spec = run.spec_mapping()
+        if any(spec["data"].get(key) != data.get(key) for key in ("name", "path", "image_size") if key in data):
+            return None
+        what = f"{spec['student']['name']}, {spec['method']['name']}"
+    except (FileNotFoundError, DamagedFile, KeyError, TypeError, AttributeError):
+        return None  # the Runs page says what is wrong with it
+    accuracy = (status.get("best") or {}).get("accuracy") or 0.0
+    return accuracy, f"run {short_id(run.id)}: {what}, {100 * accuracy:.1f} %", f"run:{run.id}"

@@ -262,7 +262,7 @@ def load_with_exits(run: RunDirectory) -> tuple[Backbone, Method]:
         BadInput: no weights yet, or the method has no exits.
     """
     student, card = load_student(run)
-    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    spec = ExperimentSpec.from_yaml(run.spec_text())
     if not has_exits(spec, len(card.classes)):
         message = f"the run {run.id} ({spec.method.name}) has no exits beside the deployed one"
         raise BadInput(Problem("run", message + "; self-distillation methods such as byot or light_self have"))

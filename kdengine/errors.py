@@ -46,6 +46,13 @@ class DataError(KdError):
     advice = "Mend or remove the file named above, then launch again."
 
 
+class DamagedFile(KdError, ValueError):
+    """A file of the workspace holds something else than was written there: cut short, overwritten, of a wrong kind."""
+
+    failure_class = "data"
+    advice = "Put back a copy of the file, or delete what it belongs to."
+
+
 class DiskFull(KdError):
     """No space is left where the workspace lies."""
 

@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from kdengine.errors import DiskFull, KdError
+from kdengine.errors import DamagedFile, DiskFull, KdError
 
 LOCK_LOOK_S = 0.05
+_KINDS = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a truth value", type(None): "null"}
 
 
 @contextmanager
@@ -80,11 +81,38 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path, default: Any = None) -> Any:
-    """Reads a JSON file; ``default`` when it does not exist."""
+    """Reads a JSON file of ours, which holds a mapping; ``default`` when it does not exist.
+
+    Raises DamagedFile for anything else that lies there.
+    """
     try:
-        return json.loads(path.read_text())
+        content = json.loads(read_text(path, "JSON"))
     except FileNotFoundError:
         return default
+    except json.JSONDecodeError as error:
+        raise DamagedFile(f"{path} is damaged: found no JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise DamagedFile(f"{path} is damaged: found {_KINDS.get(type(content), 'something')}, expected a mapping")
+    return content
+
+
+def read_text(path: Path, kind: str) -> str:
+    """Reads a text file of ours; raises FileNotFoundError, or DamagedFile when it is empty, no text or not readable.
+
+    Args:
+        path: of the file.
+        kind: what it should hold, for the message: "JSON", "YAML".
+    """
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise DamagedFile(f"{path} is damaged: found no {kind} ({why})") from error
+    if not text.strip("\0 \n"):
+        raise DamagedFile(f"{path} is damaged: found {'zeros' if text else 'an empty file'}, expected {kind}")
+    return text
 
 
 @contextmanager

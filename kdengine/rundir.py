@@ -13,19 +13,38 @@ import json
 import os
 import re
 import secrets
+import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from kdengine import files
-from kdengine.errors import BadInput, KdError, Problem
+from kdengine.errors import BadInput, DamagedFile, KdError, Problem
 from kdengine.states import State
 
+# What lists, pages and the supervisor rely on when they read a status; a part may also be missing or null.
+_PARTS: Mapping[str, Any] = (
+    dict.fromkeys(("progress", "best", "validation", "test", "test.best", "process", "teacher_deleted"), dict)
+    | dict.fromkeys(("state", "phase", "reason", "message", "advice", "fingerprint", "teacher_run", "kind"), str)
+    | dict.fromkeys(("created", "started", "ended", "progress_at", "eta_s", "attempt", "exit_code"), (int, float))
+    | dict.fromkeys(("progress.epoch", "progress.epochs", "progress.step", "progress.steps"), (int, float))
+    | dict.fromkeys(("best.accuracy", "best.epoch", "test.best.accuracy", "teacher_validation"), (int, float))
+)
 RUN_ID = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
+
+
+_STATUS_ADVICE = (
+    "`kd jobs resume {id}` writes it anew, unless the run has finished; then put back a copy of the file, or delete "
+    "the run."
+)
+_SPEC_ADVICE = "Put back a copy of the file, or delete the run: without it nothing can be done with the run."
+_CARD_ADVICE = "Put back a copy of the file, or train the run anew: without it its network cannot be used."
 
 
 def new_run_id(label: str) -> str:
@@ -109,6 +128,28 @@ def works_for(identity: Mapping[str, Any], home: Path) -> bool:
     return same_home(identity.get("workspace"), home) and is_alive(identity)
 
 
+def read_event(line: bytes) -> dict[str, Any] | None:
+    """The event on a line of events.jsonl, with ``kind`` and ``time``; None for what is none."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
+        return None
+    return event if isinstance(event.get("time"), int | float) else None
+
+
+def _trouble(read: Callable[[], object], advice: str) -> str:
+    """What a reader says against its file, and the advice; "" when it is well, or not there."""
+    try:
+        read()
+    except FileNotFoundError:
+        return ""
+    except DamagedFile as error:
+        return f"{error}. {advice}"
+    return ""
+
+
 class RunDirectory:
     """One run's folder. Every write is atomic; readers may look at any time.
 
@@ -160,13 +201,75 @@ class RunDirectory:
 
     def environment(self) -> dict[str, Any]:
         """What ``write_environment`` recorded, {} before the first attempt."""
-        return files.read_json(self.path / "environment.json", {})
+        try:
+            return files.read_json(self.path / "environment.json", {})
+        except DamagedFile:
+            return {}
+
+    def command(self) -> str:
+        """The shell command that would start an equal run; "" where none was kept."""
+        try:
+            return (self.path / "command.txt").read_text(errors="replace").strip()
+        except OSError:
+            return ""
+
+    # snapshot ------------------------------------------------------------------------------------------------------
+
+    def spec_text(self) -> str:
+        """The experiment as it was launched, YAML. Raises FileNotFoundError, or DamagedFile when it is no text."""
+        return files.read_text(self.spec_file, "YAML")
+
+    def spec_mapping(self) -> dict[str, Any]:
+        """The experiment as a plain mapping. Raises FileNotFoundError, or DamagedFile when it is none."""
+        import yaml
+
+        try:
+            content = yaml.load(self.spec_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except yaml.YAMLError as error:
+            why = " ".join(str(error).split())
+            raise DamagedFile(f"{self.spec_file} is damaged: found no YAML ({why})") from error
+        if not isinstance(content, dict):
+            raise DamagedFile(f"{self.spec_file} is damaged: found no mapping, which an experiment is")
+        return content
+
+    def damage(self, status: Mapping[str, Any] | None = None) -> str:
+        """What of status, spec and model card is damaged and what to do about it, in words; "" when all is well.
+
+        Args:
+            status: the run's status, where that was read already.
+        """
+        status = self.status() if status is None else status
+        found = []
+        if status.get("damaged"):
+            found.append(f"{status['damaged']}. {status['advice']}")
+        parts = ((self.spec_mapping, _SPEC_ADVICE), (partial(files.read_json, self.card_file), _CARD_ADVICE))
+        return " ".join([*found, *(text for text in starmap(_trouble, parts) if text)])
 
     # status --------------------------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
-        """The last status written: state, phase, attempt, progress, metrics, reason...; {} when there is none."""
-        return files.read_json(self.status_file, {})
+        """The last status written: state, phase, attempt, progress, metrics, reason...; {} when there is none.
+
+        A damaged one never raises: it reads as the state "lost" for the reason "damaged", with ``damaged`` saying what
+        was found, so that one run's file does not take all lists down. The next change writes it anew.
+        """
+        try:
+            return self._checked(files.read_json(self.status_file, {}))
+        except DamagedFile as error:
+            why = {"reason": "damaged", "message": str(error), "advice": _STATUS_ADVICE.format(id=self.id)}
+            return {"state": State.LOST, **why, "damaged": str(error)}
+
+    def _checked(self, status: dict[str, Any]) -> dict[str, Any]:
+        for name, kind in _PARTS.items():
+            value: Any = status
+            for key in name.split("."):
+                value = value.get(key) if value else None
+            if value is not None and not isinstance(value, kind):
+                raise DamagedFile(f"{self.status_file} is damaged: found {value!r} as {name}")
+        state = status.get("state")
+        if state is not None and state not in set(State):
+            raise DamagedFile(f"{self.status_file} is damaged: found the state {state!r}, which is none")
+        return status
 
     def update_status(self, **changes: Any) -> dict[str, Any]:
         """Merges ``changes`` into the status, under a lock, and returns the whole of it.
@@ -176,7 +279,11 @@ class RunDirectory:
         if not self.exists:
             raise KdError(f"the folder of the run, {self.path}, is gone: it was moved or deleted while it was in use")
         with files.lock(self.path / ".status.lock"):
-            status = self.status() | changes
+            known = self.status()
+            if "damaged" in known:  # kept for a person to look at
+                self.status_file.replace(self.status_file.with_name("status.json.damaged"))
+                known = {}
+            status = known | changes
             files.write_json(self.status_file, status)
         return status
 
@@ -205,7 +312,7 @@ class RunDirectory:
             file.write(line.encode())
 
     def events(self, kind: str | None = None) -> Iterator[dict[str, Any]]:
-        """All complete events in the order written; a line cut short by a crash is passed over."""
+        """All complete events in the order written; a line that is none, cut short by a crash, is passed over."""
         try:
             file = self.events_file.open("rb")
         except FileNotFoundError:
@@ -214,16 +321,13 @@ class RunDirectory:
             for line in file:
                 if not line.endswith(b"\n"):
                     return
-                try:
-                    event = json.loads(line)
-                except json.JSONDecodeError:
-                    continue
-                if kind is None or event.get("kind") == kind:
+                event = read_event(line)
+                if event is not None and kind in (None, event["kind"]):
                     yield event
 
     def latest(self, kind: str, key: str) -> list[dict[str, Any]]:
-        """Events of a kind, one for each value of ``key`` (the last word on it), sorted by that value."""
-        found = {event[key]: event for event in self.events(kind)}
+        """Events of a kind, one for each value of ``key``, a number (the last word on it), sorted by that value."""
+        found = {event[key]: event for event in self.events(kind) if isinstance(event.get(key), int)}
         return [found[value] for value in sorted(found)]
 
     def mend_events(self) -> None:
@@ -252,4 +356,13 @@ class RunDirectory:
 
     def size(self) -> int:
         """Bytes of all files in the folder."""
-        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        return sum(_size(file) for file in self.path.rglob("*"))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 for a folder, and for one that has just gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0

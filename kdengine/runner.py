@@ -155,7 +155,7 @@ class _Execution:
     def __init__(self, folder: RunDirectory, workspace: Workspace) -> None:
         self.folder = folder
         self.workspace = workspace
-        self.spec = ExperimentSpec.from_yaml(folder.spec_file.read_text())
+        self.spec = ExperimentSpec.from_yaml(folder.spec_text())
         self.stop = StopRequest()
 
     def go(self) -> RunResult:

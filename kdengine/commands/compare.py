@@ -163,7 +163,12 @@ def _list(workspace: Workspace) -> int:
         return 0
     lines = []
     for name in names:
-        now = progress(load_plan(workspace, name), workspace)
+        try:
+            now = progress(load_plan(workspace, name), workspace)
+        except KdError as error:
+            lines.append((name, "damaged", "", ""))
+            sys.stderr.write(f"kd: {error}\n")
+            continue
         arms = ", ".join(arm.name for arm in now.plan.arms)
         lines.append((name, f"{now.count('finished')} of {len(now.cells)}", str(len(now.plan.seeds)), arms))
     show(("name", "runs", "seeds", "arms"), lines)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from kdengine.commands.console import waiting
 from kdengine.commands.tables import duration, show, show_json, show_pairs, size
-from kdengine.errors import BadInput, KdError, Problem
+from kdengine.errors import BadInput, DamagedFile, KdError, Problem
 from kdengine.jobs import Job, JobStore, ensure_supervisor, stalled, supervisor_alive
 from kdengine.jobs.job import ACTIVE, UNENDED
 from kdengine.rundir import RunDirectory
@@ -93,10 +93,19 @@ def _answer(job: Job | None) -> str:
     return str(job.state)
 
 
+def _twin(run: RunDirectory) -> str | None:
+    from kdengine import tracking
+
+    try:
+        return tracking.mlflow_run_id(run)
+    except DamagedFile:
+        return None  # a run whose notes are damaged can be deleted all the same
+
+
 def _delete(store: JobStore, job_id: str) -> None:
     from kdengine import tracking
 
-    twin = tracking.mlflow_run_id(store.workspace.run(job_id))
+    twin = _twin(store.workspace.run(job_id))
     store.delete(job_id)
     tracking.forget(store.workspace, twin)
 
@@ -119,12 +128,14 @@ def _list(store: JobStore, as_json: bool) -> int:
     _adopt_all(store)
     found = [(job, _status(store, job)) for job in store.jobs()]
     if as_json:
-        show_json([_described(job, status) for job, status in found])
+        show_json([_described(store, job, status) for job, status in found])
         return 0
     if not found:
         sys.stdout.write(f"There are no jobs in {store.workspace.root}. `kd train --queue` makes one.\n")
         return 0
-    show(COLUMNS, [_row(job, status) for job, status in found])
+    damages = {job.id: _damage(store, job, status) for job, status in found}
+    show(COLUMNS, [_row(job, status, damages[job.id]) for job, status in found])
+    sys.stderr.writelines(f"kd: {job_id}: {damage}\n" for job_id, damage in damages.items() if damage)
     if any(job.state in UNENDED for job, _ in found) and not supervisor_alive(store.workspace):
         sys.stderr.write("No supervisor is at work, so nothing is started or stopped; `kd ui` or a resume starts it.\n")
     return 0
@@ -141,7 +152,7 @@ def _adopt_all(store: JobStore) -> None:
                 sys.stderr.write(f"kd: {run.id} is not in the table: {error}\n")
 
 
-def _row(job: Job, status: dict[str, Any]) -> list[str]:
+def _row(job: Job, status: dict[str, Any], damage: str) -> list[str]:
     state = "stalled" if job.state is State.RUNNING and stalled(status) else str(job.state)
     best = (status.get("best") or {}).get("accuracy")
     return [
@@ -151,7 +162,7 @@ def _row(job: Job, status: dict[str, Any]) -> list[str]:
         job.dataset,
         job.method,
         "" if best is None else f"{100 * best:.1f} %",
-        _progress(job, status),
+        ", ".join(filter(None, ("damaged" if damage else "", _progress(job, status)))),
         duration(time.time() - job.submitted),
     ]
 
@@ -161,7 +172,13 @@ def _progress(job: Job, status: dict[str, Any]) -> str:
     if job.state is State.QUEUED:
         return job.message or "waits"
     at = status.get("progress")
-    epochs = f"{at['epoch']}/{at['epochs']} epochs" if at else status.get("phase", "") if job.is_controller else ""
+    epochs = (
+        f"{at['epoch']}/{at['epochs']} epochs"
+        if at and "epoch" in at and "epochs" in at
+        else status.get("phase", "")
+        if job.is_controller
+        else ""
+    )
     if job.state.ended:
         why = "" if job.state is State.FINISHED else job.reason or ""
         return ", ".join(filter(None, (epochs, why if why != job.state else "")))
@@ -174,9 +191,14 @@ def _status(store: JobStore, job: Job) -> dict[str, Any]:
     return store.workspace.run(job.id).status()
 
 
-def _described(job: Job, status: dict[str, Any]) -> dict[str, Any]:
+def _damage(store: JobStore, job: Job, status: dict[str, Any]) -> str:
+    """What of a job cannot be read, and what to do about it; "" when all can."""
+    return " ".join(filter(None, (job.damaged, store.workspace.run(job.id).damage(status))))
+
+
+def _described(store: JobStore, job: Job, status: dict[str, Any]) -> dict[str, Any]:
     row = {key: value for key, value in asdict(job).items() if key not in PRIVATE}
-    return row | {"stalled": stalled(status), "status": status}
+    return row | {"stalled": stalled(status), "status": status, "damaged": _damage(store, job, status) or None}
 
 
 # one job -------------------------------------------------------------------------------------------------------------
@@ -186,7 +208,7 @@ def _show(store: JobStore, job: Job, options: argparse.Namespace) -> int:
     status = _status(store, job)
     run = store.workspace.run(job.id)
     if options.json:
-        show_json(_described(job, status) | {"path": str(run.path)})
+        show_json(_described(store, job, status) | {"path": str(run.path)})
         return 0
     test = ((status.get("test") or {}).get("best") or {}).get("accuracy")
     best = status.get("best") or {}
@@ -210,17 +232,11 @@ def _show(store: JobStore, job: Job, options: argparse.Namespace) -> int:
             ("note", job.note),
             ("folder", str(run.path)),
             ("size", size(run.size()) if run.exists else "gone"),
-            ("command", _command(run)),
+            ("command", run.command()),
+            ("damaged", _damage(store, job, status)),
         ]
     )
     return 0
-
-
-def _command(run: RunDirectory) -> str:
-    try:
-        return (run.path / "command.txt").read_text().strip()
-    except FileNotFoundError:
-        return ""
 
 
 def _log(store: JobStore, job: Job, options: argparse.Namespace) -> int:
@@ -256,7 +272,7 @@ def _wait(store: JobStore, job: Job, options: argparse.Namespace) -> int:
             time.sleep(LOOK_S)
             job = store.get(job.id)
     if options.json:
-        show_json(_described(job, _status(store, job)))
+        show_json(_described(store, job, _status(store, job)))
     else:
         sys.stdout.write(f"{job.id}: {job.state}" + (f", {job.message}" if job.message else "") + "\n")
     return exit_code(job)

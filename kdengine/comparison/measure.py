@@ -54,19 +54,19 @@ def _own_teacher(run: RunDirectory, workspace: Workspace) -> Taught | None:
     trained = run.status().get("teacher_run")
     if trained:
         return workspace.run(trained)
-    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    spec = ExperimentSpec.from_yaml(run.spec_text())
     return assembly.find_teacher(spec, workspace)
 
 
 def _labels(run: RunDirectory, workspace: Workspace) -> Tensor:
-    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    spec = ExperimentSpec.from_yaml(run.spec_text())
     return torch.tensor(assembly.load_data(spec, workspace).test.labels)
 
 
 @torch.no_grad()
 def _logits(answering: Taught, asked: RunDirectory, workspace: Workspace) -> Tensor:
     """Answers (N, C) of the net of a run or import to another run's test pictures, each with its own normalisation."""
-    spec = ExperimentSpec.from_yaml(asked.spec_file.read_text())
+    spec = ExperimentSpec.from_yaml(asked.spec_text())
     bundle = assembly.load_data(spec, workspace)
     device = torch.device("cpu")
     net = assembly.freeze_teacher(answering, bundle, device, spec.runtime.channels_last)

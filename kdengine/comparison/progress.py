@@ -10,6 +10,7 @@ from typing import Any
 
 from kdengine import files
 from kdengine.comparison.plan import Cell, Plan, pinned
+from kdengine.errors import DamagedFile
 from kdengine.jobs import JobStore
 from kdengine.jobs.job import UNENDED
 from kdengine.rundir import RunDirectory
@@ -75,8 +76,11 @@ def progress(plan: Plan, workspace: Workspace) -> Progress:
 
 
 def measured(run: RunDirectory) -> dict[str, Any]:
-    """What `kdengine.comparison.measure` wrote into the folder of a run; {} before that."""
-    found: dict[str, Any] = files.read_json(run.path / MEASURED, {})
+    """What `kdengine.comparison.measure` wrote into the folder of a run; {} before that, and when it is damaged."""
+    try:
+        found: dict[str, Any] = files.read_json(run.path / MEASURED, {})
+    except DamagedFile:
+        return {}
     return found
 
 
@@ -100,7 +104,7 @@ class _Index:
             status = run.status()
             job = self.jobs.get(run.id)
             state = str(job.state) if job is not None else str(status.get("state", MISSING))
-            fingerprint = status.get("fingerprint")
+            fingerprint = status.get("fingerprint") or (job.fingerprint if job is not None else "")
             if fingerprint and self._tells_more(fingerprint, state):
                 self.found[fingerprint] = (state, run)
 

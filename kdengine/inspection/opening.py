@@ -50,7 +50,7 @@ def open_subject(workspace: Workspace, run: RunDirectory, epoch: Epoch, pictures
     Raises:
         BadInput: no weights of that epoch, or those of the teacher or of the method's own parts are gone; in words.
     """
-    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    spec = ExperimentSpec.from_yaml(run.spec_text())
     bundle = data_of(workspace, run)
     device = pick_device("auto")
     student = _student(run, epoch).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -72,7 +72,7 @@ def open_subject(workspace: Workspace, run: RunDirectory, epoch: Epoch, pictures
 
 def data_of(workspace: Workspace, run: RunDirectory) -> DatasetBundle:
     """The data of a run; kept for the runs looked at last."""
-    return _data(str(workspace.root), run.spec_file.read_text())
+    return _data(str(workspace.root), run.spec_text())
 
 
 @lru_cache(maxsize=4)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kdengine import files
-from kdengine.errors import KdError
+from kdengine.errors import DamagedFile, KdError
 from kdengine.jobs.executor import child_environment
 from kdengine.jobs.supervisor import identity_file, lock_file
 from kdengine.rundir import home_identity, is_alive
@@ -28,7 +28,10 @@ def supervisor_identity(workspace: Workspace) -> dict[str, Any] | None:
     Costs well under a millisecond. One that serves the workspace this one is a copy of does not count, nor does one
     that has yet to notice that the workspace was moved.
     """
-    identity = files.read_json(identity_file(workspace))
+    try:
+        identity = files.read_json(identity_file(workspace))
+    except DamagedFile:
+        return None  # it is written anew every few seconds
     if not identity or identity.get("workspace") not in (None, home_identity(workspace.root)):
         return None
     return identity if is_alive(identity) and files.is_held(lock_file(workspace)) else None

@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import Any
 
 from kdengine import files
-from kdengine.errors import BadInput, DiskFull, KdError, Problem
+from kdengine.errors import BadInput, DamagedFile, DiskFull, KdError, Problem
 from kdengine.jobs.failures import ADVICE, PRUNED, Failure
 from kdengine.jobs.job import ACTIVE, ENDED, UNENDED, Job, JobLabels, labels_of_spec
 from kdengine.rundir import RunDirectory, home_path, same_home, works_for
@@ -110,7 +110,7 @@ class JobStore:
         run = self.workspace.run(self.get(job_id).id)
         if not run.exists:
             raise BadInput(Problem("job", f"the folder of {job_id!r} is gone, and its spec with it; nothing to clone"))
-        return run.spec_file.read_text()
+        return run.spec_text()
 
     # submitting ----------------------------------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ class JobStore:
         else:
             state = State.LOST
             values = {"reason": "lost", "message": "it was never started", "advice": "Resume it, or delete it."}
-        labels = labels_of_spec(run.spec_file.read_text(), run.id)
+        labels = labels_of_spec(_spec_text(run), run.id)
         with self._write() as db:
             existing = _select(db, run.id)
             if existing is None and run.exists:  # it may have been deleted since it was listed
@@ -420,6 +420,8 @@ class JobStore:
         """Makes the database once; under a lock, because switching to WAL does not wait for a busy database."""
         if self._ready and self.workspace.jobs_db.exists():
             return
+        if self._ready and not self.workspace.root.is_dir():
+            raise KdError(f"the workspace {self.workspace.root} is gone: it was moved or deleted while it was in use")
         with files.disk_errors(self.workspace.jobs_db), files.lock(self.workspace.root / ".jobs.lock"):
             db = self._open()
             try:
@@ -499,11 +501,27 @@ def end_status(job: Job) -> dict[str, Any]:
 
 def _outcome_values(run: RunDirectory, status: dict[str, Any]) -> dict[str, Any]:
     values = {key: status.get(key) for key in ("reason", "message", "advice", "exit_code")}
-    return values | {"ended": run.status_file.stat().st_mtime, "attempt": status.get("attempt") or 0}
+    return values | {"ended": _written_at(run.status_file), "attempt": status.get("attempt") or 0}
 
 
 def _age_mark(run: RunDirectory) -> float:
-    return run.spec_file.stat().st_mtime
+    return _written_at(run.spec_file)
+
+
+def _written_at(path: Path) -> float:
+    """When a file was written; now, when it has just gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
+def _spec_text(run: RunDirectory) -> str:
+    """For its labels alone: a run with a damaged spec is listed without any."""
+    try:
+        return run.spec_text()
+    except (FileNotFoundError, DamagedFile):
+        return ""
 
 
 def _add_missing_columns(db: sqlite3.Connection) -> None:

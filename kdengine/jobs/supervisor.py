@@ -103,6 +103,7 @@ class Supervisor:
         )
         self.scan_s = scan_s
         self._leaving = threading.Event()
+        self._home: str | None = None  # what the workspace was called when it began
         self._asked: set[str | None] = set()  # start tokens of the jobs that this supervisor has sent SIGTERM
         self._oom_kills: dict[str, int | None] = {}
         self._settled: dict[str, tuple[int, int]] = {}
@@ -120,19 +121,19 @@ class Supervisor:
                 return False
             self._listen()
             self.store.sweep_trash()
-            home = home_identity(self.workspace.root)
+            self._home = home_identity(self.workspace.root)
             try:
-                while not self._leaving.is_set() and self._at(home):
+                while not self._leaving.is_set() and self._at_home():
                     healthy = self.tick()
                     self._leaving.wait(self.poll_s if healthy else max(self.poll_s, ERROR_PAUSE_S))
             finally:
-                if self._at(home):
+                if self._at_home():
                     identity_file(self.workspace).unlink(missing_ok=True)
         return True
 
-    def _at(self, home: str) -> bool:
+    def _at_home(self) -> bool:
         """Whether the workspace is where it was: at the old place of one that was moved nothing is made or written."""
-        if home_identity(self.workspace.root) == home:
+        if self._home is None or home_identity(self.workspace.root) == self._home:
             return True
         log.warning("%s was moved or deleted; its supervisor leaves", self.workspace.root)
         return False
@@ -162,7 +163,7 @@ class Supervisor:
                 signal.signal(number, lambda *_: self.leave())
 
     def _beat(self) -> None:
-        if time.monotonic() >= self._next_beat:
+        if time.monotonic() >= self._next_beat and self._at_home():
             files.write_json(identity_file(self.workspace), self._identity() | {"heartbeat": time.time()})
             self._next_beat = time.monotonic() + HEARTBEAT_EVERY_S
 
@@ -311,8 +312,10 @@ class Supervisor:
         return self.store.change(job.id, expected, ended=time.time(), request=None, told=False, **values)
 
     def _status(self, job: Job) -> dict[str, Any]:
-        """The status of this start of the job; {} when the file still tells of an earlier one."""
+        """The status of this start of the job; {} when the file still tells of an earlier one, or is damaged."""
         status = self.workspace.run(job.id).status()
+        if "damaged" in status:
+            return {}
         return status if job.start_token in (None, status.get("start_token")) else {}
 
     def _written_at(self, job: Job) -> float:
@@ -361,6 +364,8 @@ class Supervisor:
             return False
         if job.state is State.QUEUED:
             return False
+        if "damaged" in status:
+            return True  # the row knows better
         if said.ended:
             if said is not job.state:
                 words = {key: status.get(key) for key in ("reason", "message", "advice", "exit_code")}
