@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from kdengine.errors import DamagedFile
-from kdengine.jobs import Job, JobStore, stalled
+from kdengine.jobs import Job, JobStore, as_it_is, stalled, supervisor_alive
 from kdengine.rundir import RUN_ID, RunDirectory
 from kdengine.states import State
 from kdengine.workspace import Workspace
@@ -93,8 +93,10 @@ class Board:
         now = time.time()
         queued = 0
         rows = []
-        for job in self.store.jobs():
-            status = self.status(job.id)
+        watched = supervisor_alive(self.workspace)
+        for row in self.store.jobs():
+            status = self.status(row.id)
+            job = row if watched else as_it_is(row, status, self.workspace.root)
             position = None
             if job.state == State.QUEUED:
                 queued += 1
@@ -115,15 +117,19 @@ class Board:
             return None
         run = self.workspace.run(run_id)
         status = self.status(run_id)
-        teacher = self._teacher(status)
+        if not supervisor_alive(self.workspace):
+            job = as_it_is(job, status, self.workspace.root)
+        teacher, gone = self._teacher(status), status.get("teacher_deleted") or {}
         return Detail(
             job=job,
             status=status,
             spec=_spec(run),
             command=run.command(),
             last_beat=run.last_beat(),
-            teacher_validation=_accuracy(teacher.get("best")) or status.get("teacher_validation"),
-            teacher_test=_accuracy((teacher.get("test") or {}).get("best")),
+            teacher_validation=_accuracy(teacher.get("best"))
+            or status.get("teacher_validation")
+            or gone.get("validation"),
+            teacher_test=_accuracy((teacher.get("test") or {}).get("best")) or gone.get("test"),
             size=run.size() if job.state.ended else 0,
             stalled=_is_stalled(job, status, time.time()),
             damaged=self._damage(job, status),

@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kdengine import files, launch, tracking
 from kdengine.errors import BadInput, KdError, Problem, Stopped
-from kdengine.jobs import RUNNING_LOCK, Job, JobStore, Placement, classify_exception
+from kdengine.jobs import RUNNING_LOCK, Job, JobStore, Placement, classify_exception, dead_end, waits_in_vain
 from kdengine.jobs.job import STUDY_PREFIX
 from kdengine.rundir import RunDirectory, process_identity
 from kdengine.states import State
@@ -156,6 +156,7 @@ class Controller:
         for trial in self._mine():
             self._follow(trial, retried)
         self._check_failures()
+        self._check_waiting()
         while self._may_begin():
             self._ask()
         self._tell_progress()
@@ -402,12 +403,27 @@ class Controller:
                 "space, then extend or resume the study"
             )
 
+    def _check_waiting(self) -> None:
+        """Ends the study, in words, when all under way waits for a job that failed; its trials go on waiting."""
+        awaited = self._waits_in_vain()
+        if awaited is not None and awaited.state is not State.STOPPED:
+            raise KdError(f"each of its runs {waits_in_vain(awaited)}; then resume the study")
+
+    def _waits_in_vain(self) -> Job | None:
+        """The job that all runs under way wait for though it has ended without finishing; None while one can go on."""
+        under_way = [job for job in self._jobs_under_way() if not job.state.ended]
+        jobs = {job.id: job for job in self.store.jobs()} if any(job.after for job in under_way) else {}
+        found = [dead_end(job, jobs) for job in under_way]
+        return found[0] if found and all(found) else None
+
     def _tell_progress(self) -> None:
         """Writes how the study stands, when that has changed."""
         now = trials.view(self.study, self.workspace)
         best = now.best
+        awaited = self._waits_in_vain()
+        phase = f"{now.counted} of {self.plan.budget.trials or '?'} trials"
         said = {
-            "phase": f"{now.counted} of {self.plan.budget.trials or '?'} trials",
+            "phase": phase if awaited is None else f"{phase}, {waits_in_vain(awaited)}",
             "trials": {state: now.count(state) for state in ("complete", "pruned", "running", "waiting", "fail")},
             "best_trial": {"number": best.number, "value": best.values[0]} if best is not None else None,
         }

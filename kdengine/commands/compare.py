@@ -54,6 +54,7 @@ def main(options: argparse.Namespace) -> int:
             return 0
         _wait(plan, workspace)
     now = progress(plan, workspace)
+    _say_blocked(now)
     _measure(now, workspace)
     found = report(now)
     _write(found, options)
@@ -62,7 +63,7 @@ def main(options: argparse.Namespace) -> int:
 
         tables = {f"comparison{SUFFIXES[kind]}": write(found) for kind, write in FORMATS.items()}
         tracking.log_comparison(workspace, found.plan.name, tables)
-    return 3 if found.failed else 0
+    return 3 if found.failed or now.blocked else 0
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -109,6 +110,14 @@ def _wait(plan: Plan, workspace: Workspace) -> None:
     except KeyboardInterrupt:
         sys.stderr.write(f"The runs go on; `kd compare {plan.name}` shows how they stand.\n")
         raise
+
+
+def _say_blocked(now: Progress) -> None:
+    """What runs wait for in vain, once for each, and that this command takes it up again."""
+    for message in dict.fromkeys(cell.message for cell in now.blocked):
+        count = sum(cell.message == message for cell in now.blocked)
+        runs = "run" if count == 1 else "runs"
+        sys.stderr.write(f"kd: {count} {runs}: {message}; so does `kd compare {now.plan.name} --resume`\n")
 
 
 def _line(now: Progress) -> str:

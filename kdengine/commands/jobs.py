@@ -12,7 +12,17 @@ from typing import Any, NamedTuple
 from kdengine.commands.console import waiting
 from kdengine.commands.tables import duration, show, show_json, show_pairs, size
 from kdengine.errors import BadInput, DamagedFile, KdError, Problem
-from kdengine.jobs import Job, JobStore, ensure_supervisor, stalled, supervisor_alive
+from kdengine.jobs import (
+    Job,
+    JobStore,
+    as_it_is,
+    dead_end,
+    ensure_supervisor,
+    request,
+    stalled,
+    supervisor_alive,
+    waits_in_vain,
+)
 from kdengine.jobs.job import ACTIVE, UNENDED
 from kdengine.rundir import RunDirectory
 from kdengine.states import State
@@ -20,17 +30,17 @@ from kdengine.workspace import Workspace
 
 LOOK_S = 0.5
 LOG_LINES = 40
+EXIT_WAITS = 3
 COLUMNS = ("state", "id", "name", "data", "method", "best", "progress", "age")
 # How each form knows itself again, and how processes find theirs: of no use to a reader.
 PRIVATE = ("token", "start_token", "told")
 
 
 class Action(NamedTuple):
-    """What can be asked of a job: its help, and how it is done. ``needs_supervisor``: only it can carry this out."""
+    """What can be asked of a job: its help, and how it is done where it is no `kdengine.jobs.request`."""
 
     help: str
-    do: Callable[[JobStore, str], object]
-    needs_supervisor: bool = False
+    do: Callable[[JobStore, str], object] | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +68,7 @@ def main(options: argparse.Namespace) -> int:
     job = _find(store, options.job)
     if options.action in READS:
         return READS[options.action](store, job, options)
-    return _change(store, job, ACTIONS[options.action], options.json)
+    return _change(store, job, options.action, options.json)
 
 
 def _find(store: JobStore, words: str) -> Job:
@@ -73,11 +83,13 @@ def _find(store: JobStore, words: str) -> Job:
     return job
 
 
-def _change(store: JobStore, job: Job, action: Action, as_json: bool) -> int:
-    action.do(store, job.id)
+def _change(store: JobStore, job: Job, what: str, as_json: bool) -> int:
+    do = ACTIONS[what].do
+    if do is None:
+        request(store.workspace, job.id, what)
+    else:
+        do(store, job.id)
     now = store.find(job.id)
-    if action.needs_supervisor and now is not None and now.state in UNENDED:
-        ensure_supervisor(store.workspace)
     if as_json:
         show_json({"id": job.id, "state": now.state if now else "deleted", "request": now.request if now else None})
     else:
@@ -111,13 +123,13 @@ def _delete(store: JobStore, job_id: str) -> None:
 
 
 ACTIONS: dict[str, Action] = {
-    "stop": Action("write a checkpoint and end", JobStore.request_stop, needs_supervisor=True),
-    "kill": Action("end at once", JobStore.request_kill, needs_supervisor=True),
-    "resume": Action("continue from the last checkpoint", JobStore.resume, needs_supervisor=True),
-    "cancel": Action("take out of the queue", JobStore.cancel),
+    "stop": Action("write a checkpoint and end"),
+    "kill": Action("end at once"),
+    "resume": Action("continue from the last checkpoint"),
+    "cancel": Action("take out of the queue"),
     "delete": Action("remove row and folder for good", _delete),
-    "up": Action("earlier in the queue", lambda store, job_id: store.move(job_id, "up")),
-    "down": Action("later in the queue", lambda store, job_id: store.move(job_id, "down")),
+    "up": Action("earlier in the queue"),
+    "down": Action("later in the queue"),
 }
 
 
@@ -126,7 +138,8 @@ ACTIONS: dict[str, Action] = {
 
 def _list(store: JobStore, as_json: bool) -> int:
     _adopt_all(store)
-    found = [(job, _status(store, job)) for job in store.jobs()]
+    watched = supervisor_alive(store.workspace)
+    found = [_seen(store, job, watched) for job in store.jobs()]
     if as_json:
         show_json([_described(store, job, status) for job, status in found])
         return 0
@@ -136,9 +149,15 @@ def _list(store: JobStore, as_json: bool) -> int:
     damages = {job.id: _damage(store, job, status) for job, status in found}
     show(COLUMNS, [_row(job, status, damages[job.id]) for job, status in found])
     sys.stderr.writelines(f"kd: {job_id}: {damage}\n" for job_id, damage in damages.items() if damage)
-    if any(job.state in UNENDED for job, _ in found) and not supervisor_alive(store.workspace):
+    if any(job.state in UNENDED for job, _ in found) and not watched:
         sys.stderr.write("No supervisor is at work, so nothing is started or stopped; `kd ui` or a resume starts it.\n")
     return 0
+
+
+def _seen(store: JobStore, job: Job, watched: bool) -> tuple[Job, dict[str, Any]]:
+    """A job as it is, and its status; ``watched``: whether a supervisor keeps its row true."""
+    status = _status(store, job)
+    return (job if watched else as_it_is(job, status, store.workspace.root)), status
 
 
 def _adopt_all(store: JobStore) -> None:
@@ -205,7 +224,7 @@ def _described(store: JobStore, job: Job, status: dict[str, Any]) -> dict[str, A
 
 
 def _show(store: JobStore, job: Job, options: argparse.Namespace) -> int:
-    status = _status(store, job)
+    job, status = _seen(store, job, supervisor_alive(store.workspace))
     run = store.workspace.run(job.id)
     if options.json:
         show_json(_described(store, job, status) | {"path": str(run.path)})
@@ -268,6 +287,10 @@ def _wait(store: JobStore, job: Job, options: argparse.Namespace) -> int:
         ensure_supervisor(store.workspace)
     with waiting() as tell:
         while not job.state.ended:
+            awaited = dead_end(job, {each.id: each for each in store.jobs()})
+            if awaited is not None:
+                sys.stderr.write(f"kd: {job.id} {waits_in_vain(awaited)}\n")
+                return EXIT_WAITS
             tell(f"{job.id}: {job.state}, {_progress(job, _status(store, job))}")
             time.sleep(LOOK_S)
             job = store.get(job.id)

@@ -32,8 +32,10 @@ def measure(run: RunDirectory, teacher: Taught | None, workspace: Workspace) -> 
         teacher ``agreement`` (0..1), ``kl`` (nats), ``teacher``, its run or import, and of an import
         ``teacher_accuracy`` (0..1), which no run of its own tells.
     """
-    teacher = _own_teacher(run, workspace) or teacher
-    known = measured(run)
+    known, gone = measured(run), teacher_is_gone(run, workspace)
+    if known and gone:
+        return known  # fidelity as it was measured while the teacher was there
+    teacher = None if gone else _own_teacher(run, workspace) or teacher
     if known and known.get("teacher") == (teacher.id if teacher else None):
         return known
     backbone, _ = load_student(run)
@@ -48,6 +50,12 @@ def measure(run: RunDirectory, teacher: Taught | None, workspace: Workspace) -> 
             numbers["teacher_accuracy"] = float((theirs.argmax(dim=1) == _labels(run, workspace)).float().mean())
     files.write_json(run.path / MEASURED, numbers)
     return numbers
+
+
+def teacher_is_gone(run: RunDirectory, workspace: Workspace) -> bool:
+    """Whether the run that taught this one was deleted; its own status then says who that was."""
+    trained = run.status().get("teacher_run")
+    return trained is not None and not workspace.run(trained).student_file.is_file()
 
 
 def _own_teacher(run: RunDirectory, workspace: Workspace) -> Taught | None:

@@ -102,7 +102,9 @@ def _taught(workspace: Workspace, run: RunDirectory, spec: ExperimentSpec) -> as
     name = run.status().get("teacher_run")
     teacher = workspace.run(name) if name else None
     if teacher is None or not teacher.student_file.is_file():
-        raise BadInput(Problem("teacher", f"the teacher of {run.id} ({name or 'not trained yet'}) has no weights here"))
+        gone = "was deleted" if run.status().get("teacher_deleted") else "has no weights here"
+        message = f"the teacher of {run.id} ({name or 'not trained yet'}) {gone}, so it cannot be looked into beside it"
+        raise BadInput(Problem("teacher", message))
     return teacher
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from kdengine import files
 from kdengine.errors import BadInput, DamagedFile, DiskFull, KdError, Problem
-from kdengine.jobs.failures import ADVICE, PRUNED, Failure
+from kdengine.jobs.failures import PRUNED, Failure, left_behind
 from kdengine.jobs.job import ACTIVE, ENDED, UNENDED, Job, JobLabels, labels_of_spec
 from kdengine.rundir import RunDirectory, home_path, same_home, works_for
 from kdengine.states import State
@@ -167,7 +167,7 @@ class JobStore:
         if state.ended:
             told, values = True, _outcome_values(run, status)
         elif known and not same_home(known.get("workspace"), run.home):
-            state, values = State.LOST, left_behind(known["workspace"])._asdict()
+            state, values = State.LOST, left_behind(home_path(known["workspace"]))._asdict()
         elif known:
             values = identity_values(known)
             state = state if state in ACTIVE else State.STARTING
@@ -211,8 +211,8 @@ class JobStore:
     def resume(self, job_id: str) -> Job:
         """Queues an ended job again, at the end; it continues from its last checkpoint in the same folder.
 
-        Raises BadInput when it is still alive, has finished, has lost its folder, or waits for a job that cannot
-        finish.
+        One that waits for a job which has yet to be resumed itself waits for that. Raises BadInput when it is still
+        alive, has finished, has lost its folder, or waits for a job that was deleted.
         """
         with self._write() as db:
             job = _known(_select(db, job_id), job_id)
@@ -233,8 +233,15 @@ class JobStore:
             _queue_anew(db, job, run, retries=job.retries + 1)
             return _select(db, job_id)
 
+    def dependents(self, job_id: str) -> list[str]:
+        """Ids of the runs that a run has taught or is to teach, finished ones among them: what a person wants to know
+        before it is deleted. They keep their results, and what was known of their teacher (``teacher_deleted``)."""
+        waiting = {job.id for job in self.jobs() if job.after == job_id}
+        runs = [run for run in self.workspace.list_runs() if run.id != job_id]
+        return [run.id for run in runs if run.id in waiting or run.status().get("teacher_run") == job_id]
+
     def delete(self, job_id: str) -> None:
-        """Removes the row and the folder.
+        """Removes the row and the folder; the runs it has taught note what was known of it.
 
         Raises:
             BadInput: it is alive or queued, another job waits for it, or a run that can be resumed is taught by it.
@@ -253,6 +260,7 @@ class JobStore:
             if taught:
                 message = f"{', '.join(taught)} can be resumed and is taught by {job_id!r}; delete that first"
                 raise BadInput(Problem("job", message))
+            self._say_goodbye(job, run)
             db.execute("DELETE FROM jobs WHERE id = ?", [job_id])
             if run.path.exists():
                 with files.disk_errors(run.path):
@@ -343,6 +351,15 @@ class JobStore:
                 _update(db, job_id, {"request": request})
         return self.get(job_id)
 
+    def _say_goodbye(self, job: Job, run: RunDirectory) -> None:
+        """Leaves what the students of a run need to know of it in their own folders."""
+        status = run.status()
+        best, test = status.get("best") or {}, (status.get("test") or {}).get("best") or {}
+        known = {"run": job.id, "name": job.name, "student": job.student, "method": job.method, "at": time.time()}
+        known |= {"validation": best.get("accuracy"), "test": test.get("accuracy")}
+        for name in self.dependents(job.id):
+            self.workspace.run(name).update_status(teacher_deleted=known)
+
     def _cancel(self, db: sqlite3.Connection, job: Job, why: Failure) -> None:
         end = {"state": why.state} | why._asdict()
         _update(db, job.id, end | {"ended": time.time(), "told": False})
@@ -359,7 +376,8 @@ class JobStore:
             raise BadInput(
                 Problem("job", f"{job.id!r} is {_spoken(job)}; only a stopped, failed or lost job can be resumed")
             )
-        _check_after(db, job.after)
+        if job.after is not None and _select(db, job.after) is None:
+            _check_after(db, job.after)
 
     def _insert(
         self,
@@ -474,12 +492,6 @@ def works_now(run: RunDirectory, status: Mapping[str, Any] | None = None) -> boo
     status = run.status() if status is None else status
     state = status.get("state")
     return not (state and State(state).ended) and works_for(status.get("process") or {}, run.home)
-
-
-def left_behind(named: str) -> Failure:
-    """Why a run has ended in a copy of the workspace that it was started in."""
-    message = f"its workspace was copied from {home_path(named)} while it ran; it may go on there, here it does not"
-    return Failure("lost", message, ADVICE["lost"])
 
 
 def taught_by(workspace: Workspace, run_id: str) -> list[str]:

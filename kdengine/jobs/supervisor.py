@@ -20,10 +20,11 @@ from typing import Any
 from kdengine import files
 from kdengine.errors import KdError
 from kdengine.jobs.executor import Executor, LocalExecutor, StartOrder, host_oom_kills
-from kdengine.jobs.failures import ADVICE, PRUNED, Failure, classify_exception, classify_exit
+from kdengine.jobs.failures import ADVICE, PRUNED, Failure, classify_exception, classify_exit, left_behind
 from kdengine.jobs.job import ACTIVE, ENDED, Job
 from kdengine.jobs.placement import Placement, Slot, whole_number
-from kdengine.jobs.store import JobStore, end_status, identity_values, left_behind, works_now
+from kdengine.jobs.sight import waits_in_vain
+from kdengine.jobs.store import JobStore, end_status, identity_values, works_now
 from kdengine.rundir import RunDirectory, boot_id, home_identity, home_path, process_identity, same_home
 from kdengine.states import State
 from kdengine.workspace import Workspace
@@ -190,7 +191,7 @@ class Supervisor:
         status = self._status(job)
         if State(status.get("state") or State.STARTING).ended:
             return self._end_as_written(job, status, None)
-        return self._end(job, left_behind(job.workspace or ""))
+        return self._end(job, left_behind(home_path(job.workspace or "")))
 
     def _was_moved(self, job: Job) -> bool:
         """Whether the workspace has moved since the job started, which ends it as soon as it misses its folder."""
@@ -394,16 +395,22 @@ class Supervisor:
                 told = True
 
     def _may_start(self, job: Job) -> bool:
-        """Whether nothing but a slot is missing. A job whose dependency cannot finish any more is failed here."""
+        """Whether nothing but a slot is missing.
+
+        A job waits also for one that was stopped or has failed: resumed, that may still finish. Only when that was
+        deleted or pruned, the job itself fails.
+        """
         if job.after is None:
             return True
         awaited = self.store.find(job.after)
         if awaited is not None and awaited.state is State.FINISHED:
             return True
-        if awaited is None or awaited.state.ended:
+        if awaited is None or awaited.state is State.PRUNED:
             end = "was deleted" if awaited is None else f"is {awaited.state}"
             message = f"the job it waits for ({job.after}) {end} and did not finish"
             self._end(job, Failure("dependency", message, ADVICE["dependency"]))
+        elif awaited.state.ended:
+            self._say_why_waiting(job, waits_in_vain(awaited))
         else:
             self._say_why_waiting(job, f"waits for {job.after} ({awaited.state})")
         return False
