@@ -17,6 +17,9 @@ from typing import IO, Any
 
 from kdengine.errors import DamagedFile, DiskFull, KdError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = 64 << 10
+"""Bytes: with fewer free, a library that could not write its file has met a full disk, whatever it says."""
 LOCK_LOOK_S = 0.05
 _KINDS = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a truth value", type(None): "null"}
 
@@ -27,7 +30,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise DiskFull(f"no space is left on the disk that holds {path.parent}") from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise KdError(f"cannot write {path}: {os.strerror(error.errno or 0)}; choose another KD_HOME") from error
@@ -43,12 +46,30 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
         temporary.touch(exist_ok=False)
         try:
-            yield temporary
+            with _full_in_words(path):
+                yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _full_in_words(path: Path) -> Iterator[None]:
+    """Libraries that write files themselves say in ways of their own that there is no room."""
+    try:
+        yield
+    except Exception as error:
+        known = isinstance(error, KdError) or (isinstance(error, OSError) and error.errno is not None)
+        if not known and is_full(path.parent):
+            raise DiskFull(f"no space is left on the disk that holds {path.parent}") from error
+        raise
+
+
+def is_full(folder: Path) -> bool:
+    """Whether the disk that holds a folder has no room for anything any more."""
+    return shutil.disk_usage(folder).free < NO_ROOM
 
 
 @contextmanager
@@ -121,8 +142,10 @@ def lock(path: Path, *, blocking: bool = True, wait_s: float = 0.0) -> Iterator[
 
     Yields True when held; with ``blocking=False`` yields False when another process has it for ``wait_s`` seconds on.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    with file:
         deadline = time.monotonic() + wait_s
         while not _take(file, blocking):
             if time.monotonic() >= deadline:

@@ -9,6 +9,7 @@ Layout::
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -309,7 +310,10 @@ class RunDirectory:
         """Adds one line to events.jsonl in a single write, so that lines never mix."""
         line = json.dumps({"time": round(time.time(), 3)} | event, allow_nan=False) + "\n"
         with files.disk_errors(self.events_file), self.events_file.open("ab", buffering=0) as file:
-            file.write(line.encode())
+            written = file.write(line.encode())
+            if written < len(line):  # all that the disk still had room for
+                file.truncate(file.tell() - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def events(self, kind: str | None = None) -> Iterator[dict[str, Any]]:
         """All complete events in the order written; a line that is none, cut short by a crash, is passed over."""

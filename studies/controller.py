@@ -88,7 +88,11 @@ def control(workspace: Workspace, job_id: str) -> None:
 
 def _end(workspace: Workspace, folder: RunDirectory, state: State, **outcome: Any) -> None:
     """Writes how it ended; the rest goes to MLflow."""
-    folder.update_status(state=state, ended=time.time(), **outcome)
+    try:
+        folder.update_status(state=state, ended=time.time(), **outcome)
+    except KdError as error:  # a full disk: whoever looks next finds its process gone
+        log.error("the outcome could not be written: %s", error)
+        return
     tracking.mirror(workspace, folder)
 
 

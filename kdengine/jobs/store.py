@@ -464,7 +464,7 @@ class JobStore:
             yield
         except sqlite3.OperationalError as error:
             database = self.workspace.jobs_db
-            if "full" in str(error):
+            if "full" in str(error) or ("disk I/O" in str(error) and files.is_full(database.parent)):
                 raise DiskFull(f"no space is left on the disk that holds {database}") from error
             raise KdError(f"the job database {database} cannot be used ({error}); is KD_HOME writable?") from error
         except sqlite3.DatabaseError as error:
