@@ -12,6 +12,7 @@ from kdengine.jobs.control import (
 from kdengine.jobs.executor import RUNNING_LOCK, Executor, LocalExecutor, StartOrder, child_environment
 from kdengine.jobs.failures import Failure, classify_exception, classify_exit
 from kdengine.jobs.job import Job, JobLabels, stalled
+from kdengine.jobs.keeper import Keeper
 from kdengine.jobs.placement import Gpu, Placement, Slot
 from kdengine.jobs.sight import as_it_is, dead_end, waits_in_vain
 from kdengine.jobs.store import JobStore
@@ -25,6 +26,7 @@ __all__ = [
     "Job",
     "JobLabels",
     "JobStore",
+    "Keeper",
     "LocalExecutor",
     "Placement",
     "Slot",

@@ -16,6 +16,7 @@ import pytest
 from kdengine.errors import KdError
 from kdengine.jobs import (
     JobLabels,
+    Keeper,
     dead_end,
     ensure_supervisor,
     stalled,
@@ -345,6 +346,21 @@ def test_ensure_starts_one_for_two_callers_and_stop_ends_it(house):
     finally:
         assert stop_supervisor(house.workspace)
     assert not supervisor_alive(house.workspace) and not stop_supervisor(house.workspace)
+
+
+def test_a_keeper_starts_a_dead_supervisor_again(house):
+    argv = [sys.executable, str(house.trainer_command(house.submit("a"))[1]).replace("trainer", "supervisor")]
+    first = ensure_supervisor(house.workspace, argv)
+    keeper = Keeper(house.workspace, every_s=0.05, argv=argv)
+    keeper.start()
+    try:
+        os.kill(first["pid"], signal.SIGKILL)
+        house.wait(lambda: (supervisor_identity(house.workspace) or first)["pid"] != first["pid"])
+        house.submit("b")
+        house.wait_ended("a", "b")
+    finally:
+        keeper.stop()
+        assert stop_supervisor(house.workspace)
 
 
 def test_a_supervisor_that_cannot_start_says_why(house):
