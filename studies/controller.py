@@ -46,6 +46,8 @@ STOP_WAIT_S = 20.0
 MOST_RETRIES = 3
 FAILURES_IN_A_ROW = 5
 YOUNG_S = 60.0
+# A run that died of these is tried again; where a process that reads pictures for it was killed, memory is suspected.
+DEATHS = ("killed", "lost", "oom_host")
 # In the status of a run that the study stopped: it is taken up again with the study. A person's stop is respected.
 STOPPED_BY_STUDY = "stopped_by_study"
 
@@ -253,7 +255,7 @@ class Controller:
 
     def _fail(self, trial: FrozenTrial, job: Job) -> None:
         by_study = bool(self.workspace.run(job.id).status().get(STOPPED_BY_STUDY))
-        died = job.reason in ("killed", "lost")
+        died = job.reason in DEATHS
         again = (job.state is State.STOPPED and by_study) or (died and self._earlier_tries(trial) < MOST_RETRIES)
         self._give_up(trial, job.message or str(job.state), again=again)
 
