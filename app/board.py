@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
-import yaml
 
-from kdengine.jobs import Job, JobStore, stalled
-from kdengine.rundir import RunDirectory
+from kdengine.errors import DamagedFile
+from kdengine.jobs import Job, JobStore, as_it_is, stalled, supervisor_alive
+from kdengine.rundir import RUN_ID, RunDirectory
 from kdengine.states import State
 from kdengine.workspace import Workspace
+
+_Mark = tuple[int, int, int] | None
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Row:
     seconds: float | None
     stalled: bool
     position: int | None
+    damaged: str | None = None
+    """What of the run cannot be read, and what to do about it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class Detail:
     teacher_test: float | None
     size: int
     stalled: bool
+    damaged: str | None = None
+    """What of the run cannot be read, and what to do about it."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,8 @@ class Record:
     epochs: list[dict[str, Any]]
     steps: list[dict[str, Any]]
     log: list[str]
+    unreadable: int = 0
+    """Lines of events.jsonl that are no events and are left out; a crash may cut one short."""
 
 
 class Board:
@@ -74,21 +83,25 @@ class Board:
         self.workspace = workspace
         self.store = JobStore(workspace)
         self._lock = threading.Lock()
-        self._statuses: dict[str, tuple[int, dict[str, Any]]] = {}
-        self._events: dict[str, _EventReader] = {}
+        # Each is kept with a mark of the files it was read from: an id may be used again, and a file replaced.
+        self._statuses: dict[str, tuple[_Mark, dict[str, Any]]] = {}
+        self._damages: dict[str, tuple[tuple[_Mark, ...], str]] = {}
+        self._events: dict[str, tuple[_Mark, _EventReader]] = {}
 
     def rows(self) -> list[Row]:
         """All jobs: running, queued in queue order, ended (newest first)."""
         now = time.time()
         queued = 0
         rows = []
-        for job in self.store.jobs():
-            status = self.status(job.id)
+        watched = supervisor_alive(self.workspace)
+        for row in self.store.jobs():
+            status = self.status(row.id)
+            job = row if watched else as_it_is(row, status, self.workspace.root)
             position = None
             if job.state == State.QUEUED:
                 queued += 1
                 position = queued
-            rows.append(_row(job, status, position, now))
+            rows.append(_row(job, status, position, now, self._damage(job, status)))
         return rows
 
     def trained(self) -> list[Row]:
@@ -104,22 +117,22 @@ class Board:
             return None
         run = self.workspace.run(run_id)
         status = self.status(run_id)
-        teacher = self.status(status["teacher_run"]) if status.get("teacher_run") else {}
-        try:
-            spec = yaml.safe_load(run.spec_file.read_text())
-            command = (run.path / "command.txt").read_text().strip()
-        except FileNotFoundError:
-            spec, command = {}, ""
+        if not supervisor_alive(self.workspace):
+            job = as_it_is(job, status, self.workspace.root)
+        teacher, gone = self._teacher(status), status.get("teacher_deleted") or {}
         return Detail(
             job=job,
             status=status,
-            spec=spec,
-            command=command,
+            spec=_spec(run),
+            command=run.command(),
             last_beat=run.last_beat(),
-            teacher_validation=teacher.get("best", {}).get("accuracy") or status.get("teacher_validation"),
-            teacher_test=teacher.get("test", {}).get("best", {}).get("accuracy"),
+            teacher_validation=_accuracy(teacher.get("best"))
+            or status.get("teacher_validation")
+            or gone.get("validation"),
+            teacher_test=_accuracy((teacher.get("test") or {}).get("best")) or gone.get("test"),
             size=run.size() if job.state.ended else 0,
             stalled=_is_stalled(job, status, time.time()),
+            damaged=self._damage(job, status),
         )
 
     def record(self, run_id: str) -> Record:
@@ -128,7 +141,7 @@ class Board:
         with self._lock:
             reader = self._reader(run)
             reader.catch_up()
-            return Record(*reader.events(), run.log_tail(40))
+            return Record(*reader.events(), run.log_tail(40), reader.unreadable)
 
     def unread(self, run_id: str) -> int:
         """Bytes of events that `record` has still to read."""
@@ -137,18 +150,54 @@ class Board:
     def status(self, run_id: str) -> dict[str, Any]:
         """A run's status.json, parsed again only when it was written again."""
         run = self.workspace.run(run_id)
-        try:
-            written = run.status_file.stat().st_mtime_ns
-        except FileNotFoundError:
-            return {}
+        mark = _mark(run.status_file)
         known = self._statuses.get(run_id)
-        if known is None or known[0] != written:
-            known = (written, run.status())
+        if known is None or known[0] != mark:
+            known = (mark, run.status())
             self._statuses[run_id] = known
         return known[1]
 
+    def _teacher(self, status: dict[str, Any]) -> dict[str, Any]:
+        """The status of the run that taught; {} where none did, or its id cannot be one."""
+        name = status.get("teacher_run")
+        return self.status(name) if name and RUN_ID.match(name) else {}
+
+    def _damage(self, job: Job, status: dict[str, Any]) -> str | None:
+        run = self.workspace.run(job.id)
+        marks = tuple(map(_mark, (run.status_file, run.spec_file, run.card_file)))
+        known = self._damages.get(job.id)
+        if known is None or known[0] != marks:
+            known = (marks, run.damage(status))
+            self._damages[job.id] = known
+        return " ".join(filter(None, (job.damaged, known[1]))) or None
+
     def _reader(self, run: RunDirectory) -> _EventReader:
-        return self._events.setdefault(run.id, _EventReader(run))
+        mark = _mark(run.spec_file)  # written once, when the run is made
+        known = self._events.get(run.id)
+        if known is None or known[0] != mark:
+            known = (mark, _EventReader(run))
+            self._events[run.id] = known
+        return known[1]
+
+
+def _mark(path: Path) -> _Mark:
+    """Changes whenever a file is replaced or written; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _spec(run: RunDirectory) -> dict[str, Any]:
+    try:
+        return run.spec_mapping()
+    except (FileNotFoundError, DamagedFile):
+        return {}
+
+
+def _accuracy(part: dict[str, Any] | None) -> float | None:
+    return (part or {}).get("accuracy")
 
 
 class _EventReader:
@@ -160,6 +209,7 @@ class _EventReader:
         self._epochs: dict[int, dict[str, Any]] = {}
         self._steps: dict[int, dict[str, Any]] = {}
         self._sorted: tuple[list[dict[str, Any]], list[dict[str, Any]]] | None = None
+        self.unreadable = 0
 
     def catch_up(self) -> None:
         try:
@@ -183,13 +233,13 @@ class _EventReader:
     def _take(self, line: bytes) -> None:
         try:
             event = orjson.loads(line)
-        except orjson.JSONDecodeError:
+            places = {"epoch": self._epochs, "step": self._steps}
+            if event["kind"] in places:
+                places[event["kind"]][int(event[event["kind"]])] = event
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+            self.unreadable += bool(line.strip())
             return
         self._sorted = None
-        if event.get("kind") == "epoch":
-            self._epochs[event["epoch"]] = event
-        elif event.get("kind") == "step":
-            self._steps[event["step"]] = event
 
     def events(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """The last word on each epoch, and on each step, in order."""
@@ -203,10 +253,10 @@ def _is_stalled(job: Job, status: dict[str, Any], now: float) -> bool:
     return job.state == State.RUNNING and stalled(status, now)
 
 
-def _row(job: Job, status: dict[str, Any], position: int | None, now: float) -> Row:
+def _row(job: Job, status: dict[str, Any], position: int | None, now: float, damaged: str | None) -> Row:
     at = status.get("progress") or {}
     active = job.state in (State.RUNNING, State.STARTING, State.STOPPING)
-    progress = f"{at['epoch']}/{at['epochs']}" if at else ""
+    progress = f"{at['epoch']}/{at['epochs']}" if "epoch" in at and "epochs" in at else ""
     if job.is_controller:
         progress = str(status.get("phase") or "")
     # A run started from a shell tells its times itself.
@@ -222,12 +272,13 @@ def _row(job: Job, status: dict[str, Any], position: int | None, now: float) -> 
         student=job.student,
         teacher=job.teacher,
         owner=job.owner,
-        best=(status.get("best") or {}).get("accuracy"),
-        test=((status.get("test") or {}).get("best") or {}).get("accuracy"),
+        best=_accuracy(status.get("best")),
+        test=_accuracy((status.get("test") or {}).get("best")),
         progress=progress,
         eta=status.get("eta_s") if active else None,
         submitted=job.submitted,
         seconds=ended - started if ended and started else None,
         stalled=_is_stalled(job, status, now),
         position=position,
+        damaged=damaged,
     )

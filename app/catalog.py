@@ -10,7 +10,7 @@ from typing import Any
 
 from app import forms
 from kdengine.data.uploads import sources
-from kdengine.errors import BadInput, Problem
+from kdengine.errors import BadInput, DamagedFile, Problem
 from kdengine.registry import DATASETS, METHODS, MODELS
 from kdengine.rundir import RunDirectory, short_id
 from kdengine.states import State
@@ -96,19 +96,7 @@ def _paths_of_runs(workspace: Workspace) -> set[str]:
 
 def teachers(workspace: Workspace, data: dict[str, Any]) -> Choices:
     """Finished runs on the same data, best first, then imports, then every model as a teacher to be trained first."""
-    found = []
-    for run in workspace.list_runs():
-        status = run.status()
-        if status.get("state") != State.FINISHED or not run.student_file.is_file():
-            continue
-        spec = _plain_spec(run)
-        if not all(isinstance(spec.get(part), dict) for part in ("data", "student", "method")):
-            continue
-        same = all(spec["data"].get(key) == data.get(key) for key in ("name", "path", "image_size") if key in data)
-        if same:
-            accuracy = status.get("best", {}).get("accuracy", 0.0)
-            what = f"{spec['student']['name']}, {spec['method']['name']}, {100 * accuracy:.1f} %"
-            found.append((accuracy, f"run {short_id(run.id)}: {what}", f"run:{run.id}"))
+    found = [taught for run in workspace.list_runs() if (taught := _teacher(run, data)) is not None]
     runs = [(label, value) for _, label, value in sorted(found, reverse=True)]
     return runs + every_teacher(workspace)
 
@@ -156,18 +144,31 @@ def may_need_teacher(method: str) -> bool:
 def _plain_spec(run: RunDirectory) -> dict[str, Any]:
     """A run's spec as plain YAML; {} for what cannot be read."""
     try:
-        return _read_spec(str(run.spec_file), run.spec_file.stat().st_mtime_ns)
+        return _read_spec(run.path, run.spec_file.stat().st_mtime_ns)
     except OSError:
         return {}
 
 
 @lru_cache(maxsize=4096)
-def _read_spec(path: str, written: int) -> dict[str, Any]:
+def _read_spec(path: Path, written: int) -> dict[str, Any]:
     """Kept: a spec does not change once it is written, and a workspace can hold hundreds."""
-    import yaml
-
     try:
-        content = yaml.safe_load(Path(path).read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+        return RunDirectory(path).spec_mapping()
+    except (FileNotFoundError, DamagedFile):
         return {}
-    return content if isinstance(content, dict) else {}
+
+
+def _teacher(run: RunDirectory, data: dict[str, Any]) -> tuple[float, str, str] | None:
+    """(accuracy, label, choice) of a finished run on the same data; None for others, and for what cannot be read."""
+    status = run.status()
+    if status.get("state") != State.FINISHED or not run.student_file.is_file():
+        return None
+    try:
+        spec = _plain_spec(run)
+        if any(spec["data"].get(key) != data.get(key) for key in ("name", "path", "image_size") if key in data):
+            return None
+        what = f"{spec['student']['name']}, {spec['method']['name']}"
+    except (KeyError, TypeError, AttributeError):
+        return None  # the Runs page says what is wrong with it
+    accuracy = (status.get("best") or {}).get("accuracy") or 0.0
+    return accuracy, f"run {short_id(run.id)}: {what}, {100 * accuracy:.1f} %", f"run:{run.id}"

@@ -118,11 +118,12 @@ def _serve(
 
     from app.door import Door
     from app.worker import Worker, Workers
-    from kdengine.jobs import ensure_supervisor
+    from kdengine.jobs import Keeper, ensure_supervisor
 
     prepare_process()
     workers = Workers.of(str(workspace.root))
     helper = Worker(str(workspace.root))
+    keeper = Keeper(workspace)
 
     def make() -> FastAPI:
         # What the first page asks for starts beside the page's own imports; the rest would only take their cores.
@@ -131,6 +132,7 @@ def _serve(
             supervisor = beside.submit(ensure_supervisor, workspace)
             web = make_app(workspace, workers, host, password, mlflow_url)
             supervisor.result()
+        keeper.start()
         if not server.should_exit:
             _in_background(lambda: _warm_in_turn(workers))
             _in_background(_import_later)
@@ -157,6 +159,7 @@ def _serve(
     try:
         server.run()
     finally:
+        keeper.stop()
         workers.close()
         helper.close()
     if door.failure is not None:

@@ -343,7 +343,7 @@ def _teacher_of(workspace: Workspace, run: RunDirectory) -> str | None:
     """Id of the teacher's run, or import:NAME; None without one."""
     from kdengine.spec import ExperimentSpec
 
-    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    spec = ExperimentSpec.from_yaml(run.spec_text())
     if spec.teacher is not None and spec.teacher.imported is not None:
         return records.PREFIX + spec.teacher.imported
     return run.status().get("teacher_run")
@@ -420,7 +420,7 @@ def _bundle(home: str, run_id: str) -> Any:
     from kdengine.spec import ExperimentSpec
 
     workspace = Workspace(home)
-    return load_data(ExperimentSpec.from_yaml(workspace.run(run_id).spec_file.read_text()), workspace)
+    return load_data(ExperimentSpec.from_yaml(workspace.run(run_id).spec_text()), workspace)
 
 
 def export(workspace: Workspace, run_id: str, folder: str, wanted: dict[str, Any]) -> dict[str, Any]:

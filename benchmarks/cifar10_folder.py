@@ -58,7 +58,7 @@ def specs(data: str, teacher_epochs: int, student_epochs: int, fraction: float) 
 
 def row(name: str, run: RunDirectory) -> dict[str, Any]:
     """What is kept of a run."""
-    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    spec = ExperimentSpec.from_yaml(run.spec_text())
     status, environment = run.status(), run.environment()
     epochs = run.latest("epoch", "epoch")
     backbone, _ = load_student(run)

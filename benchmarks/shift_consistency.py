@@ -76,7 +76,7 @@ def experiments(epochs: int, seeds: int) -> Iterator[tuple[str, ExperimentSpec]]
 
 def row(arm: str, finished: RunDirectory, workspace: Workspace) -> dict[str, Any]:
     """What is kept of a run: where it comes from and how steady it is on its own test pictures."""
-    spec = ExperimentSpec.from_yaml(finished.spec_file.read_text())
+    spec = ExperimentSpec.from_yaml(finished.spec_text())
     net, _ = load_student(finished)
     batches = list(evaluation_batches(spec, load_data(spec, workspace), "test", torch.device("cpu")).epoch(0))
     pictures = torch.cat([batch.image for batch in batches])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +15,9 @@ import torch
 from kdengine import files
 from kdengine.data import Augmentation, DatasetBundle, load_dataset
 from kdengine.data.bundle import Part, spread
-from kdengine.data.loader import BatchLoader
+from kdengine.data.loader import RESIDENT_BYTES, BatchLoader
 from kdengine.errors import BadInput, DataError, DiskFull, KdError, Problem
+from kdengine.jobs.placement import whole_number
 from kdengine.methods.base import Context, Method, Needs
 from kdengine.models.backbone import Backbone, Shapes, build_model
 from kdengine.models.stored import ModelCard, load_student, read_card, read_tensors
@@ -123,8 +125,14 @@ def _shuffled_batches(
         channels_last=spec.runtime.channels_last,
         sampler=sampler,
         workers=spec.runtime.workers,
+        resident_bytes=_resident_bytes(),
         compile=spec.runtime.compile,
     )
+
+
+def _resident_bytes() -> int:
+    """How much of a part may stay on the device; ``KD_RESIDENT_MB`` sets another limit than the loader's own."""
+    return whole_number(os.environ, "KD_RESIDENT_MB", RESIDENT_BYTES >> 20, least=0) << 20
 
 
 def augmentation(data: DataSpec) -> Augmentation | None:
@@ -158,6 +166,7 @@ def evaluation_batches(
         drop_last=False,
         channels_last=spec.runtime.channels_last,
         workers=spec.runtime.workers,
+        resident_bytes=_resident_bytes(),
     )
 
 
@@ -262,7 +271,7 @@ def load_with_exits(run: RunDirectory) -> tuple[Backbone, Method]:
         BadInput: no weights yet, or the method has no exits.
     """
     student, card = load_student(run)
-    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    spec = ExperimentSpec.from_yaml(run.spec_text())
     if not has_exits(spec, len(card.classes)):
         message = f"the run {run.id} ({spec.method.name}) has no exits beside the deployed one"
         raise BadInput(Problem("run", message + "; self-distillation methods such as byot or light_self have"))

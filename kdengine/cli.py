@@ -15,7 +15,8 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
-from kdengine.errors import BadInput, KdError
+from kdengine.errors import BadInput, DiskFull, KdError
+from kdengine.files import FULL
 
 
 class Command(NamedTuple):
@@ -79,11 +80,17 @@ def main(argv: list[str] | None = None) -> int:
     except KdError as error:
         sys.stderr.write(f"kd: {error}\n" + (f"    {error.advice}\n" if error.advice else ""))
         return error.exit_code
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = f", which holds {error.filename}" if error.filename else ""
+        sys.stderr.write(f"kd: no space is left on the disk{where}\n    {DiskFull.advice}\n")
+        return DiskFull.exit_code
+    except KeyboardInterrupt:
+        return 130
 
 
 def _from_other_packages() -> list[Command]:

@@ -139,6 +139,8 @@ def _runs(workspace: Workspace) -> Iterator[Removal]:
     compared = _compared(workspace)
     for run in workspace.list_runs():
         status = run.status()
+        if "damaged" in status:
+            continue  # what it was is for a person to say
         if not State(status.get("state", State.QUEUED)).ended or status.get("fingerprint") in compared:
             continue
         if not taught_by(workspace, run.id):

@@ -51,6 +51,13 @@ class DataError(KdError):
         super().__init__("\n".join(self.problems))
 
 
+class DamagedFile(KdError, ValueError):
+    """A file of the workspace holds something else than was written there: cut short, overwritten, of a wrong kind."""
+
+    failure_class = "data"
+    advice = "Put back a copy of the file, or delete what it belongs to."
+
+
 class DiskFull(KdError):
     """No space is left where the workspace lies."""
 

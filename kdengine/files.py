@@ -15,9 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from kdengine.errors import DiskFull, KdError
+from kdengine.errors import DamagedFile, DiskFull, KdError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = 64 << 10
+"""Bytes: with fewer free, a library that could not write its file has met a full disk, whatever it says."""
 LOCK_LOOK_S = 0.05
+_KINDS = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a truth value", type(None): "null"}
 
 
 @contextmanager
@@ -26,7 +30,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise DiskFull(f"no space is left on the disk that holds {path.parent}") from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise KdError(f"cannot write {path}: {os.strerror(error.errno or 0)}; choose another KD_HOME") from error
@@ -42,12 +46,30 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
         temporary.touch(exist_ok=False)
         try:
-            yield temporary
+            with _full_in_words(path):
+                yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _full_in_words(path: Path) -> Iterator[None]:
+    """Libraries that write files themselves say in ways of their own that there is no room."""
+    try:
+        yield
+    except Exception as error:
+        known = isinstance(error, KdError) or (isinstance(error, OSError) and error.errno is not None)
+        if not known and is_full(path.parent):
+            raise DiskFull(f"no space is left on the disk that holds {path.parent}") from error
+        raise
+
+
+def is_full(folder: Path) -> bool:
+    """Whether the disk that holds a folder has no room for anything any more."""
+    return shutil.disk_usage(folder).free < NO_ROOM
 
 
 @contextmanager
@@ -80,11 +102,38 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path, default: Any = None) -> Any:
-    """Reads a JSON file; ``default`` when it does not exist."""
+    """Reads a JSON file of ours, which holds a mapping; ``default`` when it does not exist.
+
+    Raises DamagedFile for anything else that lies there.
+    """
     try:
-        return json.loads(path.read_text())
+        content = json.loads(read_text(path, "JSON"))
     except FileNotFoundError:
         return default
+    except json.JSONDecodeError as error:
+        raise DamagedFile(f"{path} is damaged: found no JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise DamagedFile(f"{path} is damaged: found {_KINDS.get(type(content), 'something')}, expected a mapping")
+    return content
+
+
+def read_text(path: Path, kind: str) -> str:
+    """Reads a text file of ours; raises FileNotFoundError, or DamagedFile when it is empty, no text or not readable.
+
+    Args:
+        path: of the file.
+        kind: what it should hold, for the message: "JSON", "YAML".
+    """
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise DamagedFile(f"{path} is damaged: found no {kind} ({why})") from error
+    if not text.strip("\0 \n"):
+        raise DamagedFile(f"{path} is damaged: found {'zeros' if text else 'an empty file'}, expected {kind}")
+    return text
 
 
 @contextmanager
@@ -93,8 +142,10 @@ def lock(path: Path, *, blocking: bool = True, wait_s: float = 0.0) -> Iterator[
 
     Yields True when held; with ``blocking=False`` yields False when another process has it for ``wait_s`` seconds on.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    with file:
         deadline = time.monotonic() + wait_s
         while not _take(file, blocking):
             if time.monotonic() >= deadline:
@@ -105,6 +156,20 @@ def lock(path: Path, *, blocking: bool = True, wait_s: float = 0.0) -> Iterator[
             yield True
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process holds the lock at this moment; makes nothing, and two that ask do not see each other."""
+    try:
+        file = path.open("rb")
+    except OSError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _take(file: IO[str], blocking: bool) -> bool:

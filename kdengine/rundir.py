@@ -9,23 +9,43 @@ Layout::
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import secrets
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from kdengine import files
-from kdengine.errors import BadInput, Problem
+from kdengine.errors import BadInput, DamagedFile, KdError, Problem
 from kdengine.states import State
 
+# What lists, pages and the supervisor rely on when they read a status; a part may also be missing or null.
+_PARTS: Mapping[str, Any] = (
+    dict.fromkeys(("progress", "best", "validation", "test", "test.best", "process", "teacher_deleted"), dict)
+    | dict.fromkeys(("state", "phase", "reason", "message", "advice", "fingerprint", "teacher_run", "kind"), str)
+    | dict.fromkeys(("created", "started", "ended", "progress_at", "eta_s", "attempt", "exit_code"), (int, float))
+    | dict.fromkeys(("progress.epoch", "progress.epochs", "progress.step", "progress.steps"), (int, float))
+    | dict.fromkeys(("best.accuracy", "best.epoch", "test.best.accuracy", "teacher_validation"), (int, float))
+)
 RUN_ID = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
+
+
+_STATUS_ADVICE = (
+    "`kd jobs resume {id}` writes it anew, unless the run has finished; then put back a copy of the file, or delete "
+    "the run."
+)
+_SPEC_ADVICE = "Put back a copy of the file, or delete the run: without it nothing can be done with the run."
+_CARD_ADVICE = "Put back a copy of the file, or train the run anew: without it its network cannot be used."
 
 
 def new_run_id(label: str) -> str:
@@ -47,27 +67,88 @@ def boot_id() -> str:
         return f"boot-{int(psutil.boot_time())}"
 
 
-def process_identity(pid: int | None = None) -> dict[str, Any]:
-    """(pid, create time, boot id) of a process, by default this one; create_time 0 when it is gone already."""
+def home_identity(root: Path) -> str:
+    """Names a workspace: device, inode and path of its folder. `mv` keeps the first two, a copy has others."""
+    return f"{_folder_identity(root)}:{root}"
+
+
+def same_home(named: str | None, root: Path) -> bool:
+    """Whether ``named``, what `home_identity` said once, is the workspace at ``root``, moved or not.
+
+    None counts as the same: earlier versions did not name the workspace.
+    """
+    return named is None or named.split(":")[:2] == _folder_identity(root).split(":")
+
+
+def home_path(named: str) -> str:
+    """The path in what `home_identity` said."""
+    return named.split(":", 2)[-1]
+
+
+def _folder_identity(root: Path) -> str:
+    try:
+        found = root.stat()
+    except OSError:
+        return "gone:gone"
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def process_identity(pid: int | None = None, home: Path | None = None) -> dict[str, Any]:
+    """(pid, create time, boot id) of a process, by default this one; create_time 0 when it is gone already.
+
+    Args:
+        pid: of the process.
+        home: root of the workspace that it works for; named too, so that a copy of the workspace does not claim it.
+    """
     pid = os.getpid() if pid is None else pid
     try:
         created = psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
         created = 0.0
-    return {"pid": pid, "create_time": created, "boot_id": boot_id()}
+    named = {} if home is None else {"workspace": home_identity(home)}
+    return {"pid": pid, "create_time": created, "boot_id": boot_id()} | named
 
 
-def is_alive(identity: dict[str, Any]) -> bool:
-    """Whether exactly the process of that identity still runs (a zombie does not)."""
-    pid = identity.get("pid")
-    if not pid or identity.get("boot_id") != boot_id():
+def is_alive(identity: Mapping[str, Any]) -> bool:
+    """Whether exactly the process of that identity still runs (a zombie does not), for whatever workspace."""
+    pid, created = identity.get("pid"), identity.get("create_time")
+    if not isinstance(pid, int) or pid <= 0 or not isinstance(created, int | float):
+        return False
+    if identity.get("boot_id") != boot_id():
         return False
     try:
         process = psutil.Process(pid)
-        same = abs(process.create_time() - identity["create_time"]) < 0.05
-        return same and process.status() != psutil.STATUS_ZOMBIE
+        return abs(process.create_time() - created) < 0.05 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def works_for(identity: Mapping[str, Any], home: Path) -> bool:
+    """Whether the process of that identity still runs, and for the workspace at ``home``, not for one it is copied
+    from."""
+    return same_home(identity.get("workspace"), home) and is_alive(identity)
+
+
+def read_event(line: bytes) -> dict[str, Any] | None:
+    """The event on a line of events.jsonl, with ``kind`` and ``time``; None for what is none."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
+        return None
+    return event if isinstance(event.get("time"), int | float) else None
+
+
+def _trouble(read: Callable[[], object], advice: str) -> str:
+    """What a reader says against its file, and the advice; "" when it is well, or not there."""
+    try:
+        read()
+    except FileNotFoundError:
+        return ""
+    except DamagedFile as error:
+        return f"{error}. {advice}"
+    return ""
 
 
 class RunDirectory:
@@ -84,6 +165,7 @@ class RunDirectory:
             )
         self.path = path
         self.id = path.name
+        self.home = path.parent.parent
         self.spec_file = path / "spec.yaml"
         self.status_file = path / "status.json"
         self.events_file = path / "events.jsonl"
@@ -111,7 +193,7 @@ class RunDirectory:
         if environment is not None:
             self.write_environment(environment)
         if not self.status_file.exists():
-            self.update_status(state=State.QUEUED, created=time.time(), attempt=0)
+            files.write_json(self.status_file, {"state": State.QUEUED, "created": time.time(), "attempt": 0})
         files.write_text(self.spec_file, spec_yaml)
 
     def write_environment(self, environment: dict[str, Any]) -> None:
@@ -120,18 +202,89 @@ class RunDirectory:
 
     def environment(self) -> dict[str, Any]:
         """What ``write_environment`` recorded, {} before the first attempt."""
-        return files.read_json(self.path / "environment.json", {})
+        try:
+            return files.read_json(self.path / "environment.json", {})
+        except DamagedFile:
+            return {}
+
+    def command(self) -> str:
+        """The shell command that would start an equal run; "" where none was kept."""
+        try:
+            return (self.path / "command.txt").read_text(errors="replace").strip()
+        except OSError:
+            return ""
+
+    # snapshot ------------------------------------------------------------------------------------------------------
+
+    def spec_text(self) -> str:
+        """The experiment as it was launched, YAML. Raises FileNotFoundError, or DamagedFile when it is no text."""
+        return files.read_text(self.spec_file, "YAML")
+
+    def spec_mapping(self) -> dict[str, Any]:
+        """The experiment as a plain mapping. Raises FileNotFoundError, or DamagedFile when it is none."""
+        import yaml
+
+        try:
+            content = yaml.load(self.spec_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except yaml.YAMLError as error:
+            why = " ".join(str(error).split())
+            raise DamagedFile(f"{self.spec_file} is damaged: found no YAML ({why})") from error
+        if not isinstance(content, dict):
+            raise DamagedFile(f"{self.spec_file} is damaged: found no mapping, which an experiment is")
+        return content
+
+    def damage(self, status: Mapping[str, Any] | None = None) -> str:
+        """What of status, spec and model card is damaged and what to do about it, in words; "" when all is well.
+
+        Args:
+            status: the run's status, where that was read already.
+        """
+        status = self.status() if status is None else status
+        found = []
+        if status.get("damaged"):
+            found.append(f"{status['damaged']}. {status['advice']}")
+        parts = ((self.spec_mapping, _SPEC_ADVICE), (partial(files.read_json, self.card_file), _CARD_ADVICE))
+        return " ".join([*found, *(text for text in starmap(_trouble, parts) if text)])
 
     # status --------------------------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
-        """The last status written: state, phase, attempt, progress, metrics, reason...; {} when there is none."""
-        return files.read_json(self.status_file, {})
+        """The last status written: state, phase, attempt, progress, metrics, reason...; {} when there is none.
+
+        A damaged one never raises: it reads as the state "lost" for the reason "damaged", with ``damaged`` saying what
+        was found, so that one run's file does not take all lists down. The next change writes it anew.
+        """
+        try:
+            return self._checked(files.read_json(self.status_file, {}))
+        except DamagedFile as error:
+            why = {"reason": "damaged", "message": str(error), "advice": _STATUS_ADVICE.format(id=self.id)}
+            return {"state": State.LOST, **why, "damaged": str(error)}
+
+    def _checked(self, status: dict[str, Any]) -> dict[str, Any]:
+        for name, kind in _PARTS.items():
+            value: Any = status
+            for key in name.split("."):
+                value = value.get(key) if value else None
+            if value is not None and not isinstance(value, kind):
+                raise DamagedFile(f"{self.status_file} is damaged: found {value!r} as {name}")
+        state = status.get("state")
+        if state is not None and state not in set(State):
+            raise DamagedFile(f"{self.status_file} is damaged: found the state {state!r}, which is none")
+        return status
 
     def update_status(self, **changes: Any) -> dict[str, Any]:
-        """Merges ``changes`` into the status, under a lock, and returns the whole of it."""
+        """Merges ``changes`` into the status, under a lock, and returns the whole of it.
+
+        Raises KdError when the run is gone: moved with its workspace, or deleted. Nothing is made at the old place.
+        """
+        if not self.exists:
+            raise KdError(f"the folder of the run, {self.path}, is gone: it was moved or deleted while it was in use")
         with files.lock(self.path / ".status.lock"):
-            status = self.status() | changes
+            known = self.status()
+            if "damaged" in known:  # kept for a person to look at
+                self.status_file.replace(self.status_file.with_name("status.json.damaged"))
+                known = {}
+            status = known | changes
             files.write_json(self.status_file, status)
         return status
 
@@ -157,10 +310,13 @@ class RunDirectory:
         """Adds one line to events.jsonl in a single write, so that lines never mix."""
         line = json.dumps({"time": round(time.time(), 3)} | event, allow_nan=False) + "\n"
         with files.disk_errors(self.events_file), self.events_file.open("ab", buffering=0) as file:
-            file.write(line.encode())
+            written = file.write(line.encode())
+            if written < len(line):  # all that the disk still had room for
+                file.truncate(file.tell() - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def events(self, kind: str | None = None) -> Iterator[dict[str, Any]]:
-        """All complete events in the order written; a line cut short by a crash is passed over."""
+        """All complete events in the order written; a line that is none, cut short by a crash, is passed over."""
         try:
             file = self.events_file.open("rb")
         except FileNotFoundError:
@@ -169,16 +325,13 @@ class RunDirectory:
             for line in file:
                 if not line.endswith(b"\n"):
                     return
-                try:
-                    event = json.loads(line)
-                except json.JSONDecodeError:
-                    continue
-                if kind is None or event.get("kind") == kind:
+                event = read_event(line)
+                if event is not None and kind in (None, event["kind"]):
                     yield event
 
     def latest(self, kind: str, key: str) -> list[dict[str, Any]]:
-        """Events of a kind, one for each value of ``key`` (the last word on it), sorted by that value."""
-        found = {event[key]: event for event in self.events(kind)}
+        """Events of a kind, one for each value of ``key``, a number (the last word on it), sorted by that value."""
+        found = {event[key]: event for event in self.events(kind) if isinstance(event.get(key), int)}
         return [found[value] for value in sorted(found)]
 
     def mend_events(self) -> None:
@@ -207,4 +360,13 @@ class RunDirectory:
 
     def size(self) -> int:
         """Bytes of all files in the folder."""
-        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        return sum(_size(file) for file in self.path.rglob("*"))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 for a folder, and for one that has just gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0

@@ -155,16 +155,16 @@ class _Execution:
     def __init__(self, folder: RunDirectory, workspace: Workspace) -> None:
         self.folder = folder
         self.workspace = workspace
-        self.spec = ExperimentSpec.from_yaml(folder.spec_file.read_text())
+        self.spec = ExperimentSpec.from_yaml(folder.spec_text())
         self.stop = StopRequest()
 
     def go(self) -> RunResult:
         self.folder.mend_events()
         attempt = int(self.folder.status().get("attempt") or 0) + 1
         self.folder.update_status(
-            state=State.STARTING, phase="starting", process=process_identity(), attempt=attempt, started=time.time(),
-            progress_at=time.time(), ended=None, reason=None, message=None, advice=None, exit_code=None,
-            fingerprint=self.spec.fingerprint(),
+            state=State.STARTING, phase="starting", process=process_identity(home=self.folder.home), attempt=attempt,
+            started=time.time(), progress_at=time.time(), ended=None, reason=None, message=None, advice=None,
+            exit_code=None, fingerprint=self.spec.fingerprint(),
         )  # fmt: skip
         self.folder.append_event({"kind": "start", "attempt": attempt})
         try:

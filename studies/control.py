@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 
 from optuna.storages import BaseStorage
@@ -17,6 +18,8 @@ from studies import samplers, storage, trials
 from studies.plan import Budget, StudyPlan
 from studies.space import STUDENT, Value
 from studies.trials import BY_HAND, DEFAULT, EARLIER, ORIGIN
+
+log = logging.getLogger(__name__)
 
 
 def begin(plan: StudyPlan, workspace: Workspace) -> Job:
@@ -137,10 +140,16 @@ def delete(name: str, workspace: Workspace) -> None:
 
 
 def views(workspace: Workspace) -> list[trials.StudyView]:
-    """All studies of the storage that were made by this program, the newest first."""
+    """All studies of the storage that were made by this program, the newest first; the log names a damaged one."""
+    found = []
     with storage.reachable(workspace):
         connected = storage.opened(workspace)
-        return [trials.view(storage.open_study(connected, name), workspace) for name in storage.names(connected)]
+        for name in storage.names(connected):
+            try:
+                found.append(trials.view(storage.open_study(connected, name), workspace))
+            except BadInput as error:
+                log.warning("%s", error)
+    return found
 
 
 def view(name: str, workspace: Workspace) -> trials.StudyView:

@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kdengine import files, launch, tracking
 from kdengine.errors import BadInput, KdError, Problem, Stopped
-from kdengine.jobs import RUNNING_LOCK, Job, JobStore, Placement, classify_exception
+from kdengine.jobs import RUNNING_LOCK, Job, JobStore, Placement, classify_exception, dead_end, waits_in_vain
 from kdengine.jobs.job import STUDY_PREFIX
 from kdengine.rundir import RunDirectory, process_identity
 from kdengine.states import State
@@ -46,6 +46,8 @@ STOP_WAIT_S = 20.0
 MOST_RETRIES = 3
 FAILURES_IN_A_ROW = 5
 YOUNG_S = 60.0
+# A run that died of these is tried again; where a process that reads pictures for it was killed, memory is suspected.
+DEATHS = ("killed", "lost", "oom_host")
 # In the status of a run that the study stopped: it is taken up again with the study. A person's stop is respected.
 STOPPED_BY_STUDY = "stopped_by_study"
 
@@ -72,8 +74,9 @@ def control(workspace: Workspace, job_id: str) -> None:
         attempt = int(folder.status().get("attempt") or 0) + 1
         now = time.time()
         folder.update_status(
-            state=State.STARTING, phase="starting", process=process_identity(), attempt=attempt, started=now,
-            ended=None, reason=None, message=None, advice=None, exit_code=None, kind="study",
+            state=State.STARTING, phase="starting", process=process_identity(home=folder.home),
+            attempt=attempt, started=now, ended=None, reason=None, message=None, advice=None, exit_code=None,
+            kind="study",
         )  # fmt: skip
         try:
             _work(workspace, folder)
@@ -87,7 +90,11 @@ def control(workspace: Workspace, job_id: str) -> None:
 
 def _end(workspace: Workspace, folder: RunDirectory, state: State, **outcome: Any) -> None:
     """Writes how it ended; the rest goes to MLflow."""
-    folder.update_status(state=state, ended=time.time(), **outcome)
+    try:
+        folder.update_status(state=state, ended=time.time(), **outcome)
+    except KdError as error:  # a full disk: whoever looks next finds its process gone
+        log.error("the outcome could not be written: %s", error)
+        return
     tracking.mirror(workspace, folder)
 
 
@@ -155,6 +162,7 @@ class Controller:
         for trial in self._mine():
             self._follow(trial, retried)
         self._check_failures()
+        self._check_waiting()
         while self._may_begin():
             self._ask()
         self._tell_progress()
@@ -247,7 +255,7 @@ class Controller:
 
     def _fail(self, trial: FrozenTrial, job: Job) -> None:
         by_study = bool(self.workspace.run(job.id).status().get(STOPPED_BY_STUDY))
-        died = job.reason in ("killed", "lost")
+        died = job.reason in DEATHS
         again = (job.state is State.STOPPED and by_study) or (died and self._earlier_tries(trial) < MOST_RETRIES)
         self._give_up(trial, job.message or str(job.state), again=again)
 
@@ -401,12 +409,27 @@ class Controller:
                 "space, then extend or resume the study"
             )
 
+    def _check_waiting(self) -> None:
+        """Ends the study, in words, when all under way waits for a job that failed; its trials go on waiting."""
+        awaited = self._waits_in_vain()
+        if awaited is not None and awaited.state is not State.STOPPED:
+            raise KdError(f"each of its runs {waits_in_vain(awaited)}; then resume the study")
+
+    def _waits_in_vain(self) -> Job | None:
+        """The job that all runs under way wait for though it has ended without finishing; None while one can go on."""
+        under_way = [job for job in self._jobs_under_way() if not job.state.ended]
+        jobs = {job.id: job for job in self.store.jobs()} if any(job.after for job in under_way) else {}
+        found = [dead_end(job, jobs) for job in under_way]
+        return found[0] if found and all(found) else None
+
     def _tell_progress(self) -> None:
         """Writes how the study stands, when that has changed."""
         now = trials.view(self.study, self.workspace)
         best = now.best
+        awaited = self._waits_in_vain()
+        phase = f"{now.counted} of {self.plan.budget.trials or '?'} trials"
         said = {
-            "phase": f"{now.counted} of {self.plan.budget.trials or '?'} trials",
+            "phase": phase if awaited is None else f"{phase}, {waits_in_vain(awaited)}",
             "trials": {state: now.count(state) for state in ("complete", "pruned", "running", "waiting", "fail")},
             "best_trial": {"number": best.number, "value": best.values[0]} if best is not None else None,
         }

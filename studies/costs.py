@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from kdengine import files
+from kdengine.errors import DamagedFile
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
 
@@ -19,11 +20,20 @@ def cost_of(spec: ExperimentSpec, workspace: Workspace, folder: Path) -> dict[st
     """
     data = spec.data
     key = json.dumps([spec.student.model_dump(mode="json"), data.name, data.image_size], sort_keys=True)
-    known: dict[str, dict[str, float]] = files.read_json(folder / FILE, {})
+    known = _known(folder)
     if key not in known:
         known[key] = _measure(spec, workspace)
         files.write_json(folder / FILE, known)
     return known[key]
+
+
+def _known(folder: Path) -> dict[str, dict[str, float]]:
+    """What was measured before; a damaged file is measured and written anew."""
+    try:
+        found: dict[str, dict[str, float]] = files.read_json(folder / FILE, {})
+    except DamagedFile:
+        return {}
+    return found
 
 
 def _measure(spec: ExperimentSpec, workspace: Workspace) -> dict[str, float]:

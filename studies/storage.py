@@ -12,6 +12,7 @@ from functools import lru_cache
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
+from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from kdengine import files
@@ -131,12 +132,16 @@ def load_plan(storage: BaseStorage, name: str) -> StudyPlan:
 
 
 def plan_of(study: Study) -> StudyPlan:
-    """The plan of a study with its present budget; raises BadInput when it was not made here."""
+    """The plan of a study with its present budget; raises BadInput when it was not made here, or is damaged."""
     found = study.user_attrs
     if PLAN not in found:
         message = f"{study.study_name!r} was not made by this program: it has no plan"
         raise BadInput(Problem("study", message))
-    return StudyPlan.model_validate(found[PLAN] | {"budget": found[BUDGET]})
+    try:
+        return StudyPlan.model_validate(found[PLAN] | {"budget": found[BUDGET]})
+    except (ValidationError, TypeError, KeyError) as error:
+        message = f"the plan of {study.study_name!r} in the database of the studies is damaged: {error}"
+        raise BadInput(Problem("study", message)) from error
 
 
 def set_budget(study: Study, budget: Budget) -> None:

@@ -56,6 +56,7 @@ def main(options: argparse.Namespace) -> int:
             return 0
         _wait(plan, workspace)
     now = progress(plan, workspace)
+    _say_blocked(now)
     _measure(now, workspace)
     found = report(now)
     _write(found, options)
@@ -64,7 +65,7 @@ def main(options: argparse.Namespace) -> int:
 
         tables = {f"comparison{SUFFIXES[kind]}": write(found) for kind, write in FORMATS.items()}
         tracking.log_comparison(workspace, found.plan.name, tables)
-    return 3 if found.failed else 0
+    return 3 if found.failed or now.blocked else 0
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -113,6 +114,14 @@ def _wait(plan: Plan, workspace: Workspace) -> None:
     except KeyboardInterrupt:
         sys.stderr.write(f"The runs go on; `kd compare {plan.name}` shows how they stand.\n")
         raise
+
+
+def _say_blocked(now: Progress) -> None:
+    """What runs wait for in vain, once for each, and that this command takes it up again."""
+    for message in dict.fromkeys(cell.message for cell in now.blocked):
+        count = sum(cell.message == message for cell in now.blocked)
+        runs = "run" if count == 1 else "runs"
+        sys.stderr.write(f"kd: {count} {runs}: {message}; so does `kd compare {now.plan.name} --resume`\n")
 
 
 def _line(now: Progress) -> str:
@@ -167,7 +176,12 @@ def _list(workspace: Workspace) -> int:
         return 0
     lines = []
     for name in names:
-        now = progress(load_plan(workspace, name), workspace)
+        try:
+            now = progress(load_plan(workspace, name), workspace)
+        except KdError as error:
+            lines.append((name, "damaged", "", ""))
+            sys.stderr.write(f"kd: {error}\n")
+            continue
         arms = ", ".join(arm.name for arm in now.plan.arms)
         lines.append((name, f"{now.count('finished')} of {len(now.cells)}", str(len(now.plan.seeds)), arms))
     show(("name", "runs", "seeds", "arms"), lines)

@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from kdengine.rundir import RunDirectory
 
@@ -16,7 +16,7 @@ REFRESH_S = 0.5
 @contextmanager
 def training(run: RunDirectory) -> Iterator[None]:
     """Logs to the run's log.txt and, on a terminal, draws a bar from its status."""
-    handler = logging.FileHandler(run.log_file)
+    handler = _LogFile(run.log_file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
@@ -29,6 +29,23 @@ def training(run: RunDirectory) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """The log of a run. Where it cannot be written, on a full disk, that is said once; the run tells its own end."""
+
+    _told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Says on stderr that the log stays behind; the default prints a traceback for each line."""
+        if not self._told:
+            self._told = True
+            sys.stderr.write(f"kd: {self.baseFilename} cannot be written ({sys.exc_info()[1]}); the log is cut short\n")
+
+    def close(self) -> None:
+        """Never raises: what could not be written must not hide the error that ended the run."""
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager

@@ -13,11 +13,16 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from kdengine import files
 from kdengine.commands.tables import show, show_json, size
 from kdengine.errors import KdError
+from kdengine.rundir import RunDirectory
 from kdengine.workspace import Workspace
+
+if TYPE_CHECKING:
+    from kdengine.jobs import Job
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 LEAST_FREE, LITTLE_FREE = 200 << 20, 2 << 30
@@ -221,7 +226,7 @@ def _supervisor(workspace: Workspace) -> Iterator[Finding]:
         else:
             yield Finding(OK, "supervisor", "none is at work, and nothing waits for one")
         return
-    silent = time.time() - found["heartbeat"]
+    silent = time.time() - (found.get("heartbeat") or 0)
     text = f"process {found['pid']}, {len(waiting)} jobs under way or queued"
     if silent > BEAT_LIMIT_S:
         advice = f"look at {workspace.root / 'supervisor.log'}; end the process, the next one takes over"
@@ -238,8 +243,8 @@ def _runs(workspace: Workspace) -> Iterator[Finding]:
     runs = workspace.list_runs()
     troubles: list[Finding] = []
     for run in runs:
-        lock = run.path / RUNNING_LOCK
-        troubles += _run_troubles(run.id, run.status(), lock.exists() and _is_held(lock))
+        troubles += _damages(run, rows.get(run.id))
+        troubles += _run_troubles(run, files.is_held(run.path / RUNNING_LOCK))
     for job_id in rows.keys() - {run.id for run in runs}:
         text = "has a row but no folder any more"
         troubles.append(Finding(WARNING, f"run {job_id}", text, f"kd jobs delete {job_id}"))
@@ -247,24 +252,47 @@ def _runs(workspace: Workspace) -> Iterator[Finding]:
     yield from troubles
 
 
-def _run_troubles(run_id: str, status: dict[str, Any], held: bool) -> Iterator[Finding]:
-    from kdengine.jobs.job import ACTIVE
-    from kdengine.rundir import is_alive
+def _damages(run: RunDirectory, job: Job | None) -> Iterator[Finding]:
+    for text in (run.damage(), job.damaged if job is not None else ""):
+        if text:
+            yield Finding(WARNING, f"run {run.id}", text)
 
+
+def _run_troubles(run: RunDirectory, held: bool) -> Iterator[Finding]:
+    from kdengine.jobs.job import ACTIVE
+    from kdengine.jobs.store import works_now
+
+    status = run.status()
     state, process = status.get("state"), status.get("process") or {}
-    if state in ACTIVE and not held and not is_alive(process):
+    if state in ACTIVE and not held and not works_now(run, status):
         text = f"says it is {state}, but its process is gone"
-        yield Finding(WARNING, f"run {run_id}", text, f"kd jobs resume {run_id}")
+        yield Finding(WARNING, f"run {run.id}", text, f"kd jobs resume {run.id}")
     if held and state not in ACTIVE:
         text = f"is {state}, but a process holds its lock"
-        yield Finding(WARNING, f"run {run_id}", text, f"look at process {process.get('pid', '?')}")
+        yield Finding(WARNING, f"run {run.id}", text, f"look at process {process.get('pid', '?')}")
 
 
-def _is_held(lock: Path) -> bool:
-    from kdengine import files
+def _teachers(workspace: Workspace) -> Iterator[Finding]:
+    from kdengine.teachers.records import damaged_imports, list_imports
 
-    with files.lock(lock, blocking=False) as mine:
-        return not mine
+    advice = "put back a copy of the file, or import the teacher again: kd import"
+    for text in damaged_imports(workspace):
+        yield Finding(WARNING, "teacher", text, advice)
+    yield Finding(OK, "teachers", f"{len(list_imports(workspace))} in {workspace.teachers}")
+
+
+def _comparisons(workspace: Workspace) -> Iterator[Finding]:
+    from kdengine.comparison.plan import list_plans, load_plan
+
+    names = list_plans(workspace)
+    for name in names:
+        try:
+            load_plan(workspace, name)
+        except KdError as error:
+            yield Finding(
+                WARNING, f"comparison {name}", str(error), "put back a copy of the file, or delete its folder"
+            )
+    yield Finding(OK, "comparisons", f"{len(names)} in {workspace.comparisons}")
 
 
 def _stores(workspace: Workspace) -> Iterator[Finding]:
@@ -283,5 +311,5 @@ def _stores(workspace: Workspace) -> Iterator[Finding]:
 
 CHECKS: tuple[Check, ...] = (
     *(_python, _packages, _torch, _devices, _load),
-    *(_workspace, _databases, _supervisor, _runs, _stores),
+    *(_workspace, _databases, _supervisor, _runs, _teachers, _comparisons, _stores),
 )

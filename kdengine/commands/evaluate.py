@@ -33,7 +33,7 @@ def main(options: argparse.Namespace) -> int:
     run = workspace.existing_run(options.run)
     card = read_card(run)
     device = pick_device(options.device)
-    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    spec = ExperimentSpec.from_yaml(run.spec_text())
     bundle = assembly.load_data(spec, workspace)
     batches = assembly.evaluation_batches(spec, bundle, options.part, device).epoch(0)
     if options.exits:

@@ -11,8 +11,18 @@ from typing import Any, NamedTuple
 
 from kdengine.commands.console import waiting
 from kdengine.commands.tables import duration, show, show_json, show_pairs, size
-from kdengine.errors import BadInput, KdError, Problem
-from kdengine.jobs import Job, JobStore, ensure_supervisor, stalled, supervisor_alive
+from kdengine.errors import BadInput, DamagedFile, KdError, Problem
+from kdengine.jobs import (
+    Job,
+    JobStore,
+    as_it_is,
+    dead_end,
+    ensure_supervisor,
+    request,
+    stalled,
+    supervisor_alive,
+    waits_in_vain,
+)
 from kdengine.jobs.job import ACTIVE, UNENDED
 from kdengine.rundir import RunDirectory
 from kdengine.states import State
@@ -20,17 +30,17 @@ from kdengine.workspace import Workspace
 
 LOOK_S = 0.5
 LOG_LINES = 40
+EXIT_WAITS = 3
 COLUMNS = ("state", "id", "name", "data", "method", "best", "progress", "age")
 # How each form knows itself again, and how processes find theirs: of no use to a reader.
 PRIVATE = ("token", "start_token", "told")
 
 
 class Action(NamedTuple):
-    """What can be asked of a job: its help, and how it is done. ``needs_supervisor``: only it can carry this out."""
+    """What can be asked of a job: its help, and how it is done where it is no `kdengine.jobs.request`."""
 
     help: str
-    do: Callable[[JobStore, str], object]
-    needs_supervisor: bool = False
+    do: Callable[[JobStore, str], object] | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +68,7 @@ def main(options: argparse.Namespace) -> int:
     job = _find(store, options.job)
     if options.action in READS:
         return READS[options.action](store, job, options)
-    return _change(store, job, ACTIONS[options.action], options.json)
+    return _change(store, job, options.action, options.json)
 
 
 def _find(store: JobStore, words: str) -> Job:
@@ -73,11 +83,13 @@ def _find(store: JobStore, words: str) -> Job:
     return job
 
 
-def _change(store: JobStore, job: Job, action: Action, as_json: bool) -> int:
-    action.do(store, job.id)
+def _change(store: JobStore, job: Job, what: str, as_json: bool) -> int:
+    do = ACTIONS[what].do
+    if do is None:
+        request(store.workspace, job.id, what)
+    else:
+        do(store, job.id)
     now = store.find(job.id)
-    if action.needs_supervisor and now is not None and now.state in UNENDED:
-        ensure_supervisor(store.workspace)
     if as_json:
         show_json({"id": job.id, "state": now.state if now else "deleted", "request": now.request if now else None})
     else:
@@ -93,22 +105,31 @@ def _answer(job: Job | None) -> str:
     return str(job.state)
 
 
+def _twin(run: RunDirectory) -> str | None:
+    from kdengine import tracking
+
+    try:
+        return tracking.mlflow_run_id(run)
+    except DamagedFile:
+        return None  # a run whose notes are damaged can be deleted all the same
+
+
 def _delete(store: JobStore, job_id: str) -> None:
     from kdengine import tracking
 
-    twin = tracking.mlflow_run_id(store.workspace.run(job_id))
+    twin = _twin(store.workspace.run(job_id))
     store.delete(job_id)
     tracking.forget(store.workspace, twin)
 
 
 ACTIONS: dict[str, Action] = {
-    "stop": Action("write a checkpoint and end", JobStore.request_stop, needs_supervisor=True),
-    "kill": Action("end at once", JobStore.request_kill, needs_supervisor=True),
-    "resume": Action("continue from the last checkpoint", JobStore.resume, needs_supervisor=True),
-    "cancel": Action("take out of the queue", JobStore.cancel),
+    "stop": Action("write a checkpoint and end"),
+    "kill": Action("end at once"),
+    "resume": Action("continue from the last checkpoint"),
+    "cancel": Action("take out of the queue"),
     "delete": Action("remove row and folder for good", _delete),
-    "up": Action("earlier in the queue", lambda store, job_id: store.move(job_id, "up")),
-    "down": Action("later in the queue", lambda store, job_id: store.move(job_id, "down")),
+    "up": Action("earlier in the queue"),
+    "down": Action("later in the queue"),
 }
 
 
@@ -117,17 +138,26 @@ ACTIONS: dict[str, Action] = {
 
 def _list(store: JobStore, as_json: bool) -> int:
     _adopt_all(store)
-    found = [(job, _status(store, job)) for job in store.jobs()]
+    watched = supervisor_alive(store.workspace)
+    found = [_seen(store, job, watched) for job in store.jobs()]
     if as_json:
-        show_json([_described(job, status) for job, status in found])
+        show_json([_described(store, job, status) for job, status in found])
         return 0
     if not found:
         sys.stdout.write(f"There are no jobs in {store.workspace.root}. `kd train --queue` makes one.\n")
         return 0
-    show(COLUMNS, [_row(job, status) for job, status in found])
-    if any(job.state in UNENDED for job, _ in found) and not supervisor_alive(store.workspace):
+    damages = {job.id: _damage(store, job, status) for job, status in found}
+    show(COLUMNS, [_row(job, status, damages[job.id]) for job, status in found])
+    sys.stderr.writelines(f"kd: {job_id}: {damage}\n" for job_id, damage in damages.items() if damage)
+    if any(job.state in UNENDED for job, _ in found) and not watched:
         sys.stderr.write("No supervisor is at work, so nothing is started or stopped; `kd ui` or a resume starts it.\n")
     return 0
+
+
+def _seen(store: JobStore, job: Job, watched: bool) -> tuple[Job, dict[str, Any]]:
+    """A job as it is, and its status; ``watched``: whether a supervisor keeps its row true."""
+    status = _status(store, job)
+    return (job if watched else as_it_is(job, status, store.workspace.root)), status
 
 
 def _adopt_all(store: JobStore) -> None:
@@ -141,7 +171,7 @@ def _adopt_all(store: JobStore) -> None:
                 sys.stderr.write(f"kd: {run.id} is not in the table: {error}\n")
 
 
-def _row(job: Job, status: dict[str, Any]) -> list[str]:
+def _row(job: Job, status: dict[str, Any], damage: str) -> list[str]:
     state = "stalled" if job.state is State.RUNNING and stalled(status) else str(job.state)
     best = (status.get("best") or {}).get("accuracy")
     return [
@@ -151,7 +181,7 @@ def _row(job: Job, status: dict[str, Any]) -> list[str]:
         job.dataset,
         job.method,
         "" if best is None else f"{100 * best:.1f} %",
-        _progress(job, status),
+        ", ".join(filter(None, ("damaged" if damage else "", _progress(job, status)))),
         duration(time.time() - job.submitted),
     ]
 
@@ -161,7 +191,13 @@ def _progress(job: Job, status: dict[str, Any]) -> str:
     if job.state is State.QUEUED:
         return job.message or "waits"
     at = status.get("progress")
-    epochs = f"{at['epoch']}/{at['epochs']} epochs" if at else status.get("phase", "") if job.is_controller else ""
+    epochs = (
+        f"{at['epoch']}/{at['epochs']} epochs"
+        if at and "epoch" in at and "epochs" in at
+        else status.get("phase", "")
+        if job.is_controller
+        else ""
+    )
     if job.state.ended:
         why = "" if job.state is State.FINISHED else job.reason or ""
         return ", ".join(filter(None, (epochs, why if why != job.state else "")))
@@ -174,19 +210,24 @@ def _status(store: JobStore, job: Job) -> dict[str, Any]:
     return store.workspace.run(job.id).status()
 
 
-def _described(job: Job, status: dict[str, Any]) -> dict[str, Any]:
+def _damage(store: JobStore, job: Job, status: dict[str, Any]) -> str:
+    """What of a job cannot be read, and what to do about it; "" when all can."""
+    return " ".join(filter(None, (job.damaged, store.workspace.run(job.id).damage(status))))
+
+
+def _described(store: JobStore, job: Job, status: dict[str, Any]) -> dict[str, Any]:
     row = {key: value for key, value in asdict(job).items() if key not in PRIVATE}
-    return row | {"stalled": stalled(status), "status": status}
+    return row | {"stalled": stalled(status), "status": status, "damaged": _damage(store, job, status) or None}
 
 
 # one job -------------------------------------------------------------------------------------------------------------
 
 
 def _show(store: JobStore, job: Job, options: argparse.Namespace) -> int:
-    status = _status(store, job)
+    job, status = _seen(store, job, supervisor_alive(store.workspace))
     run = store.workspace.run(job.id)
     if options.json:
-        show_json(_described(job, status) | {"path": str(run.path)})
+        show_json(_described(store, job, status) | {"path": str(run.path)})
         return 0
     test = ((status.get("test") or {}).get("best") or {}).get("accuracy")
     best = status.get("best") or {}
@@ -210,17 +251,11 @@ def _show(store: JobStore, job: Job, options: argparse.Namespace) -> int:
             ("note", job.note),
             ("folder", str(run.path)),
             ("size", size(run.size()) if run.exists else "gone"),
-            ("command", _command(run)),
+            ("command", run.command()),
+            ("damaged", _damage(store, job, status)),
         ]
     )
     return 0
-
-
-def _command(run: RunDirectory) -> str:
-    try:
-        return (run.path / "command.txt").read_text().strip()
-    except FileNotFoundError:
-        return ""
 
 
 def _log(store: JobStore, job: Job, options: argparse.Namespace) -> int:
@@ -252,11 +287,15 @@ def _wait(store: JobStore, job: Job, options: argparse.Namespace) -> int:
         ensure_supervisor(store.workspace)
     with waiting() as tell:
         while not job.state.ended:
+            awaited = dead_end(job, {each.id: each for each in store.jobs()})
+            if awaited is not None:
+                sys.stderr.write(f"kd: {job.id} {waits_in_vain(awaited)}\n")
+                return EXIT_WAITS
             tell(f"{job.id}: {job.state}, {_progress(job, _status(store, job))}")
             time.sleep(LOOK_S)
             job = store.get(job.id)
     if options.json:
-        show_json(_described(job, _status(store, job)))
+        show_json(_described(store, job, _status(store, job)))
     else:
         sys.stdout.write(f"{job.id}: {job.state}" + (f", {job.message}" if job.message else "") + "\n")
     return exit_code(job)

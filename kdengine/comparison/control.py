@@ -41,7 +41,7 @@ def queue_missing(plan: Plan, workspace: Workspace, *, again: bool = True) -> in
     Args:
         plan: what is compared.
         workspace: where the queue is.
-        again: resume what was stopped, failed or lost; else leave it.
+        again: resume what was stopped, failed or lost, and the teachers that runs wait for; else leave it.
 
     Returns:
         How many runs were queued or resumed.
@@ -50,7 +50,10 @@ def queue_missing(plan: Plan, workspace: Workspace, *, again: bool = True) -> in
 
     store = JobStore(workspace)
     count = 0
-    for state in progress(plan, workspace).cells:
+    now = progress(plan, workspace)
+    for awaited in sorted({str(state.blocked_by) for state in now.blocked}) if again else ():
+        store.resume(awaited)
+    for state in now.cells:
         if state.state == MISSING:
             submit(state.cell.spec, workspace)
         elif again and state.run is not None and State(state.state).resumable:

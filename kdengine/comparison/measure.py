@@ -32,8 +32,10 @@ def measure(run: RunDirectory, teacher: Taught | None, workspace: Workspace) -> 
         teacher ``agreement`` (0..1), ``kl`` (nats), ``teacher``, its run or import, and of an import
         ``teacher_accuracy`` (0..1), which no run of its own tells.
     """
-    teacher = _own_teacher(run, workspace) or teacher
-    known = measured(run)
+    known, gone = measured(run), teacher_is_gone(run, workspace)
+    if known and gone:
+        return known  # fidelity as it was measured while the teacher was there
+    teacher = None if gone else _own_teacher(run, workspace) or teacher
     if known and known.get("teacher") == (teacher.id if teacher else None):
         return known
     backbone, _ = load_student(run)
@@ -50,23 +52,29 @@ def measure(run: RunDirectory, teacher: Taught | None, workspace: Workspace) -> 
     return numbers
 
 
+def teacher_is_gone(run: RunDirectory, workspace: Workspace) -> bool:
+    """Whether the run that taught this one was deleted; its own status then says who that was."""
+    trained = run.status().get("teacher_run")
+    return trained is not None and not workspace.run(trained).student_file.is_file()
+
+
 def _own_teacher(run: RunDirectory, workspace: Workspace) -> Taught | None:
     trained = run.status().get("teacher_run")
     if trained:
         return workspace.run(trained)
-    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    spec = ExperimentSpec.from_yaml(run.spec_text())
     return assembly.find_teacher(spec, workspace)
 
 
 def _labels(run: RunDirectory, workspace: Workspace) -> Tensor:
-    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    spec = ExperimentSpec.from_yaml(run.spec_text())
     return torch.tensor(assembly.load_data(spec, workspace).test.labels)
 
 
 @torch.no_grad()
 def _logits(answering: Taught, asked: RunDirectory, workspace: Workspace) -> Tensor:
     """Answers (N, C) of the net of a run or import to another run's test pictures, each with its own normalisation."""
-    spec = ExperimentSpec.from_yaml(asked.spec_file.read_text())
+    spec = ExperimentSpec.from_yaml(asked.spec_text())
     bundle = assembly.load_data(spec, workspace)
     device = torch.device("cpu")
     net = assembly.freeze_teacher(answering, bundle, device, spec.runtime.channels_last)

@@ -13,7 +13,7 @@ from pydantic import ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from kdengine import files
-from kdengine.errors import BadInput, Problem
+from kdengine.errors import BadInput, DamagedFile, Problem
 from kdengine.fields import Settings, setting
 from kdengine.registry import METHODS
 from kdengine.spec import ExperimentSpec, merge, nested
@@ -266,11 +266,11 @@ def load_plan(workspace: Workspace, name: str) -> Plan:
     """Reads a plan; raises BadInput when there is none, or the file is not one."""
     file = plan_file(workspace, name)
     try:
-        return Plan.model_validate(yaml.safe_load(file.read_text()))
+        return Plan.model_validate(yaml.safe_load(files.read_text(file, "YAML")))
     except FileNotFoundError as error:
         known = ", ".join(list_plans(workspace)) or "none yet"
         raise BadInput(Problem("compare", f"there is no comparison {name!r}; there are: {known}")) from error
-    except (yaml.YAMLError, ValidationError) as error:
+    except (yaml.YAMLError, ValidationError, DamagedFile) as error:
         raise BadInput(Problem("compare", f"{file} is not the plan of a comparison: {error}")) from error
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from kdengine import files
 from kdengine.comparison.plan import Cell, Plan, pinned
-from kdengine.jobs import JobStore
+from kdengine.errors import DamagedFile
+from kdengine.jobs import JobStore, dead_end, waits_in_vain
 from kdengine.jobs.job import UNENDED
 from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
@@ -31,12 +32,14 @@ class CellState:
         state: of the run or job ("finished", "running", "queued", "failed", ...), or "missing".
         run: the folder of the run; None when there is none yet.
         message: why it failed or waits.
+        blocked_by: id of the job that it waits for and that has ended without finishing; None for all others.
     """
 
     cell: Cell
     state: str
     run: RunDirectory | None = None
     message: str = ""
+    blocked_by: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -63,7 +66,12 @@ class Progress:
     @property
     def under_way(self) -> bool:
         """Whether some run is still to come by itself."""
-        return any(cell.state in UNENDED for cell in self.cells)
+        return any(cell.state in UNENDED and cell.blocked_by is None for cell in self.cells)
+
+    @property
+    def blocked(self) -> tuple[CellState, ...]:
+        """Runs that wait for one that must be resumed first; their message says so."""
+        return tuple(cell for cell in self.cells if cell.blocked_by is not None)
 
 
 def progress(plan: Plan, workspace: Workspace) -> Progress:
@@ -75,8 +83,11 @@ def progress(plan: Plan, workspace: Workspace) -> Progress:
 
 
 def measured(run: RunDirectory) -> dict[str, Any]:
-    """What `kdengine.comparison.measure` wrote into the folder of a run; {} before that."""
-    found: dict[str, Any] = files.read_json(run.path / MEASURED, {})
+    """What `kdengine.comparison.measure` wrote into the folder of a run; {} before that, and when it is damaged."""
+    try:
+        found: dict[str, Any] = files.read_json(run.path / MEASURED, {})
+    except DamagedFile:
+        return {}
     return found
 
 
@@ -100,7 +111,7 @@ class _Index:
             status = run.status()
             job = self.jobs.get(run.id)
             state = str(job.state) if job is not None else str(status.get("state", MISSING))
-            fingerprint = status.get("fingerprint")
+            fingerprint = status.get("fingerprint") or (job.fingerprint if job is not None else "")
             if fingerprint and self._tells_more(fingerprint, state):
                 self.found[fingerprint] = (state, run)
 
@@ -117,6 +128,9 @@ class _Index:
             return CellState(cell, MISSING)
         state, run = self.found[cell.fingerprint]
         job = self.jobs.get(run.id)
+        awaited = dead_end(job, self.jobs) if job is not None else None
+        if awaited is not None:
+            return CellState(cell, state, run, waits_in_vain(awaited), awaited.id)
         message = (job.message if job is not None else None) or run.status().get("message") or ""
         return CellState(cell, state, run, str(message))
 

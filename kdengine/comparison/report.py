@@ -18,6 +18,7 @@ from kdengine.comparison.statistics import (
     seeds_to_decide,
     spread,
 )
+from kdengine.errors import DamagedFile
 from kdengine.rundir import RunDirectory
 
 
@@ -205,7 +206,10 @@ def _per_class(statuses: Sequence[dict[str, Any]]) -> tuple[float, ...]:
 
 
 def _classes(run: RunDirectory) -> list[str]:
-    return list((files.read_json(run.card_file) or {}).get("classes", ()))
+    try:
+        return list((files.read_json(run.card_file) or {}).get("classes") or ())
+    except DamagedFile:
+        return []
 
 
 def _hardware(run: RunDirectory) -> str:

@@ -53,7 +53,7 @@ def export(
         KdError: a written file answers differently from the network in PyTorch; nothing is left behind.
     """
     _check(run, folder, request)
-    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    spec = ExperimentSpec.from_yaml(run.spec_text())
     bundle = assembly.load_data(spec, workspace)
     student, card = load_student(run, last=request.last)
     method = assembly.load_with_exits(run)[1] if request.exits else None
@@ -86,7 +86,7 @@ def load(folder: Path) -> tuple[Backbone, ModelCard]:
 
 
 def _has_exits(run: RunDirectory) -> bool:
-    return assembly.has_exits(ExperimentSpec.from_yaml(run.spec_file.read_text()), len(read_card(run).classes))
+    return assembly.has_exits(ExperimentSpec.from_yaml(run.spec_text()), len(read_card(run).classes))
 
 
 def _check(run: RunDirectory, folder: Path, request: Request) -> None:

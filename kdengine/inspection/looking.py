@@ -237,7 +237,7 @@ def _parsed(spec_yaml: str) -> ExperimentSpec:
 
 
 def _spec(run: RunDirectory) -> ExperimentSpec:
-    return _parsed(run.spec_file.read_text())
+    return _parsed(run.spec_text())
 
 
 def as_epoch(text: str) -> Epoch:

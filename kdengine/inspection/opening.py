@@ -50,7 +50,7 @@ def open_subject(workspace: Workspace, run: RunDirectory, epoch: Epoch, pictures
     Raises:
         BadInput: no weights of that epoch, or those of the teacher or of the method's own parts are gone; in words.
     """
-    spec = ExperimentSpec.from_yaml(run.spec_file.read_text())
+    spec = ExperimentSpec.from_yaml(run.spec_text())
     bundle = data_of(workspace, run)
     device = pick_device("auto")
     student = _student(run, epoch).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -72,7 +72,7 @@ def open_subject(workspace: Workspace, run: RunDirectory, epoch: Epoch, pictures
 
 def data_of(workspace: Workspace, run: RunDirectory) -> DatasetBundle:
     """The data of a run; kept for the runs looked at last."""
-    return _data(str(workspace.root), run.spec_file.read_text())
+    return _data(str(workspace.root), run.spec_text())
 
 
 @lru_cache(maxsize=4)
@@ -102,7 +102,9 @@ def _taught(workspace: Workspace, run: RunDirectory, spec: ExperimentSpec) -> as
     name = run.status().get("teacher_run")
     teacher = workspace.run(name) if name else None
     if teacher is None or not teacher.student_file.is_file():
-        raise BadInput(Problem("teacher", f"the teacher of {run.id} ({name or 'not trained yet'}) has no weights here"))
+        gone = "was deleted" if run.status().get("teacher_deleted") else "has no weights here"
+        message = f"the teacher of {run.id} ({name or 'not trained yet'}) {gone}, so it cannot be looked into beside it"
+        raise BadInput(Problem("teacher", message))
     return teacher
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from kdengine.jobs.control import ensure_supervisor, stop_supervisor, supervisor_alive, supervisor_identity
+from kdengine.jobs.control import (
+    ensure_supervisor,
+    request,
+    stop_supervisor,
+    supervisor_alive,
+    supervisor_identity,
+)
 from kdengine.jobs.executor import RUNNING_LOCK, Executor, LocalExecutor, StartOrder, child_environment
 from kdengine.jobs.failures import Failure, classify_exception, classify_exit
 from kdengine.jobs.job import Job, JobLabels, stalled
+from kdengine.jobs.keeper import Keeper
 from kdengine.jobs.placement import Gpu, Placement, Slot
+from kdengine.jobs.sight import as_it_is, dead_end, waits_in_vain
 from kdengine.jobs.store import JobStore
 from kdengine.jobs.supervisor import Supervisor, default_command
 
@@ -18,18 +26,23 @@ __all__ = [
     "Job",
     "JobLabels",
     "JobStore",
+    "Keeper",
     "LocalExecutor",
     "Placement",
     "Slot",
     "StartOrder",
     "Supervisor",
+    "as_it_is",
     "child_environment",
     "classify_exception",
     "classify_exit",
+    "dead_end",
     "default_command",
     "ensure_supervisor",
+    "request",
     "stalled",
     "stop_supervisor",
     "supervisor_alive",
     "supervisor_identity",
+    "waits_in_vain",
 ]

@@ -8,24 +8,45 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from kdengine import files
-from kdengine.errors import KdError
+from kdengine.errors import BadInput, DamagedFile, KdError, Problem
 from kdengine.jobs.executor import child_environment
-from kdengine.jobs.supervisor import identity_file
-from kdengine.rundir import is_alive
+from kdengine.jobs.job import ACTIVE, UNENDED, Job
+from kdengine.jobs.sight import as_it_is
+from kdengine.jobs.store import JobStore
+from kdengine.jobs.supervisor import identity_file, lock_file
+from kdengine.rundir import home_identity, is_alive
 from kdengine.workspace import Workspace
 
 START_WAIT_S = 120.0
 LOOK_EVERY_S = 0.05
+SETTLE_WAIT_S = 15.0
+
+REQUESTS: dict[str, Callable[[JobStore, str], object]] = {
+    "stop": JobStore.request_stop,
+    "kill": JobStore.request_kill,
+    "resume": JobStore.resume,
+    "cancel": JobStore.cancel,
+} | {where: partial(JobStore.move, where=where) for where in ("up", "down", "top", "bottom")}
 
 
 def supervisor_identity(workspace: Workspace) -> dict[str, Any] | None:
-    """Identity and ``heartbeat`` (seconds since the epoch) of the living supervisor, None when there is none."""
-    identity = files.read_json(identity_file(workspace))
-    return identity if identity and is_alive(identity) else None
+    """Identity and ``heartbeat`` (seconds since the epoch) of the living supervisor, None when there is none.
+
+    Costs well under a millisecond. One that serves the workspace this one is a copy of does not count, nor does one
+    that has yet to notice that the workspace was moved.
+    """
+    try:
+        identity = files.read_json(identity_file(workspace))
+    except DamagedFile:
+        return None  # it is written anew every few seconds
+    if not identity or identity.get("workspace") not in (None, home_identity(workspace.root)):
+        return None
+    return identity if is_alive(identity) and files.is_held(lock_file(workspace)) else None
 
 
 def supervisor_alive(workspace: Workspace) -> bool:
@@ -78,6 +99,45 @@ def stop_supervisor(workspace: Workspace, timeout_s: float = 10.0) -> bool:
                 return True
             time.sleep(LOOK_EVERY_S)
     raise KdError(f"the supervisor (process {identity['pid']}) cannot be ended; look at it with `ps {identity['pid']}`")
+
+
+def request(workspace: Workspace, job_id: str, what: str, argv: Sequence[str] | None = None) -> Job:
+    """Asks something of a job, and sees to it that a supervisor is there to do it.
+
+    Args:
+        workspace: whose job it is.
+        job_id: id of the job.
+        what: "stop", "kill", "resume", "cancel", or where to move it in the queue: "up", "down", "top", "bottom".
+        argv: how to start a supervisor, see `ensure_supervisor`.
+
+    Returns:
+        The job after the request.
+
+    Raises:
+        BadInput: it makes no sense, in words; also when the job has started, ended or gone since it was looked at.
+        KdError: no supervisor could be started.
+    """
+    store = JobStore(workspace)
+    job = store.get(job_id)
+    if what not in REQUESTS:
+        raise BadInput(Problem("what", f"cannot {what!r} a job; choose {', '.join(REQUESTS)}"))
+    if job.state in ACTIVE and not supervisor_alive(workspace):
+        ensure_supervisor(workspace, argv)
+        _wait_until_true(store, job)
+    REQUESTS[what](store, job_id)
+    now = store.get(job_id)
+    if now.state in UNENDED:
+        ensure_supervisor(workspace, argv)
+    return now
+
+
+def _wait_until_true(store: JobStore, job: Job) -> None:
+    """Until the row says what became of a job whose process ended while no supervisor was at work."""
+    deadline = time.monotonic() + SETTLE_WAIT_S
+    status = store.workspace.run(job.id).status()
+    if as_it_is(job, status, store.workspace.root).state.ended:
+        while (now := store.find(job.id)) and now.state in ACTIVE and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY_S)
 
 
 def _spawn(workspace: Workspace, argv: Sequence[str]) -> subprocess.Popen[bytes]:

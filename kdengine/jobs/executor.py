@@ -6,8 +6,8 @@ The contract a trainer keeps with this room:
   ``CUDA_VISIBLE_DEVICES`` set; its output goes to ``log.txt``, its input is empty.
 - It holds ``kdengine.files.lock(run.path / RUNNING_LOCK, blocking=False)`` for its life and leaves with exit code 2
   when another process holds it: whatever goes wrong here, one run is never trained twice at once.
-- It writes status.json: first ``state="starting"`` together with ``process=rundir.process_identity()``, then
-  ``running``, ``stopping``, and its own outcome last: ``finished``, ``stopped`` or ``failed`` with ``reason``,
+- It writes status.json: first ``state="starting"`` together with ``process=rundir.process_identity(home=...)``,
+  then ``running``, ``stopping``, and its own outcome last: ``finished``, ``stopped`` or ``failed`` with ``reason``,
   ``message``, ``advice``, ``exit_code``. Beside these ``attempt`` (which it counts), ``progress``, ``progress_at``,
   ``phase``, ``eta_s``. It merges (``RunDirectory.update_status``), so that ``start_token``, written before it starts,
   stays.
@@ -106,7 +106,7 @@ class LocalExecutor:
                 cwd=order.run.path,
                 env=environment,
             )
-        identity = process_identity(child.pid)
+        identity = process_identity(child.pid, order.run.home)
         self._children[child.pid] = child
         return identity
 

@@ -41,9 +41,16 @@ ADVICE: dict[str, str] = {
     "pruned": "Nothing is to be done: other trials of its study were ahead at this epoch.",
     "killed": "Resume it. If nobody killed it, memory ran out: use fewer loader workers or a smaller batch.",
     "crashed": "Read the last lines of the log; resume, and if it comes again, report it with that log.",
-    "dependency": "Resume the job it waits for; when that has finished, resume this one.",
+    "dependency": "Launch it anew: its teacher is then trained first.",
     "unknown": "Read the last lines of the log, then resume.",
 }
+
+
+def left_behind(original: str) -> Failure:
+    """Why a run has ended in a copy of the workspace that it was started in; ``original``: that one's path."""
+    message = f"its workspace was copied from {original} while it ran; it may go on there, here it does not"
+    return Failure("lost", message, ADVICE["lost"])
+
 
 PRUNED = Failure("pruned", "ended early by its study", ADVICE["pruned"])
 

@@ -24,6 +24,12 @@ STUDY_PREFIX = "study-"
 """A study's job, and its folder, are called by the study's name after this."""
 
 
+_NUMBERS = (
+    *("position", "pid", "create_time", "submitted", "started", "ended", "exit_code", "stopping_since"),
+    *("attempt", "retries"),
+)
+
+
 @dataclass(frozen=True)
 class JobLabels:
     """Words for the table, passed beside the spec so that this room need not understand it."""
@@ -44,8 +50,10 @@ class Job:
     ``request`` is what somebody asked of a running job ("stop", "kill" or None); ``stopping_since`` starts the
     countdown of the grace period. ``reason``, ``message`` and ``advice`` tell how it ended, or why a queued one waits.
     ``attempt`` counts starts, ``retries`` those that nobody asked for. ``slot`` is where it runs ("gpu:0", "cpu:0"),
-    ``device`` its ``CUDA_VISIBLE_DEVICES``. ``start_token`` is None for a run started from a shell, ``token`` is the
-    form's, ``told`` whether its end was announced.
+    ``device`` its ``CUDA_VISIBLE_DEVICES``, ``workspace`` the one its process works for (``rundir.home_identity``),
+    which in a copy is another one. ``damaged`` says what of the row could not be read, "" where all could.
+    ``start_token`` is None for a run started from a shell, ``token`` is the form's,
+    ``told`` whether its end was announced.
     """
 
     id: str
@@ -65,6 +73,7 @@ class Job:
     pid: int | None
     create_time: float | None
     boot_id: str | None
+    workspace: str | None
     start_token: str | None
     submitted: float
     started: float | None
@@ -81,11 +90,14 @@ class Job:
     token: str | None
     note: str
     tags: tuple[str, ...]
+    damaged: str = ""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """(pid, create time, boot id) of the process, as ``rundir.is_alive`` takes it; pid None when unknown."""
-        return {"pid": self.pid, "create_time": self.create_time, "boot_id": self.boot_id}
+        """(pid, create time, boot id, workspace) of the process, as ``rundir.works_for`` takes it; pid None when
+        unknown."""
+        names = ("pid", "create_time", "boot_id", "workspace")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def is_controller(self) -> bool:
@@ -94,10 +106,26 @@ class Job:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Job:
-        """Reads a database row."""
-        values = {field.name: row[field.name] for field in fields(cls)}
-        values |= {"state": State(row["state"]), "told": bool(row["told"]), "tags": tuple(json.loads(row["tags"]))}
-        return cls(**values)
+        """Reads a database row. One that holds what it cannot hold is ``damaged``, in words, and counts as lost."""
+        values = {field.name: row[field.name] for field in fields(cls) if field.name != "damaged"}
+        wrong = [name for name in _NUMBERS if not isinstance(row[name], int | float | None)]
+        values |= dict.fromkeys(wrong, 0)
+        try:
+            tags = tuple(map(str, json.loads(row["tags"])))
+        except (ValueError, TypeError):
+            wrong, tags = [*wrong, "tags"], ()
+        known = row["state"] in set(State)
+        wrong += [] if known else ["state"]
+        state = State(row["state"]) if known else State.LOST
+        return cls(**values | {"state": state, "told": bool(row["told"]), "tags": tags, "damaged": _damage(row, wrong)})
+
+
+def _damage(row: Mapping[str, Any], wrong: list[str]) -> str:
+    """What is wrong with a row, and what to do; "" when nothing is."""
+    if not wrong:
+        return ""
+    found = ", ".join(f"{row[name]!r} as {name}" for name in wrong)
+    return f"its row in jobs.db is damaged: found {found}. `kd jobs resume {row['id']}` mends it, or delete the run."
 
 
 def stalled(

@@ -22,16 +22,16 @@ from types import MappingProxyType
 from typing import Any
 
 from kdengine import files
-from kdengine.errors import BadInput, DiskFull, KdError, Problem
-from kdengine.jobs.failures import PRUNED, Failure
+from kdengine.errors import BadInput, DamagedFile, DiskFull, KdError, Problem
+from kdengine.jobs.failures import PRUNED, Failure, left_behind
 from kdengine.jobs.job import ACTIVE, ENDED, UNENDED, Job, JobLabels, labels_of_spec
-from kdengine.rundir import RunDirectory, is_alive
+from kdengine.rundir import RunDirectory, home_path, same_home, works_for
 from kdengine.states import State
 from kdengine.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 10.0
 # A shell's trainer makes its folder a moment before it writes who it is.
 YOUNG_S = 60.0
@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL, kind TEXT NOT NULL, dataset TEXT NOT NULL,
     method TEXT NOT NULL, student TEXT NOT NULL, teacher TEXT NOT NULL, owner TEXT NOT NULL, fingerprint TEXT NOT NULL,
     position REAL NOT NULL, after TEXT, slot TEXT, device TEXT,
-    pid INTEGER, create_time REAL, boot_id TEXT, start_token TEXT,
+    pid INTEGER, create_time REAL, boot_id TEXT, workspace TEXT, start_token TEXT,
     submitted REAL NOT NULL, started REAL, ended REAL,
     exit_code INTEGER, reason TEXT, message TEXT, advice TEXT,
     request TEXT, stopping_since REAL,
@@ -57,7 +57,7 @@ CANCELLED = Failure("stopped", "cancelled before it started", "")
 _CLEAN_STATUS: dict[str, Any] = dict.fromkeys(("process", "reason", "message", "advice", "exit_code", "start_token"))
 _CLEAN_ROW: dict[str, Any] = dict.fromkeys(
     (
-        *("slot", "device", "pid", "create_time", "boot_id", "start_token", "started", "ended"),
+        *("slot", "device", "pid", "create_time", "boot_id", "workspace", "start_token", "started", "ended"),
         *("exit_code", "reason", "message", "advice", "request", "stopping_since"),
     )
 )
@@ -110,7 +110,7 @@ class JobStore:
         run = self.workspace.run(self.get(job_id).id)
         if not run.exists:
             raise BadInput(Problem("job", f"the folder of {job_id!r} is gone, and its spec with it; nothing to clone"))
-        return run.spec_file.read_text()
+        return run.spec_text()
 
     # submitting ----------------------------------------------------------------------------------------------------
 
@@ -166,6 +166,8 @@ class JobStore:
         told, values = False, {}
         if state.ended:
             told, values = True, _outcome_values(run, status)
+        elif known and not same_home(known.get("workspace"), run.home):
+            state, values = State.LOST, left_behind(home_path(known["workspace"]))._asdict()
         elif known:
             values = identity_values(known)
             state = state if state in ACTIVE else State.STARTING
@@ -174,7 +176,7 @@ class JobStore:
         else:
             state = State.LOST
             values = {"reason": "lost", "message": "it was never started", "advice": "Resume it, or delete it."}
-        labels = labels_of_spec(run.spec_file.read_text(), run.id)
+        labels = labels_of_spec(_spec_text(run), run.id)
         with self._write() as db:
             existing = _select(db, run.id)
             if existing is None and run.exists:  # it may have been deleted since it was listed
@@ -209,8 +211,8 @@ class JobStore:
     def resume(self, job_id: str) -> Job:
         """Queues an ended job again, at the end; it continues from its last checkpoint in the same folder.
 
-        Raises BadInput when it is still alive, has finished, has lost its folder, or waits for a job that cannot
-        finish.
+        One that waits for a job which has yet to be resumed itself waits for that. Raises BadInput when it is still
+        alive, has finished, has lost its folder, or waits for a job that was deleted.
         """
         with self._write() as db:
             job = _known(_select(db, job_id), job_id)
@@ -231,8 +233,15 @@ class JobStore:
             _queue_anew(db, job, run, retries=job.retries + 1)
             return _select(db, job_id)
 
+    def dependents(self, job_id: str) -> list[str]:
+        """Ids of the runs that a run has taught or is to teach, finished ones among them: what a person wants to know
+        before it is deleted. They keep their results, and what was known of their teacher (``teacher_deleted``)."""
+        waiting = {job.id for job in self.jobs() if job.after == job_id}
+        runs = [run for run in self.workspace.list_runs() if run.id != job_id]
+        return [run.id for run in runs if run.id in waiting or run.status().get("teacher_run") == job_id]
+
     def delete(self, job_id: str) -> None:
-        """Removes the row and the folder.
+        """Removes the row and the folder; the runs it has taught note what was known of it.
 
         Raises:
             BadInput: it is alive or queued, another job waits for it, or a run that can be resumed is taught by it.
@@ -241,7 +250,7 @@ class JobStore:
         trash = run.path.with_name(f".trash-{run.id}-{secrets.token_hex(4)}")
         with self._write() as db:
             job = _known(_select(db, job_id), job_id)
-            if not job.state.ended or works_now(run.status()):
+            if not job.state.ended or works_now(run):
                 raise BadInput(Problem("job", f"{job_id!r} is {_spoken(job)}; stop it first, then delete it"))
             where, values = _any_of(UNENDED)
             waiting = [row["id"] for row in db.execute(f"SELECT id FROM jobs {where} AND after = ?", [*values, job_id])]
@@ -251,6 +260,7 @@ class JobStore:
             if taught:
                 message = f"{', '.join(taught)} can be resumed and is taught by {job_id!r}; delete that first"
                 raise BadInput(Problem("job", message))
+            self._say_goodbye(job, run)
             db.execute("DELETE FROM jobs WHERE id = ?", [job_id])
             if run.path.exists():
                 with files.disk_errors(run.path):
@@ -341,6 +351,15 @@ class JobStore:
                 _update(db, job_id, {"request": request})
         return self.get(job_id)
 
+    def _say_goodbye(self, job: Job, run: RunDirectory) -> None:
+        """Leaves what the students of a run need to know of it in their own folders."""
+        status = run.status()
+        best, test = status.get("best") or {}, (status.get("test") or {}).get("best") or {}
+        known = {"run": job.id, "name": job.name, "student": job.student, "method": job.method, "at": time.time()}
+        known |= {"validation": best.get("accuracy"), "test": test.get("accuracy")}
+        for name in self.dependents(job.id):
+            self.workspace.run(name).update_status(teacher_deleted=known)
+
     def _cancel(self, db: sqlite3.Connection, job: Job, why: Failure) -> None:
         end = {"state": why.state} | why._asdict()
         _update(db, job.id, end | {"ended": time.time(), "told": False})
@@ -353,11 +372,12 @@ class JobStore:
             raise BadInput(Problem("job", f"the folder of {job.id!r} is gone; clone another job or launch a new one"))
         # A study that is done may be extended; its controller then finds more to do.
         again = job.state.resumable or (job.is_controller and job.state is State.FINISHED)
-        if not again or works_now(run.status()):
+        if not again or works_now(run):
             raise BadInput(
                 Problem("job", f"{job.id!r} is {_spoken(job)}; only a stopped, failed or lost job can be resumed")
             )
-        _check_after(db, job.after)
+        if job.after is not None and _select(db, job.after) is None:
+            _check_after(db, job.after)
 
     def _insert(
         self,
@@ -418,6 +438,8 @@ class JobStore:
         """Makes the database once; under a lock, because switching to WAL does not wait for a busy database."""
         if self._ready and self.workspace.jobs_db.exists():
             return
+        if self._ready and not self.workspace.root.is_dir():
+            raise KdError(f"the workspace {self.workspace.root} is gone: it was moved or deleted while it was in use")
         with files.disk_errors(self.workspace.jobs_db), files.lock(self.workspace.root / ".jobs.lock"):
             db = self._open()
             try:
@@ -430,6 +452,7 @@ class JobStore:
                 if version < SCHEMA_VERSION:
                     db.execute("PRAGMA journal_mode = WAL")
                     db.executescript(_SCHEMA)
+                    _add_missing_columns(db)
                     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             finally:
                 db.close()
@@ -441,7 +464,7 @@ class JobStore:
             yield
         except sqlite3.OperationalError as error:
             database = self.workspace.jobs_db
-            if "full" in str(error):
+            if "full" in str(error) or ("disk I/O" in str(error) and files.is_full(database.parent)):
                 raise DiskFull(f"no space is left on the disk that holds {database}") from error
             raise KdError(f"the job database {database} cannot be used ({error}); is KD_HOME writable?") from error
         except sqlite3.DatabaseError as error:
@@ -459,10 +482,16 @@ def current_user() -> str:
         return f"user-{os.getuid()}"
 
 
-def works_now(status: dict[str, Any]) -> bool:
-    """Whether a process is at work on the run. A notebook that lives on after its run is not."""
+def works_now(run: RunDirectory, status: Mapping[str, Any] | None = None) -> bool:
+    """Whether a process is at work on the run, here. A notebook that lives on after its run is not.
+
+    Args:
+        run: the run.
+        status: its status, where that was read already.
+    """
+    status = run.status() if status is None else status
     state = status.get("state")
-    return not (state and State(state).ended) and is_alive(status.get("process") or {})
+    return not (state and State(state).ended) and works_for(status.get("process") or {}, run.home)
 
 
 def taught_by(workspace: Workspace, run_id: str) -> list[str]:
@@ -473,8 +502,8 @@ def taught_by(workspace: Workspace, run_id: str) -> list[str]:
 
 
 def identity_values(identity: dict[str, Any]) -> dict[str, Any]:
-    """The three columns that name a process, from what ``rundir.process_identity`` returned."""
-    return {key: identity.get(key) for key in ("pid", "create_time", "boot_id")}
+    """The columns that name a process, from what ``rundir.process_identity`` returned."""
+    return {key: identity.get(key) for key in ("pid", "create_time", "boot_id", "workspace")}
 
 
 def end_status(job: Job) -> dict[str, Any]:
@@ -484,11 +513,34 @@ def end_status(job: Job) -> dict[str, Any]:
 
 def _outcome_values(run: RunDirectory, status: dict[str, Any]) -> dict[str, Any]:
     values = {key: status.get(key) for key in ("reason", "message", "advice", "exit_code")}
-    return values | {"ended": run.status_file.stat().st_mtime, "attempt": status.get("attempt") or 0}
+    return values | {"ended": _written_at(run.status_file), "attempt": status.get("attempt") or 0}
 
 
 def _age_mark(run: RunDirectory) -> float:
-    return run.spec_file.stat().st_mtime
+    return _written_at(run.spec_file)
+
+
+def _written_at(path: Path) -> float:
+    """When a file was written; now, when it has just gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
+def _spec_text(run: RunDirectory) -> str:
+    """For its labels alone: a run with a damaged spec is listed without any."""
+    try:
+        return run.spec_text()
+    except (FileNotFoundError, DamagedFile):
+        return ""
+
+
+def _add_missing_columns(db: sqlite3.Connection) -> None:
+    """What a table of version 1 lacks."""
+    known = {row["name"] for row in db.execute("PRAGMA table_info(jobs)")}
+    if "workspace" not in known:
+        db.execute("ALTER TABLE jobs ADD COLUMN workspace TEXT")
 
 
 def _select(db: sqlite3.Connection, value: str, column: str = "id") -> Job | None:

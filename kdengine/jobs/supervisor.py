@@ -20,17 +20,19 @@ from typing import Any
 from kdengine import files
 from kdengine.errors import KdError
 from kdengine.jobs.executor import Executor, LocalExecutor, StartOrder, host_oom_kills
-from kdengine.jobs.failures import ADVICE, PRUNED, Failure, classify_exception, classify_exit
+from kdengine.jobs.failures import ADVICE, PRUNED, Failure, classify_exception, classify_exit, left_behind
 from kdengine.jobs.job import ACTIVE, ENDED, Job
 from kdengine.jobs.placement import Placement, Slot, whole_number
+from kdengine.jobs.sight import waits_in_vain
 from kdengine.jobs.store import JobStore, end_status, identity_values, works_now
-from kdengine.rundir import RunDirectory, boot_id, process_identity
+from kdengine.rundir import RunDirectory, boot_id, home_identity, home_path, process_identity, same_home
 from kdengine.states import State
 from kdengine.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_EVERY_S = 5.0
+LOCK_WAIT_S = 0.5
 # A supervisor killed between "I start this" and "this is its process": how long the process may take to show itself.
 UNSEEN_START_S = 2.0
 # How long a status that contradicts its row is left alone: whoever writes both may be between the two.
@@ -51,8 +53,13 @@ def default_command(job: Job) -> list[str]:
 
 
 def identity_file(workspace: Workspace) -> Path:
-    """Where the supervisor writes who it is: pid, create_time, boot_id, heartbeat (seconds since the epoch)."""
+    """Where the supervisor writes who it is: ``process_identity`` and heartbeat (seconds since the epoch)."""
     return workspace.root / "supervisor.json"
+
+
+def lock_file(workspace: Workspace) -> Path:
+    """What the supervisor holds for its life: whatever the identity file says, this decides whether there is one."""
+    return workspace.root / "supervisor.lock"
 
 
 class Supervisor:
@@ -97,6 +104,7 @@ class Supervisor:
         )
         self.scan_s = scan_s
         self._leaving = threading.Event()
+        self._home: str | None = None  # what the workspace was called when it began
         self._asked: set[str | None] = set()  # start tokens of the jobs that this supervisor has sent SIGTERM
         self._oom_kills: dict[str, int | None] = {}
         self._settled: dict[str, tuple[int, int]] = {}
@@ -107,19 +115,29 @@ class Supervisor:
 
     def run(self) -> bool:
         """Works until ``leave()``, SIGTERM or SIGINT; jobs go on without it. False when another one is at work."""
-        with files.lock(self.workspace.root / "supervisor.lock", blocking=False) as held:
+        # Those who only look whether it is held hold it for an instant themselves.
+        with files.lock(lock_file(self.workspace), blocking=False, wait_s=LOCK_WAIT_S) as held:
             if not held:
                 log.info("another supervisor works for %s; this one leaves", self.workspace.root)
                 return False
             self._listen()
             self.store.sweep_trash()
+            self._home = home_identity(self.workspace.root)
             try:
-                while not self._leaving.is_set():
+                while not self._leaving.is_set() and self._at_home():
                     healthy = self.tick()
                     self._leaving.wait(self.poll_s if healthy else max(self.poll_s, ERROR_PAUSE_S))
             finally:
-                identity_file(self.workspace).unlink(missing_ok=True)
+                if self._at_home():
+                    identity_file(self.workspace).unlink(missing_ok=True)
         return True
+
+    def _at_home(self) -> bool:
+        """Whether the workspace is where it was: at the old place of one that was moved nothing is made or written."""
+        if self._home is None or home_identity(self.workspace.root) == self._home:
+            return True
+        log.warning("%s was moved or deleted; its supervisor leaves", self.workspace.root)
+        return False
 
     def leave(self) -> None:
         """Ends ``run()`` after the present look."""
@@ -146,9 +164,12 @@ class Supervisor:
                 signal.signal(number, lambda *_: self.leave())
 
     def _beat(self) -> None:
-        if time.monotonic() >= self._next_beat:
-            files.write_json(identity_file(self.workspace), process_identity() | {"heartbeat": time.time()})
+        if time.monotonic() >= self._next_beat and self._at_home():
+            files.write_json(identity_file(self.workspace), self._identity() | {"heartbeat": time.time()})
             self._next_beat = time.monotonic() + HEARTBEAT_EVERY_S
+
+    def _identity(self) -> dict[str, Any]:
+        return process_identity(home=self.workspace.root)
 
     # jobs under way ------------------------------------------------------------------------------------------------
 
@@ -158,13 +179,23 @@ class Supervisor:
             raise KdError("some jobs could not be followed; see above")
 
     def _follow(self, job: Job) -> None:
+        if not same_home(job.workspace, self.workspace.root):
+            return self._follow_left_behind(job)
         found = self._with_process(job)
         if found is None:
-            return
-        if self._lives(found):
-            self._follow_living(found)
-        else:
-            self._follow_dead(found)
+            return None
+        return self._follow_living(found) if self._lives(found) else self._follow_dead(found)
+
+    def _follow_left_behind(self, job: Job) -> None:
+        """Of a copied workspace: the process works for the original, and nothing is asked of it from here."""
+        status = self._status(job)
+        if State(status.get("state") or State.STARTING).ended:
+            return self._end_as_written(job, status, None)
+        return self._end(job, left_behind(home_path(job.workspace or "")))
+
+    def _was_moved(self, job: Job) -> bool:
+        """Whether the workspace has moved since the job started, which ends it as soon as it misses its folder."""
+        return job.workspace is not None and home_path(job.workspace) != str(self.workspace.root)
 
     def _with_process(self, job: Job) -> Job | None:
         """The job with its process known. None when there is none yet; one that never got to start is queued again."""
@@ -179,7 +210,7 @@ class Supervisor:
         if job.request:
             self._end(job, Failure("stopped", "cancelled before it started", ADVICE["stopped"]))
         else:
-            unstarted = dict.fromkeys(("slot", "device", "start_token", "started"))
+            unstarted = dict.fromkeys(("slot", "device", "workspace", "start_token", "started"))
             self.store.change(job.id, ACTIVE, state=State.QUEUED, attempt=job.attempt - 1, **unstarted)
         return None
 
@@ -237,7 +268,7 @@ class Supervisor:
         if State(status.get("state") or State.STARTING).ended:
             return self._end_as_written(job, status, exit_code)
         failure = self._why(job, exit_code)
-        again = max(self.auto_resume, CONTROLLER_RESTARTS) if job.is_controller else self.auto_resume
+        again = max(self.auto_resume, CONTROLLER_RESTARTS if job.is_controller else int(self._was_moved(job)))
         if failure.reason in ("killed", "lost") and job.retries < again:
             retried = self.store.retry(job.id)
             if retried is not None:
@@ -256,6 +287,8 @@ class Supervisor:
             forced = exit_code == -signal.SIGKILL
             message = f"killed: it did not stop within {self.stop_grace_s:g} s" if forced else "stopped on request"
             return Failure("stopped", message, ADVICE["stopped"])
+        if self._was_moved(job):
+            return Failure("lost", f"the workspace was moved from {home_path(job.workspace or '')}", ADVICE["lost"])
         oom_killed = _rose(self._oom_kills.get(job.id), host_oom_kills())
         code, number = (exit_code, None) if exit_code is None or exit_code >= 0 else (128 - exit_code, -exit_code)
         return classify_exit(code, number, self._log_of_attempt(job), oom_killed=oom_killed)
@@ -280,8 +313,10 @@ class Supervisor:
         return self.store.change(job.id, expected, ended=time.time(), request=None, told=False, **values)
 
     def _status(self, job: Job) -> dict[str, Any]:
-        """The status of this start of the job; {} when the file still tells of an earlier one."""
+        """The status of this start of the job; {} when the file still tells of an earlier one, or is damaged."""
         status = self.workspace.run(job.id).status()
+        if "damaged" in status:
+            return {}
         return status if job.start_token in (None, status.get("start_token")) else {}
 
     def _written_at(self, job: Job) -> float:
@@ -323,13 +358,15 @@ class Supervisor:
         status = run.status()
         said = State(status.get("state") or State.QUEUED)
         process = status.get("process") or {}
-        if works_now(status):
+        if works_now(run, status):
             live = said if said in ACTIVE else State.STARTING
             values = identity_values(process) | {"start_token": None, "slot": None, "request": None, "ended": None}
             self.store.change(job.id, ENDED | {State.QUEUED}, state=live, stopping_since=None, **values)
             return False
         if job.state is State.QUEUED:
             return False
+        if "damaged" in status:
+            return True  # the row knows better
         if said.ended:
             if said is not job.state:
                 words = {key: status.get(key) for key in ("reason", "message", "advice", "exit_code")}
@@ -358,16 +395,22 @@ class Supervisor:
                 told = True
 
     def _may_start(self, job: Job) -> bool:
-        """Whether nothing but a slot is missing. A job whose dependency cannot finish any more is failed here."""
+        """Whether nothing but a slot is missing.
+
+        A job waits also for one that was stopped or has failed: resumed, that may still finish. Only when that was
+        deleted or pruned, the job itself fails.
+        """
         if job.after is None:
             return True
         awaited = self.store.find(job.after)
         if awaited is not None and awaited.state is State.FINISHED:
             return True
-        if awaited is None or awaited.state.ended:
+        if awaited is None or awaited.state is State.PRUNED:
             end = "was deleted" if awaited is None else f"is {awaited.state}"
             message = f"the job it waits for ({job.after}) {end} and did not finish"
             self._end(job, Failure("dependency", message, ADVICE["dependency"]))
+        elif awaited.state.ended:
+            self._say_why_waiting(job, waits_in_vain(awaited))
         else:
             self._say_why_waiting(job, f"waits for {job.after} ({awaited.state})")
         return False
@@ -378,10 +421,11 @@ class Supervisor:
 
     def _start(self, job: Job, slot: Slot) -> Job | None:
         run = self.workspace.run(job.id)
-        if works_now(run.status()):
+        if works_now(run):
             return None  # a shell was faster; the next scan follows it
         token = secrets.token_hex(8)
-        fresh = {"start_token": token, "slot": slot.name, "device": slot.cuda_visible_devices, "started": time.time()}
+        place = {"workspace": home_identity(self.workspace.root), "started": time.time()}
+        fresh = {"start_token": token, "slot": slot.name, "device": slot.cuda_visible_devices} | place
         claimed = self.store.change(
             job.id, {State.QUEUED}, state=State.STARTING, attempt=job.attempt + 1, message=None, pid=None, **fresh
         )

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from kdengine import files
-from kdengine.errors import BadInput, KdError, Problem
+from kdengine.errors import BadInput, DamagedFile, KdError, Problem
 from kdengine.models.backbone import Backbone, build_model
 from kdengine.models.projected import ProjectedBackbone, rebuild
 from kdengine.rundir import RunDirectory
@@ -69,7 +69,14 @@ def read_card(run: RunDirectory) -> ModelCard:
 
 
 def card_of(content: Mapping[str, Any]) -> ModelCard:
-    """The card of what a model_card.json holds."""
+    """The card of what a model_card.json holds; raises DamagedFile when it holds something else."""
+    try:
+        return _card_of(content)
+    except (KeyError, TypeError) as error:
+        raise DamagedFile(f"model_card.json is damaged: found no card of a network ({error})") from error
+
+
+def _card_of(content: Mapping[str, Any]) -> ModelCard:
     return ModelCard(**{**content, **{key: tuple(content[key]) for key in ("classes", "mean", "std")}})
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kdengine import files
-from kdengine.errors import BadInput
+from kdengine.errors import BadInput, DamagedFile
 from kdengine.spec import ExperimentSpec
 from kdengine.teachers import records
 from kdengine.workspace import Workspace
@@ -88,7 +88,7 @@ def teacher_model(spec: ExperimentSpec, workspace: Workspace) -> str:
             return records.find(workspace, teacher.imported).model
         card = files.read_json(workspace.existing_run(teacher.run or "").card_file)
         return str((card or {}).get("model", ""))
-    except BadInput:
+    except (BadInput, DamagedFile):
         return ""
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from kdengine import files
-from kdengine.errors import BadInput, Problem
+from kdengine.errors import BadInput, DamagedFile, Problem
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
 
@@ -127,15 +127,24 @@ def find(workspace: Workspace, name: str, problem_field: str = FIELD) -> Importe
 
 
 def list_imports(workspace: Workspace) -> list[Imported]:
-    """All imports by name; what cannot be read is left out."""
-    found = []
+    """All imports by name; what cannot be read is left out, `damaged_imports` names it."""
+    return [found for found in _cards(workspace) if isinstance(found, Imported)]
+
+
+def damaged_imports(workspace: Workspace) -> list[str]:
+    """What is wrong with the imports that cannot be read, a sentence each."""
+    return [found for found in _cards(workspace) if isinstance(found, str)]
+
+
+def _cards(workspace: Workspace) -> Iterator[Imported | str]:
     for path in sorted(workspace.teachers.glob(f"*/{CARD}")):
         if NAME.match(path.parent.name):
             try:
-                found.append(_read(path.parent, files.read_json(path)))
-            except (ValueError, TypeError):
-                continue
-    return found
+                yield _read(path.parent, files.read_json(path, {}))
+            except DamagedFile as error:
+                yield str(error)
+            except (ValueError, TypeError) as error:
+                yield f"{path} is damaged: found no card of a teacher ({error})"
 
 
 def _read(path: Path, content: dict[str, Any]) -> Imported:

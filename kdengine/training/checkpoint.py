@@ -48,6 +48,8 @@ def save(path: Path, state: dict[str, Any]) -> bool:
     """Writes a checkpoint; returns False, leaving the old one as it is, when anything in it is not finite."""
     if not all_finite(state):
         return False
+    if not path.parent.parent.is_dir():  # not made anew: the workspace was moved, and the run goes on there
+        raise KdError(f"the folder of the run, {path.parent.parent}, is gone: it was moved or deleted")
     with files.atomic_path(path) as temporary:
         torch.save({"format": FORMAT} | state, temporary)
     return True

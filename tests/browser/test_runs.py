@@ -20,6 +20,10 @@ from kdengine.states import State
 
 pytestmark = pytest.mark.browser
 
+CHOSEN = (
+    "() => [...document.querySelectorAll('#inspect-run input, #demo-run .token')].map(e => e.value ?? e.textContent)"
+)
+
 
 def open_runs(page: Page, dashboard: Dashboard, run_id: str = "") -> None:
     page.goto(f"{dashboard.url}/runs" + (f"?run={run_id}" if run_id else ""))
@@ -34,7 +38,7 @@ def choose(page: Page, run_id: str) -> None:
 @pytest.fixture
 def long_run(dashboard: Dashboard) -> str:
     """A run under way that ends by itself only after many minutes."""
-    spec = tiny_spec(recipe={"epochs": 4000}, title="long", seed=int(time.time()) % 100_000)
+    spec = tiny_spec(recipe={"epochs": 2000}, title="long", seed=int(time.time()) % 100_000)
     ensure_supervisor(dashboard.workspace)
     return launch(spec, dashboard.workspace)[-1].id
 
@@ -118,9 +122,7 @@ def test_an_unknown_name_in_an_address_is_said_and_nothing_shown_in_its_place(
     page.goto(dashboard.url + address)
     expect(page.locator(place)).to_contain_text(said)
     body = page.locator("body").inner_text()
-    chosen = page.evaluate(
-        "() => [...document.querySelectorAll('#inspect-run input, #demo-run .token')].map(e => e.value ?? e.textContent)"
-    )
+    chosen = page.evaluate(CHOSEN)
     assert not any(chosen), chosen
     assert "/runs" in address or not any(f"[{short_id(run)}]" in body for run in lived_in.all)
 

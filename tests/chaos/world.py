@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+import psutil
 from dashboard import Dashboard
 from support import PATIENCE_S
 
@@ -262,6 +263,14 @@ class World:
     def _trainer(self, run_id: str) -> dict[str, Any] | None:
         job = self.store.get(run_id)
         return job.identity if job.pid and not job.state.ended else None
+
+
+def reading_processes(identity: dict[str, Any]) -> list[int]:
+    """Ids of the processes that read pictures for a trainer."""
+    try:
+        return [child.pid for child in psutil.Process(identity["pid"]).children()] if is_alive(identity) else []
+    except psutil.NoSuchProcess:
+        return []
 
 
 def as_rows(rounds: list[Round]) -> list[dict[str, Any]]:

@@ -9,8 +9,11 @@ import pytest
 from finished_comparison import finish
 
 from kdengine import cli
+from kdengine.commands import compare
 from kdengine.comparison import control
+from kdengine.comparison.measure import measure
 from kdengine.comparison.plan import Plan, list_plans, save_plan
+from kdengine.comparison.progress import progress
 from kdengine.jobs import JobStore
 from kdengine.states import State
 from kdengine.workspace import Workspace
@@ -118,3 +121,35 @@ def test_more_seeds_extend_a_comparison(home: Workspace, plan: Plan, monkeypatch
     options = ["--methods", "kd,byot", "--seeds", "4", "--queue", *nets]
     assert cli.main(["compare", "trial", *options]) == 0
     assert JobStore(home).jobs() == [], "all of it was there"
+
+
+def test_runs_that_wait_for_a_stopped_teacher_end_the_wait_in_words(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace, store = Workspace(tmp_path), JobStore(Workspace(tmp_path))
+    monkeypatch.setenv("KD_HOME", str(tmp_path))
+    monkeypatch.setattr("kdengine.jobs.ensure_supervisor", lambda *_: pytest.fail("nothing is there to be done"))
+    save_plan(plan, workspace)
+    control.queue_missing(plan, workspace, again=False)
+    (teacher,) = (job for job in store.jobs() if job.id.split("-")[2] == "teacher")
+    for job in store.jobs():
+        if job.after is None:
+            store.cancel(job.id)
+    now = progress(plan, workspace)
+    assert len(now.blocked) == 3 and not now.under_way
+    compare._wait(plan, workspace)  # comes back
+    assert cli.main(["compare", "trial"]) == 3
+    said = capsys.readouterr().err
+    assert f"3 runs: waits for {teacher.id}, which was stopped" in said and "kd compare trial --resume" in said
+    control.queue_missing(plan, workspace)
+    assert store.get(teacher.id).state is State.QUEUED and not progress(plan, workspace).blocked
+
+
+def test_fidelity_outlives_the_teacher_it_was_measured_with(home: Workspace) -> None:
+    run = home.run("run-06")
+    run.update_status(teacher_run="run-00")
+    known = MEASURED | {"teacher": "run-00", "agreement": 0.9, "kl": 0.1}
+    (run.path / "measured.json").write_text(json.dumps(known))
+    JobStore(home).adopt(home.run("run-00"))
+    JobStore(home).delete("run-00")
+    assert measure(run, None, home) == known

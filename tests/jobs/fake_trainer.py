@@ -41,7 +41,7 @@ def train(run: RunDirectory) -> int:
     stop_asked: list[int] = []
     signal.signal(signal.SIGTERM, signal.SIG_IGN if fake.get("deaf") else lambda number, _: stop_asked.append(number))
     attempt = run.status().get("attempt", 0) + 1
-    run.update_status(state=State.STARTING, process=process_identity(), attempt=attempt)
+    run.update_status(state=State.STARTING, process=process_identity(home=run.home), attempt=attempt)
     with (run.path / "starts.txt").open("a") as file:
         file.write(f"{os.getpid()} {time.time()}\n")
     for _ in range(fake.get("workers", 0)):

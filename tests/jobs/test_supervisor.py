@@ -16,6 +16,8 @@ import pytest
 from kdengine.errors import KdError
 from kdengine.jobs import (
     JobLabels,
+    Keeper,
+    dead_end,
     ensure_supervisor,
     stalled,
     stop_supervisor,
@@ -190,9 +192,9 @@ def test_a_process_id_given_to_another_is_never_killed(house):
     assert stranger.poll() is None
 
 
-def test_a_job_waits_for_another_and_fails_with_it(house):
+def test_a_job_waits_for_another_also_for_one_that_was_stopped_or_failed(house):
     house.submit("good", steps=5)
-    house.submit("bad", fail="boom")
+    house.submit("bad", steps=4, die=9)  # at its second step; resumed, it goes on from there
     house.submit("after-good", after="good")
     house.submit("after-bad", after="bad")
     house.submit("third", after="after-bad")
@@ -200,13 +202,35 @@ def test_a_job_waits_for_another_and_fails_with_it(house):
     supervisor = house.supervisor()
     supervisor.tick()
     assert "waits for good" in house.store.get("after-good").message
-    house.wait_ended("good", "bad", "after-good", "after-bad", "third", tick=supervisor)
+    house.wait_ended("good", "bad", "after-good", tick=supervisor)
     assert house.started_at("after-good") > house.started_at("good")
     assert house.state("after-good") is State.FINISHED
-    for name in ("after-bad", "third"):
-        job = house.store.get(name)
-        assert (job.state, job.reason, house.starts(name)) == (State.FAILED, "dependency", 0)
-    assert "bad" in house.store.get("after-bad").message
+    supervisor.tick()
+    assert (house.state("bad"), house.state("after-bad"), house.state("third")) == (State.FAILED, *[State.QUEUED] * 2)
+    message = house.store.get("after-bad").message
+    assert "which is failed: it was killed" in message and "`kd jobs resume bad`" in message
+    jobs = {job.id: job for job in house.store.jobs()}
+    assert dead_end(jobs["third"], jobs) == dead_end(jobs["after-bad"], jobs) == jobs["bad"]
+    assert dead_end(jobs["bad"], jobs) is None and dead_end(jobs["after-good"], jobs) is None
+    house.store.resume("bad")
+    assert dead_end(house.store.get("third"), {job.id: job for job in house.store.jobs()}) is None
+    house.wait_ended("bad", "after-bad", "third", tick=supervisor)
+    assert {house.state(name) for name in ("bad", "after-bad", "third")} == {State.FINISHED}
+    assert {house.starts(name) for name in ("after-bad", "third")} == {1}
+
+
+def test_a_student_of_a_stopped_teacher_waits_is_cancelled_and_waits_again(house):
+    house.submit("teacher")
+    house.submit("student", after="teacher")
+    house.store.cancel("teacher")
+    supervisor = house.supervisor()
+    supervisor.tick()
+    assert house.store.get("student").message.startswith("waits for teacher, which was stopped; `kd jobs resume")
+    house.store.cancel("student")
+    assert house.store.resume("student").state is State.QUEUED, "it waits for its teacher again"
+    house.store.resume("teacher")
+    house.wait_ended("teacher", "student", tick=supervisor)
+    assert house.state("student") is State.FINISHED
 
 
 def test_a_queued_job_that_is_cancelled_never_starts(house):
@@ -322,6 +346,21 @@ def test_ensure_starts_one_for_two_callers_and_stop_ends_it(house):
     finally:
         assert stop_supervisor(house.workspace)
     assert not supervisor_alive(house.workspace) and not stop_supervisor(house.workspace)
+
+
+def test_a_keeper_starts_a_dead_supervisor_again(house):
+    argv = [sys.executable, str(house.trainer_command(house.submit("a"))[1]).replace("trainer", "supervisor")]
+    first = ensure_supervisor(house.workspace, argv)
+    keeper = Keeper(house.workspace, every_s=0.05, argv=argv)
+    keeper.start()
+    try:
+        os.kill(first["pid"], signal.SIGKILL)
+        house.wait(lambda: (supervisor_identity(house.workspace) or first)["pid"] != first["pid"])
+        house.submit("b")
+        house.wait_ended("a", "b")
+    finally:
+        keeper.stop()
+        assert stop_supervisor(house.workspace)
 
 
 def test_a_supervisor_that_cannot_start_says_why(house):

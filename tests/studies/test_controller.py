@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections import Counter
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from mill import Mill, small_plan
 
 from kdengine.errors import BadInput, KdError
+from kdengine.jobs import JobLabels
 from kdengine.states import ELSEWHERE, State
 from studies import control, storage, words
 from studies.controller import FAILURES_IN_A_ROW, MOST_RETRIES
@@ -332,3 +334,23 @@ def test_deleting_takes_the_runs_along(mill: Mill) -> None:
     mill.workspace.run(plan.job_id).update_status(state=State.FINISHED)
     control.delete(plan.name, mill.workspace)
     assert mill.store.jobs() == [] and mill.workspace.list_runs() == [] and control.views(mill.workspace) == []
+
+
+def test_a_study_whose_teacher_was_stopped_waits_and_one_whose_teacher_failed_ends_in_words(mill: Mill) -> None:
+    plan = mill.begin(small_plan(parallel=2))
+    mill.store.submit("{}", run_id="teacher", command="", labels=JobLabels("teacher"))
+    mill.store.cancel("teacher")
+    controller = mill.controller(plan)
+    controller.turn()
+    with sqlite3.connect(mill.workspace.jobs_db) as db:
+        db.execute("UPDATE jobs SET after = 'teacher' WHERE kind = 'train' AND id != 'teacher'")
+    db.close()
+    assert not controller.turn()
+    assert "waits for teacher, which was stopped" in mill.workspace.run(plan.job_id).status()["phase"]
+    mill.store.change("teacher", set(State), state=State.FAILED, message="loss became nan")
+    with pytest.raises(KdError, match=r"teacher, which is failed: loss became nan.*then resume the study"):
+        controller.turn()
+    assert mill.store.get("teacher").state is State.FAILED and len(mill.store.jobs({State.QUEUED})) == 3
+    mill.store.change("teacher", set(State), state=State.FINISHED)
+    mill.work(plan)
+    assert control.view(plan.name, mill.workspace).counted == 8, "the trials that waited were not lost"
