@@ -12,7 +12,7 @@ import orjson
 
 from kdengine.errors import DamagedFile
 from kdengine.jobs import Job, JobStore, as_it_is, stalled, supervisor_alive
-from kdengine.rundir import RUN_ID, RunDirectory
+from kdengine.rundir import RUN_ID, RunDirectory, short_id
 from kdengine.states import State
 from kdengine.workspace import Workspace
 
@@ -25,6 +25,7 @@ class Row:
 
     id: str
     name: str
+    title: str
     kind: str
     state: State
     dataset: str
@@ -42,6 +43,11 @@ class Row:
     position: int | None
     damaged: str | None = None
     """What of the run cannot be read, and what to do about it."""
+
+    def called(self, accuracy: str) -> str:
+        """One line that tells it from the others in a list; a name that a person gave comes first."""
+        what = f"{self.student}, {self.method}, {self.dataset}: {accuracy} [{short_id(self.id)}]"
+        return f"{self.title} · {what}" if self.title else what
 
 
 @dataclass(frozen=True)
@@ -265,6 +271,7 @@ def _row(job: Job, status: dict[str, Any], position: int | None, now: float, dam
     return Row(
         id=job.id,
         name=job.name,
+        title=job.title,
         kind=job.kind,
         state=job.state,
         dataset=job.dataset,

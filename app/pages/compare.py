@@ -218,8 +218,9 @@ class _Events:
     def end(self, name: str | None) -> str:
         """Stops what runs and waits."""
         try:
+            plan = self.plans.get(name or "")
             ensure_supervisor(self.workspace)
-            return boxes.note(f"{stop(self.plans.get(name or ''), self.workspace)} runs are stopped.")
+            return boxes.note(f"{stop(plan, self.workspace)} runs are stopped.")
         except KdError as error:
             return boxes.error(error)
 

@@ -95,7 +95,7 @@ def _choices(board: Board) -> list[tuple[str, str]]:
             if row.test is not None
             else f"{text.percent(row.best)} on validation so far"
         )
-        found.append((f"{row.student}, {row.method}, {row.dataset}: {accuracy} [{short_id(row.id)}]", row.id))
+        found.append((row.called(accuracy), row.id))
     return found
 
 

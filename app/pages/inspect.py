@@ -15,7 +15,6 @@ from app.pages import inspect_save
 from app.worker import Worker
 from kdengine.errors import KdError
 from kdengine.figures.seen import DIFFERENCE, SIDE_BY_SIDE, Drawing, Seen, Wishes
-from kdengine.rundir import short_id
 
 MOST_PLOTS = 10
 PLAY_S = 1.0
@@ -271,10 +270,7 @@ def _source_parts(source: str) -> list[Any]:
 
 
 def _choices(board: Board) -> list[tuple[str, str]]:
-    return [
-        (f"{row.student}, {row.method}, {row.dataset}: {text.percent(row.best)} [{short_id(row.id)}]", row.id)
-        for row in board.trained()
-    ]
+    return [(row.called(text.percent(row.best)), row.id) for row in board.trained()]
 
 
 def _empty(has_run: bool) -> str:

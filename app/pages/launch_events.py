@@ -7,6 +7,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from kdengine.spec import ExperimentSpec
 from kdengine.teachers import pairs
 
 MAX_SEEDS = 20
+UPLOAD_LOOK_S = 0.3
 SETTLE_S = 0.4  # nobody wants the cost of every digit of a number
 GO_TO_STUDIES = "(spec) => { window.location.href = '/studies?spec=' + encodeURIComponent(spec); }"
 GO_TO_RUN = "(id) => { if (id) window.location.href = '/runs?run=' + encodeURIComponent(id); }"
@@ -206,9 +208,15 @@ class Events:
         if path is None:
             yield [gr.skip(), ""]
             return
-        yield [gr.skip(), boxes.note("Looking at the images…")]
+        said = ["Looking at the images…"]
+        own = self.workspace.datasets / "own"
+        with ThreadPoolExecutor(1) as beside:
+            keeping = beside.submit(keep_upload, own, Path(path), Path(path).name, lambda _, words: said.append(words))
+            while not keeping.done():
+                yield [gr.skip(), boxes.note(said[-1])]
+                wait([keeping], timeout=UPLOAD_LOOK_S)
         try:
-            kept = keep_upload(self.workspace.datasets / "own", Path(path), Path(path).name)
+            kept = keeping.result()
         except KdError as error:
             yield [gr.skip(), boxes.error(error)]
             return

@@ -278,7 +278,9 @@ def _table(rows: list[Row]) -> str:
 def _table_row(row: Row) -> str:
     e = text.escape
     badge = ' <span class="kd-badge stalled">stalled</span>' if row.stalled else ""
-    networks = f"<b>{e(row.name)}</b>" if row.kind == "study" else _networks(row.teacher, row.student)
+    badge += f' <span class="kd-badge damaged" title="{e(row.damaged)}">damaged</span>' if row.damaged else ""
+    own = f"<b>{e(row.title)}</b><br>" if row.title else ""
+    networks = f"<b>{e(row.name)}</b>" if row.kind == "study" else own + _networks(row.teacher, row.student)
     when = (
         f"queue: {row.position}"
         if row.position
@@ -343,7 +345,7 @@ def _consequences(board: Board, run_id: str) -> str:
 
 def _state(detail: Detail, mlflow: str | None) -> str:
     job, status, e = detail.job, detail.status, text.escape
-    name = _networks(job.teacher, job.student) if job.name == job.id else e(job.name)
+    name = e(job.title) if job.title else _networks(job.teacher, job.student)
     lines = [f'<h2>{name}</h2><span class="dot {job.state}"></span><b class="kd-now">{job.state}</b>']
     if job.is_controller:
         lines.append(f" · {e(status.get('phase') or '')}" if status.get("phase") else "")
@@ -356,6 +358,8 @@ def _state(detail: Detail, mlflow: str | None) -> str:
         facts = (*took, f"attempt {job.attempt}", f"{text.size(detail.size)} on disk")
         lines.append("".join(f" · {fact}" for fact in facts))
     lines.append(_accuracies(detail))
+    if detail.damaged:
+        lines.append(f'<div class="kd-failure" role="alert"><b>damaged</b>: {e(detail.damaged)}</div>')
     if job.state in (State.FAILED, State.LOST):
         lines.append(
             f'<div class="kd-failure" role="alert"><b>{e(job.reason or "unknown")}</b>: {e(job.message or "")}'

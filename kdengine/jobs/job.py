@@ -100,6 +100,12 @@ class Job:
         return {name: getattr(self, name) for name in names}
 
     @property
+    def title(self) -> str:
+        """The name that a person gave; "" where it is called by its id or by what it is made of."""
+        made_of = f"{self.teacher} → {self.student}" if self.teacher else self.student
+        return "" if self.name in (self.id, f"{self.method} · {made_of}") else self.name
+
+    @property
     def is_controller(self) -> bool:
         """Whether the job only steers other jobs and takes no slot."""
         return self.kind in CONTROLLER_KINDS
@@ -154,7 +160,7 @@ def labels_of_spec(spec_yaml: str, run_id: str) -> JobLabels:
     if kind in CONTROLLER_KINDS and isinstance(spec.get("experiment"), dict):
         return replace(labels_of_spec(yaml.safe_dump(spec["experiment"]), run_id), kind=kind, name=run_id)
     return JobLabels(
-        name=_text(spec.get("name")) or run_id,
+        name=_text(spec.get("title")) or run_id,
         dataset=_named(spec.get("data")),
         method=_named(spec.get("method")),
         student=_named(spec.get("student")),

@@ -1,12 +1,15 @@
-"""A comparison from the browser: picked by clicks, refused in words, run as jobs, shown live, taken away as a file."""
+"""A comparison from the browser: picked by clicks, refused in words, run as jobs, stopped, resumed, taken away."""
 
 from __future__ import annotations
 
 import csv
 import io
+import shlex
 
 import pytest
+from clicks import fill, pick, shown_command, type_choice, wait_for
 from dashboard import Dashboard
+from lived_in import LivedIn
 from playwright.sync_api import Page, expect
 
 from kdengine.comparison.plan import load_plan
@@ -18,36 +21,78 @@ from kdengine.jobs import JobStore
 pytestmark = pytest.mark.browser
 
 
-def fill(page: Page, field: str, value: str) -> None:
-    page.fill(f"#compare-{field} input, #compare-{field} textarea", value)
-    page.keyboard.press("Tab")
+def words(page: Page) -> list[str]:
+    return shlex.split(shown_command(page, "compare-command"))
 
 
-def test_a_comparison_by_clicks(dashboard: Dashboard, page: Page) -> None:
-    before = len(JobStore(dashboard.workspace).jobs())
+def option(page: Page, name: str) -> str | None:
+    found = words(page)
+    return found[found.index(name) + 1] if name in found else None
+
+
+def test_every_field_stands_in_the_command(dashboard: Dashboard, lived_in: LivedIn, page: Page) -> None:
     page.goto(f"{dashboard.url}/compare")
-    expect(page.locator("#compare-state")).to_contain_text("No comparison yet")
-    fill(page, "name", "clicked")
-    fill(page, "per-class", "ten")
-    fill(page, "epochs", "1")
-    fill(page, "seeds", "1")
+    expect(page.locator("#compare-command")).to_contain_text("kd compare first")
+    expect(page.locator("#compare-cost")).to_contain_text("none, none, cutmix, kd, dkd, byot")
+    expect(page.locator("#compare")).to_contain_text("Compare: 25 runs")
+    fill(page, "compare-name", "mine")
+    wait_for(lambda: words(page)[2] == "mine")
+    page.get_by_label("Student alone with CutMix").uncheck()
+    wait_for(lambda: "--no-cutmix" in words(page))
+    expect(page.locator("#compare")).to_contain_text("Compare: 20 runs")
     page.get_by_label("Decoupled (DKD)").uncheck()
-    page.get_by_label("Be your own teacher (BYOT)").uncheck()
-    command = page.locator("#compare-command")
-    expect(command).to_contain_text("kd compare clicked --methods kd --seeds 1")
+    wait_for(lambda: option(page, "--methods") == "kd,byot")
+    page.get_by_role("button", name="More arms and settings").click()
+    for field, value, check in (
+        ("per-class", "12", lambda: "data.per_class=12" in words(page)),
+        ("epochs", "2", lambda: option(page, "--epochs") == "2"),
+        ("seeds", "2", lambda: option(page, "--seeds") == "2"),
+        ("arms", "warm method=kd method.temperature=2", lambda: option(page, "--arm") is not None),
+        ("settings", "recipe.lr=0.02", lambda: "recipe.lr=0.02" in words(page)),
+    ):
+        fill(page, f"compare-{field}", value)
+        wait_for(check, lambda: shown_command(page, "compare-command"))
+    expect(page.locator("#compare")).to_contain_text("Compare: 8 runs")
+    type_choice(page, "compare-student", "vgg8")
+    wait_for(lambda: option(page, "--student") == "vgg8")
+    type_choice(page, "compare-teacher", f"run:{lived_in.teacher}")
+    wait_for(lambda: option(page, "--teacher") == f"run:{lived_in.teacher}")
+    pick(page, "compare-data", "my images: 动物.zip")
+    wait_for(lambda: option(page, "--dataset") == "folder")
+    assert option(page, "--teacher") == f"run:{lived_in.teacher}", "what was chosen stays chosen"
+
+
+def test_a_comparison_by_clicks(dashboard: Dashboard, lived_in: LivedIn, page: Page) -> None:
+    store = JobStore(dashboard.workspace)
+    before = len(store.jobs())
+    page.goto(f"{dashboard.url}/compare")
+    expect(page.locator("#compare-command")).to_contain_text("kd compare first")
+    fill(page, "compare-name", "clicked")
+    fill(page, "compare-per-class", "ten")
+    fill(page, "compare-epochs", "1")
+    fill(page, "compare-seeds", "1")
+    for label in ("Decoupled (DKD)", "Be your own teacher (BYOT)", "Student alone with CutMix"):
+        page.get_by_label(label).uncheck()
+    wait_for(lambda: words(page)[:7] == shlex.split("kd compare clicked --methods kd --no-cutmix --seeds"))
 
     # What cannot be is refused in words, and nothing is queued.
     page.click("#compare")
-    expect(page.locator("#compare-problems")).to_contain_text("data.per_class")
     expect(page.locator("#compare-problems")).to_contain_text("'ten'")
-    assert len(JobStore(dashboard.workspace).jobs()) == before
-
-    fill(page, "per-class", "10")
-    expect(command).to_contain_text("data.per_class=10")
+    assert len(store.jobs()) == before
+    fill(page, "compare-per-class", "12")
+    type_choice(page, "compare-teacher", f"run:{lived_in.teacher}")
+    wait_for(lambda: option(page, "--teacher") == f"run:{lived_in.teacher}")
+    expect(page.locator("#compare")).to_contain_text("Compare: 2 runs, about")
     page.click("#compare")
-    expect(page.locator("#compare-state")).to_contain_text("of 3 runs finished")
-    expect(page.locator("#compare-state .dot")).to_have_count(3)
-    expect(page.locator("#compare-state")).to_contain_text("3 of 3 runs finished")
+    expect(page.locator("#compare-refused")).to_contain_text("2 runs queued")
+    expect(page.locator("#compare-state .dot")).to_have_count(2)
+    assert {job.student for job in store.jobs()[: len(store.jobs()) - before]} == {"resnet20"}
+
+    page.click("#compare-stop")
+    expect(page.locator("#compare-refused")).to_contain_text("stopped")
+    expect(page.locator("#compare-resume")).to_be_visible()
+    page.click("#compare-resume")
+    expect(page.locator("#compare-state")).to_contain_text("2 of 2 runs finished")
     expect(page.locator("#compare-state")).not_to_contain_text("measuring")
 
     # The table says what the run folders say; the teacher by itself is in it, and what one seed is worth.
@@ -56,17 +101,22 @@ def test_a_comparison_by_clicks(dashboard: Dashboard, page: Page) -> None:
     expect(table.locator("th")).to_have_count(len(columns(found)))
     shown = [line.locator("td").all_inner_texts() for line in table.locator("tbody tr").all()]
     assert shown == [list(line) for line in rows(found)]
-    assert [line[0] for line in shown] == ["teacher", "none", "none, cutmix", "kd"]
-    assert "one seed says nothing" in table.inner_text() and all(line[-6] for line in shown), "fidelity was measured"
-    expect(page.locator("#compare-state .kd-said")).to_contain_text("2 of 2 arms are not decided")
-    assert page.evaluate("() => document.querySelector('#compare-gains .js-plotly-plot').data.length") == 2
+    assert [line[0] for line in shown] == ["teacher", "none", "kd"]
+    assert "one seed says nothing" in table.inner_text()
+    expect(page.locator("#compare-state .kd-said")).to_contain_text("1 of 1 arms are not decided")
+    assert page.evaluate("() => document.querySelector('#compare-gains .js-plotly-plot').data.length") == 1
 
-    with page.expect_download() as download:
-        page.click("#compare-csv")
-    lines = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
-    assert [line["arm"] for line in lines] == ["teacher", "none", "none, cutmix", "kd"]
+    for kind, holds in (("csv", "arm,"), ("markdown", "| arm"), ("latex", "\\toprule"), ("html", "<!doctype")):
+        with page.expect_download() as download:
+            page.click(f"#compare-{kind}")
+        text = download.value.path().read_text()
+        assert holds in text, text[:200]
+        if kind == "csv":
+            assert [line["arm"] for line in csv.DictReader(io.StringIO(text))] == ["teacher", "none", "kd"]
 
-    # A dot leads to its run.
+    # A dot leads to its run, a name in the address to its comparison.
     page.locator("#compare-state a").first.click()
     page.wait_for_url("**/runs?run=*")
     expect(page.locator("#run-state .kd-now")).to_have_text("finished")
+    page.goto(f"{dashboard.url}/compare?name=clicked")
+    expect(page.locator("#compare-chosen input")).to_have_value("clicked")

@@ -1,0 +1,189 @@
+"""Launching by clicks: the experiment that was put together is what runs, on the data that were uploaded."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from clicks import (
+    commanded,
+    commanded_value,
+    fill,
+    id_in_address,
+    open_launch,
+    pick,
+    shown_command,
+    type_choice,
+    wait_for,
+)
+from dashboard import Dashboard
+from lived_in import LivedIn, zip_of_images
+from playwright.sync_api import Page, expect
+
+from kdengine.jobs import JobStore
+from kdengine.spec import ExperimentSpec
+
+pytestmark = pytest.mark.browser
+
+DIGITS = "Digits"
+
+
+def launched_spec(dashboard: Dashboard, run_id: str) -> ExperimentSpec:
+    return ExperimentSpec.from_yaml(dashboard.workspace.run(run_id).spec_file.read_text())
+
+
+def own_files(dashboard: Dashboard) -> set[str]:
+    return {path.name for path in (dashboard.workspace.datasets / "own").iterdir()}
+
+
+def upload(page: Page, path: Path) -> None:
+    page.get_by_role("button", name="My images").click()
+    page.set_input_files("#upload-data input[type=file]", path)
+
+
+def test_own_images_are_uploaded_and_two_seeds_launched(dashboard: Dashboard, page: Page, tmp_path: Path) -> None:
+    archive = zip_of_images(tmp_path / "我的 图片.zip", ("苹果", "梨", "桃", "李"), count=20)
+    store, before = JobStore(dashboard.workspace), own_files(dashboard)
+    open_launch(page, dashboard.url)
+    upload(page, archive)
+    expect(page.locator("#upload-outcome")).to_contain_text("is kept")
+    (kept,) = own_files(dashboard) - before
+    assert kept.startswith("我的") and kept.endswith(".zip")
+    expect(page.locator("#field-data input")).to_have_value(f"my images: {kept}")
+    expect(page.locator("#data-facts")).to_contain_text("4 classes")
+    expect(page.locator("#data-facts")).to_contain_text("苹果")
+
+    pick(page, "field-method-name", "Student alone")
+    type_choice(page, "field-student-name", "resnet20")
+    fill(page, "field-recipe-epochs", "1")
+    fill(page, "field-recipe-batch_size", "8")
+    fill(page, "field-seed", "4")
+    fill(page, "seeds", "2")
+    expect(page.locator("#launch")).to_have_text("Launch 2 runs")
+    wait_for(lambda: shown_command(page).endswith("--seeds 2"), lambda: shown_command(page))
+    expect(page.locator("#forecast")).to_contain_text("for 2 runs")
+    wanted = commanded(page)
+    assert wanted is not None and wanted.data.params.path == str(dashboard.workspace.datasets / "own" / kept)
+    jobs = {job.id for job in store.jobs()}
+    page.click("#launch")
+    page.wait_for_url("**/runs?run=*")
+    first = id_in_address(page)
+    new = [job.id for job in store.jobs() if job.id not in jobs]
+    assert first in new and len(new) == 2
+    assert {launched_spec(dashboard, run_id).seed for run_id in new} == {4, 5}
+    assert launched_spec(dashboard, first) == wanted
+    expect(page.locator("#run-state .kd-now")).to_have_text("finished")
+    for run_id in new:
+        wait_for(lambda run_id=run_id: store.get(run_id).state.ended)
+
+
+def test_what_is_no_archive_of_images_is_refused_and_not_kept(
+    dashboard: Dashboard, lived_in: LivedIn, page: Page, tmp_path: Path
+) -> None:
+    before = own_files(dashboard)
+    fake, empty = tmp_path / "holiday.zip", tmp_path / "notes.zip"
+    fake.write_bytes(b"PK nothing of the kind")
+    with zipfile.ZipFile(empty, "w") as archive:
+        archive.writestr("a/readme.txt", "words")
+    open_launch(page, dashboard.url)
+    page.get_by_role("button", name="My images").click()
+    for path, said in ((fake, "holiday.zip"), (empty, "notes.zip")):
+        page.set_input_files("#upload-data input[type=file]", path)
+        alert = page.locator("#upload-outcome [role=alert]")
+        expect(alert).to_contain_text(said)
+        assert alert.locator("li").count() == 1 and str(dashboard.workspace.root) not in alert.inner_text()
+        page.locator("#upload-data button[aria-label='Clear'], #upload-data button[aria-label*='emove']").first.click()
+    assert own_files(dashboard) == before
+    expect(page.locator("#field-data input")).to_have_value(DIGITS)
+    expect(page.locator("#launch")).to_be_enabled()
+
+
+def test_one_corrupt_image_is_one_problem_with_its_name(dashboard: Dashboard, page: Page, tmp_path: Path) -> None:
+    archive = zip_of_images(tmp_path / "broken.zip", ("sun", "moon"))
+    with zipfile.ZipFile(archive, "a") as packed:
+        whole = packed.read("sun/00.png")
+        packed.writestr("sun/torn.png", whole[: len(whole) // 2])
+    open_launch(page, dashboard.url)
+    upload(page, archive)
+    pick(page, "field-teacher", "train first: resnet20")
+    expect(page.locator("#launch")).to_have_text("1 problem to mend")
+    expect(page.locator("#problems")).to_contain_text("sun/torn.png")
+    words = page.locator("#problems").inner_text()
+    assert words.count("torn.png") == 1 and "BytesIO" not in words and str(dashboard.workspace.root) not in words
+
+
+def test_names_are_problems_at_their_own_fields(dashboard: Dashboard, page: Page) -> None:
+    open_launch(page, dashboard.url)
+    type_choice(page, "field-student-name", "resnet21")
+    expect(page.locator("#field-student-name .kd-mark")).to_contain_text("there is no model 'resnet21'")
+    expect(page.locator("#problems")).to_contain_text("Student: there is no model 'resnet21'")
+    expect(page.locator("#launch")).to_be_disabled()
+    assert commanded(page) is None
+    type_choice(page, "field-student-name", "vgg8")
+    expect(page.locator("#launch")).to_be_enabled()
+    assert page.locator(".kd-mark").count() == 0
+    fill(page, "field-recipe-batch_size", "5000")
+    expect(page.locator("#field-recipe-batch_size .kd-mark")).to_contain_text("larger than the")
+    fill(page, "field-recipe-lr", "-1")
+    expect(page.locator("#field-recipe-lr .kd-mark")).to_contain_text("greater than 0")
+    fill(page, "seeds", "0")
+    expect(page.locator("#seeds")).to_contain_text("expected 1 to 20")
+    expect(page.locator("#launch")).to_be_disabled()
+
+
+def test_a_typed_teacher_stays_and_data_that_it_does_not_know_are_said(
+    dashboard: Dashboard, lived_in: LivedIn, page: Page
+) -> None:
+    open_launch(page, dashboard.url)
+    type_choice(page, "field-teacher", "timm/resnet10t")
+    wait_for(lambda: commanded_value(page, "teacher.spec.student.name") == "timm/resnet10t")
+    type_choice(page, "field-teacher", f"run:{lived_in.teacher}")
+    wait_for(lambda: commanded_value(page, "teacher.run") == lived_in.teacher)
+    pick(page, "field-data", "my images: 动物.zip")
+    expect(page.locator("#field-teacher .kd-mark")).to_contain_text("knows 10 classes")
+    assert commanded_value(page, "teacher.run") == lived_in.teacher
+    wait_for(lambda: commanded_value(page, "data.image_size") == 32, "the usual size of one's own images")
+
+
+def test_a_recipe_fills_its_numbers(dashboard: Dashboard, page: Page) -> None:
+    open_launch(page, dashboard.url)
+    pick(page, "field-recipe-name", "crd240")
+    wait_for(lambda: commanded_value(page, "recipe.epochs") == 240)
+    assert page.locator("#field-recipe-epochs input").input_value() == "240"
+
+
+def test_tune_takes_the_experiment_to_studies(dashboard: Dashboard, page: Page) -> None:
+    open_launch(page, dashboard.url)
+    pick(page, "field-method-name", "Decoupled (DKD)")
+    type_choice(page, "field-student-name", "vgg8")
+    wait_for(lambda: commanded_value(page, "student.name") == "vgg8")
+    page.click("#tune")
+    page.wait_for_url("**/studies?spec=*")
+    expect(page.locator("#studies-command")).to_contain_text("--student vgg8 --method dkd")
+
+
+def test_a_double_click_is_one_job_and_a_change_is_another(dashboard: Dashboard, page: Page) -> None:
+    store = JobStore(dashboard.workspace)
+    open_launch(page, dashboard.url)
+    pick(page, "field-method-name", "Student alone")
+    fill(page, "field-recipe-epochs", "1")
+    type_choice(page, "field-student-name", "resnet20")
+    wait_for(lambda: commanded_value(page, "student.name") == "resnet20")
+    before = len(store.jobs())
+    page.dblclick("#launch")
+    page.wait_for_url("**/runs?run=*")
+    first = id_in_address(page)
+    assert len(store.jobs()) == before + 1
+    page.go_back()
+    expect(page.locator("#command")).to_contain_text("kd train")
+    pick(page, "field-method-name", "Student alone")
+    fill(page, "field-recipe-epochs", "1")
+    type_choice(page, "field-student-name", "vgg8")
+    wait_for(lambda: commanded_value(page, "student.name") == "vgg8")
+    page.click("#launch")
+    page.wait_for_url("**/runs?run=*")
+    second = id_in_address(page)
+    assert second != first and launched_spec(dashboard, second).student.name == "vgg8"
+    for run_id in (first, second):
+        wait_for(lambda run_id=run_id: store.get(run_id).state.ended)

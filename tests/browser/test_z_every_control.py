@@ -1,0 +1,63 @@
+"""After all other tests of this folder: every event handler of every page ran, and every control was used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from dashboard import Dashboard
+from noting import FAILED, HANDLERS, RAN
+
+pytestmark = pytest.mark.browser
+
+# Handlers that only the browser runs, and the test that asserts what they led to.
+LED_TO = {
+    "launch: tune.click": "test_launch.py: the address of Studies with the experiment",
+    "launch: launch.click then": "test_launch.py: the address of the run",
+    "runs: clone.click": "test_runs.py: the address of Launch with that run",
+    "runs: to-inspect.click": "test_runs.py: the address of Inspect with that run",
+    "runs: to-demo.click": "test_runs.py: the address of Demo with that run",
+    "runs: log-download.click then": "test_runs.py: the file",
+    "studies: studies-promote.click": "test_studies.py: the address of Launch with that study",
+    "inspect: inspect-fade.change": "test_inspect_page.py: maps that cannot be seen",
+    "inspect: inspect-png.click": "test_inspect_page.py: the file",
+    "inspect: inspect-svg.click": "test_inspect_page.py: the file",
+    "inspect: inspect-html.click then": "test_inspect_page.py: the file",
+    "inspect: inspect-npz.click then": "test_inspect_page.py: the file",
+}
+# The page's own address follows each of these; test_inspect_page.py asserts it for run, view and epoch.
+ADDRESS = "inspect: "
+
+
+def test_every_handler_ran_and_every_control_was_used(dashboard: Dashboard, notes: Path) -> None:
+    handlers = json.loads((notes / HANDLERS).read_text())
+    ran = set((notes / RAN).read_text().splitlines())
+    used_file = notes / "used.txt"
+    used = set(used_file.read_text().splitlines()) if used_file.exists() else set()
+    missed = []
+    for handler in handlers:
+        if handler["browser"]:
+            follows_address = handler["name"].startswith(ADDRESS) and handler["name"].endswith(" then")
+            if handler["name"] not in LED_TO and not follows_address:
+                missed.append(handler["name"])
+        elif handler["key"] not in ran and not _seen(handler, ran, used):
+            missed.append(handler["name"])
+    assert not missed, f"{len(missed)} of {len(handlers)} never reached:\n" + "\n".join(sorted(missed))
+
+
+def _seen(handler: dict[str, object], ran: set[str], used: set[str]) -> bool:
+    """Whether a handler of many controls ran at all, and the effect of this control of it was asserted by a test.
+
+    Launch asks once for all changes that come while an answer is awaited, so the server does not see each of them. The
+    settings of single methods and networks are all gone through by tests/app/test_launch_form.py.
+    """
+    number, _, block = str(handler["key"]).partition(" ")
+    control = str(handler["control"])
+    own_setting = control.startswith("field-") and not control.startswith(("field-recipe", "field-runtime"))
+    return bool(block) and any(key.startswith(f"{number} ") for key in ran) and (control in used or own_setting)
+
+
+def test_no_handler_failed_in_a_way_that_no_page_expects(dashboard: Dashboard, notes: Path) -> None:
+    failed = notes / FAILED
+    assert not failed.exists(), failed.read_text()
