@@ -28,8 +28,8 @@ demo: $(VENV)/.installed
 
 # Two processes; what starts servers and trainers of its own comes second, so that it meets no full load of the first.
 test: lint chromium postgres
-	$(BIN)/pytest -n 2 --dist loadfile -m "not long and not processes"
-	$(BIN)/pytest -n 2 --dist loadfile -m "processes and not long"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not long and not processes"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "processes and not long"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -59,7 +59,8 @@ class StudyPlan(Settings):
         grid_points: of a range, for the sampler "grid".
         limits: of the costs; a student beyond them is not trained.
         parallel: runs at once; 0 = as many as there are slots.
-        sampler_seed: two studies with the same one, in which nothing else differs, ask the same first questions.
+        sampler_seed: two studies with the same one, in which nothing else differs, ask the same first questions; None:
+            each study asks its own, by its name, so that a second one on the same pair sees other points.
     """
 
     kind: Literal["study"] = "study"
@@ -80,7 +81,9 @@ class StudyPlan(Settings):
     limits: dict[str, float] = setting({}, title="Limits", description="Largest cost of the student.")
     budget: Budget = setting(Budget(), title="Budget", description="When it ends.")
     parallel: int = setting(0, title="At once", description="Runs at once; 0 = one for each slot.", ge=0, le=1000)
-    sampler_seed: int = setting(0, title="Sampler seed", description="Of the sampler.", ge=0, lt=2**31)
+    sampler_seed: int | None = setting(
+        None, title="Sampler seed", description="Of the sampler; empty: by the study's name.", ge=0, lt=2**31
+    )
 
     @property
     def job_id(self) -> str:

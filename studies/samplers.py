@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,7 +33,8 @@ def sampler(plan: StudyPlan, number: int = 0) -> BaseSampler:
     if not available(plan.sampler):
         package = NEEDED[plan.sampler][1]
         raise BadInput(Problem("sampler", f"{plan.sampler} needs the package {package}: pip install {package}"))
-    seed = int(np.random.SeedSequence((plan.sampler_seed, number)).generate_state(1)[0])
+    own = plan.sampler_seed if plan.sampler_seed is not None else zlib.crc32(plan.name.encode())
+    seed = int(np.random.SeedSequence((own, number)).generate_state(1)[0])
     conditional = any(dimension.when for dimension in plan.searched)
     match plan.sampler:
         case "random":

@@ -140,8 +140,10 @@ def main(options: argparse.Namespace) -> int:
             mapping = confirm.spec_of(control.view(options.name, workspace), options.trial)
             sys.stdout.write(ExperimentSpec.from_mapping(mapping).to_yaml())
             return 0
-    control.delete(options.name, workspace)
-    return 0
+        case "delete":
+            control.delete(options.name, workspace)
+            return 0
+    raise AssertionError(f"kd study {options.what} does nothing yet")  # and certainly deletes nothing
 
 
 # reading what was asked -----------------------------------------------------------------------------------------------

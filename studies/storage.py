@@ -106,6 +106,8 @@ def create(storage: BaseStorage, plan: StudyPlan) -> Study:
     except optuna.exceptions.DuplicatedStudyError:
         there = load_plan(storage, plan.name)
         ours, theirs = (each.model_dump(mode="json", exclude={"budget", "parallel"}) for each in (plan, there))
+        if ours["sampler_seed"] is None:
+            ours["sampler_seed"] = theirs["sampler_seed"]  # not named: as it was made, before names decided 0
         differing = [key for key in ours if ours[key] != theirs[key]]
         if differing:
             message = f"there is a study {plan.name!r} already, with another {', '.join(differing)}; choose a new name"

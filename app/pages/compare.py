@@ -287,9 +287,9 @@ def _form(workspace: Workspace) -> dict[str, Any]:
         elem_id="compare-cutmix",
     )  # fmt: skip
     with gr.Row():
-        form["epochs"] = gr.Number(12, label="Epochs", precision=0, minimum=1, elem_id="compare-epochs", min_width=100)
+        form["epochs"] = gr.Number(12, label="Epochs", precision=0, elem_id="compare-epochs", min_width=100)
         form["seeds"] = gr.Number(
-            5, label="Seeds", info="Of every arm.", precision=0, minimum=1, maximum=50, elem_id="compare-seeds",
+            5, label="Seeds", info="Of every arm.", precision=0, elem_id="compare-seeds",
             min_width=100,
         )  # fmt: skip
     with gr.Accordion("More arms and settings", open=False):
@@ -352,7 +352,7 @@ def _shown(found: Report, now: Progress) -> list[Any]:
         gr.update(visible=ended_early > 0 and not now.under_way),
         gr.update(visible=now.under_way),
         *[gr.update(visible=some, value=path) for path in _files(found)],
-        gr.update(value=comparison.gains(report_gains(found)), visible=some),
+        gr.update(value=comparison.gains(report_gains(found), found.against), visible=some),
         _table(found) if some else "",
     ]
 
@@ -394,7 +394,7 @@ def _said(found: Report) -> str:
     parts = [f"{names} {_VERBS[kind]}" for kind, names in bold.items() if names]
     open_ = len(gains) - sum(map(len, alike.values()))
     parts += [f"{open_} of {len(gains)} arms are not decided"] if open_ else []
-    return f'<p class="kd-said">Against the student alone: {"; ".join(parts)}.</p>'
+    return f'<p class="kd-said">Against {text.escape(found.against)}: {"; ".join(parts)}.</p>'
 
 
 _VERBS = {"helps": "said to help", "hurts": "said to hurt"}

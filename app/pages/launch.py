@@ -42,7 +42,7 @@ def build(workspace: Workspace, workers: Workers, page: gr.Blocks) -> None:
                 launch = gr.Button("Launch", variant="primary", elem_id="launch", scale=3)
                 tune = gr.Button("Tune", elem_id="tune", scale=1, min_width=80)
                 form.seeds = gr.Number(
-                    1, label="Seeds", info="Runs with consecutive seeds.", precision=0, minimum=1, maximum=20, scale=1,
+                    1, label="Seeds", info="Runs with consecutive seeds.", precision=0, scale=1,
                     min_width=90, elem_id="seeds",
                 )  # fmt: skip
             problems = launch_problems.box()

@@ -26,6 +26,9 @@ POLL_S = 2.0
 LONG_BYTES = 2_000_000  # of events: read in a tenth of a second
 
 GO_WITH = "(id) => { if (id) window.location.href = 'ADDRESS' + encodeURIComponent(id); }"
+SAVE_LOG = """() => setTimeout(() => {
+  if (!document.querySelector('#run-refused [role=alert]')) document.querySelector('#log-file').click();
+}, 100)"""
 TABLE_JS = """
 const apply = () => {
   const wanted = new URLSearchParams(window.location.search).get('run');
@@ -203,7 +206,11 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
 
     look = {"fn": refresh, "inputs": [chosen, which, seen], "outputs": outputs, **silent}
     page.load(arrive, None, chosen, **silent).then(lambda: {}, None, seen, **silent).then(**look)
-    table.select(select, seen, [chosen, seen, state, refused, really, *boxes_shown, drawn], **silent).then(**look)
+    # All of several quick clicks count, in their order; by default those that come while one is answered are lost.
+    table.select(
+        select, seen, [chosen, seen, state, refused, really, *boxes_shown, drawn], trigger_mode="multiple",
+        concurrency_limit=1, **silent,
+    ).then(**look)  # fmt: skip
     timer.tick(**look, concurrency_limit=None, trigger_mode="once")
     which.change(weigh, [chosen, which, seen], [seen, loss], **silent)
 
@@ -249,9 +256,12 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
     delete.click(ask, chosen, [consequences, really], **silent)
     keep.click(lambda: hidden, None, really, **silent)
     sure.click(remove, chosen, [chosen, refused, really], **silent).then(**look)
-    download.click(lambda run_id: _log_copy(board, run_id), chosen, log_file, **silent).then(
-        None, None, None, js="() => setTimeout(() => document.querySelector('#log-file').click(), 100)", **silent
-    )
+
+    def hand_out(run_id: str) -> list[Any]:
+        copy = _log_copy(board, run_id)
+        return [copy, "" if copy else boxes.problems(["This run has written no log."])]
+
+    download.click(hand_out, chosen, [log_file, refused], **silent).then(None, None, None, js=SAVE_LOG, **silent)
 
 
 def _mark(value: Any) -> str:

@@ -111,12 +111,10 @@ def _draw_side() -> _Side:
         hidden: dict[str, Any] = {"visible": False, "size": "sm"}
         side.after = gr.Button("Stop after current", elem_id="studies-after", min_width=130, **hidden)
         side.now = gr.Button("Stop now", elem_id="studies-stop", min_width=90, **hidden)
-        side.most = gr.Number(
-            label="Trials in all", precision=0, minimum=1, visible=False, elem_id="studies-most", min_width=90
-        )
+        side.most = gr.Number(label="Trials in all", precision=0, visible=False, elem_id="studies-most", min_width=90)
         side.resume = gr.Button("Resume", elem_id="studies-resume", min_width=90, **hidden)
         side.seeds = gr.Number(
-            5, label="Fresh seeds", precision=0, minimum=2, visible=False, elem_id="studies-fresh", min_width=90
+            5, label="Fresh seeds", precision=0, visible=False, elem_id="studies-fresh", min_width=90
         )
         side.confirm = gr.Button(
             "Confirm on fresh seeds", elem_id="studies-confirm", min_width=170, variant="primary", **hidden

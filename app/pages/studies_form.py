@@ -73,7 +73,7 @@ def draw(workspace: Workspace) -> dict[str, Any]:
             [(title, name) for title, name in catalog.methods() if name != "none"], value=DEFAULTS["method"],
             label="Method", elem_id="studies-method", min_width=140,
         )  # fmt: skip
-        form["epochs"] = gr.Number(12, label="Epochs", precision=0, minimum=1, elem_id="studies-epochs", min_width=140)
+        form["epochs"] = gr.Number(12, label="Epochs", precision=0, elem_id="studies-epochs", min_width=140)
     form["space"] = gr.HTML(
         [], html_template=SPACE, js_on_load=SPACE_JS, elem_id="studies-space", apply_default_css=False
     )
@@ -82,11 +82,9 @@ def draw(workspace: Workspace) -> dict[str, Any]:
         "or <code>a, b</code>. The rest stays as it is now.</p>"
     )
     with gr.Row():
-        form["trials"] = gr.Number(20, label="Trials", precision=0, minimum=1, elem_id="studies-trials", min_width=80)
+        form["trials"] = gr.Number(20, label="Trials", precision=0, elem_id="studies-trials", min_width=80)
         form["hours"] = gr.Textbox("", label="Hours", placeholder="no end", elem_id="studies-hours", min_width=80)
-        form["seeds"] = gr.Number(
-            1, label="Seeds per trial", precision=0, minimum=1, maximum=50, elem_id="studies-seeds", min_width=80
-        )
+        form["seeds"] = gr.Number(1, label="Seeds per trial", precision=0, elem_id="studies-seeds", min_width=80)
     with gr.Accordion("Goal, sampler, pruning, other settings", open=False):
         form["metrics"] = gr.Dropdown(
             [(word, name) for name, word in GOALS.items()], value=["accuracy"], multiselect=True, label="Goals",
@@ -104,11 +102,11 @@ def draw(workspace: Workspace) -> dict[str, Any]:
         with gr.Row():
             form["startup"] = gr.Number(
                 COMMON["startup"], label="Start-up trials", info="At random, and never given up.", precision=0,
-                minimum=1, elem_id="studies-startup", min_width=140,
+                elem_id="studies-startup", min_width=140,
             )  # fmt: skip
             form["patience"] = gr.Number(
                 COMMON["patience"], label="Patience (epochs)", info="No trial is given up before.", precision=0,
-                minimum=0, elem_id="studies-patience", min_width=140,
+                elem_id="studies-patience", min_width=140,
             )  # fmt: skip
         form["settings"] = gr.Textbox(
             "", label="Other settings", lines=2, info="Of all trials, one a line, e.g. recipe.lr=0.02",

@@ -58,7 +58,7 @@ class Row:
         wanted: how many seeds the plan asks for.
         best, last: test accuracy of the weights best by validation, and of the last.
         validation: best validation accuracy.
-        gain, gain_to_kd: against the student alone and against soft targets; None without two to compare.
+        gain, gain_to_kd: against the baseline and against soft targets; None without two to compare.
         ece: expected calibration error, percent.
         agreement: with the teacher, percent.
         kl: to the teacher, nats.
@@ -94,6 +94,7 @@ class Report:
     Attributes:
         plan: what is compared.
         rows: the arms in the plan's order; the shared teacher by itself first, where there is one.
+        baseline: the arm that gains are measured against: the student alone, or the first where no arm is that.
         classes: names, for the table by class.
         hardware: where the runs ran, each device once.
         finished, failed, total: counts of runs.
@@ -101,20 +102,26 @@ class Report:
 
     plan: Plan
     rows: tuple[Row, ...]
+    baseline: str
     classes: tuple[str, ...]
     hardware: tuple[str, ...]
     finished: int
     failed: int
     total: int
 
+    @property
+    def against(self) -> str:
+        """The baseline in words."""
+        return "the student alone" if self.baseline == ALONE else self.baseline
+
 
 def report(now: Progress) -> Report:
     """Reads the finished runs of a comparison; what is still to come is left out."""
     done = {arm.name: _finished(now, arm.name) for arm in now.plan.arms}
     best = {arm: {seed: _test(run, "best") for seed, run in runs.items()} for arm, runs in done.items()}
-    others = [arm for arm in done if arm != ALONE]
-    gains = _gains(best, others, ALONE)
-    to_kd = _gains(best, [arm for arm in others if arm != SOFT_TARGETS], SOFT_TARGETS)
+    baseline = ALONE if ALONE in done else now.plan.arms[0].name
+    gains = _gains(best, [arm for arm in done if arm != baseline], baseline)
+    to_kd = _gains(best, [arm for arm in done if arm not in (baseline, SOFT_TARGETS)], SOFT_TARGETS)
     rows = [_row(arm, len(now.plan.seeds), runs, gains.get(arm), to_kd.get(arm)) for arm, runs in done.items()]
     if isinstance(now.teacher, RunDirectory):
         rows.insert(0, _row("teacher", 1, {0: now.teacher}, None, None))
@@ -124,6 +131,7 @@ def report(now: Progress) -> Report:
     return Report(
         plan=now.plan,
         rows=tuple(rows),
+        baseline=baseline,
         classes=tuple(_classes(runs[0])) if runs else (),
         hardware=tuple(sorted({_hardware(run) for run in runs})),
         finished=len(runs),

@@ -7,6 +7,7 @@ import html
 import io
 from collections.abc import Callable
 
+from kdengine.comparison.plan import ALONE
 from kdengine.comparison.report import Gain, Report, Row
 from kdengine.comparison.statistics import Spread
 
@@ -25,6 +26,10 @@ def rows(report: Report, *, brief: bool = False) -> list[Cells]:
     return [tuple(cell for cell, kept in zip(cells, shown, strict=True) if kept or not brief) for cells in whole]
 
 
+def _minus(report: Report) -> str:
+    return "minus alone" if report.baseline == ALONE else f"minus {report.baseline}"
+
+
 def _has_kd(report: Report) -> bool:
     return any(row.gain_to_kd for row in report.rows)
 
@@ -33,7 +38,7 @@ def _titles(report: Report) -> dict[str, bool]:
     """Title of each column, and whether a terminal shows it."""
     kd = {"minus kd": True, "verdict to kd": False} if _has_kd(report) else {}
     return (
-        {"arm": True, "n": True, "test, best (%)": True, "minus alone": True, "verdict": True}
+        {"arm": True, "n": True, "test, best (%)": True, _minus(report): True, "verdict": True}
         | kd
         | {
             "test, last (%)": False,
@@ -88,8 +93,8 @@ def notes(report: Report) -> list[str]:
         + (f", {report.failed} failed" if report.failed else "")
         + (f"; {'; '.join(report.hardware)}" if report.hardware else "")
         + ".",
-        "Mean ± standard deviation over n seeds. Test accuracy of the weights best by validation; differences to the "
-        "student alone are paired by seed, with 95 % intervals (Student's t).",
+        "Mean ± standard deviation over n seeds. Test accuracy of the weights best by validation; differences to "
+        f"{report.against} are paired by seed, with 95 % intervals (Student's t).",
         f"Without any real gain, {by_chance} of {arms} arms would be said to help; * holds for all arms together "
         "(Holm).",
     ]
@@ -151,29 +156,32 @@ def _markdown(head: Cells, body: list[Cells]) -> list[str]:
 
 
 def as_latex(report: Report) -> str:
-    """A ``booktabs`` table of accuracies and gains."""
-    lines = [
-        r"\begin{tabular}{lrrrl}", r"\toprule",
-        r"Arm & $n$ & Test (\%) & Gain & 95\,\% interval \\", r"\midrule",
-    ]  # fmt: skip
-    for row in report.rows:
-        gap = row.gain.difference if row.gain else None
-        test = f"${row.best.mean:.2f} \\pm {row.best.deviation:.2f}$" if row.best else "--"
-        interval = f"$[{gap.low:+.2f}, {gap.high:+.2f}]$" if gap and gap.n > 1 else ""
-        cells = (
-            _tex(row.name),
-            str(row.best.n if row.best else 0),
-            test,
-            f"${gap.mean:+.2f}$" if gap else "",
-            interval,
-        )
-        lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    """A ``booktabs`` table of accuracies, gains and verdicts, with the notes below it."""
+    titles = ("Arm", "$n$", r"Test (\%)", _tex(_minus(report)), r"95\,\% interval", "Verdict")
+    lines = [r"\begin{tabular}{lrrrll}", r"\toprule", " & ".join(titles) + r" \\", r"\midrule"]
+    lines += [" & ".join(_latex_row(row)) + r" \\" for row in report.rows]
+    lines += [r"\bottomrule", r"\end{tabular}", ""]
+    lines += [rf"\par\footnotesize {_tex(note)}" for note in notes(report)]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_row(row: Row) -> Cells:
+    gap = row.gain.difference if row.gain else None
+    _, verdict = gain(row.gain)
+    test = spread(row.best).replace(" ± ", r" \pm ")
+    return (
+        _tex(row.name),
+        str(row.best.n if row.best else 0),
+        f"${test}$" if test else "--",
+        f"${gap.mean:+.2f}$" if gap else "",
+        f"$[{gap.low:+.2f}, {gap.high:+.2f}]$" if gap and gap.n > 1 else "",
+        _tex(verdict),
+    )
 
 
 def _tex(text: str) -> str:
     signs = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    signs |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+    signs |= {sign: f"\\{sign}" for sign in "&%$#_{}"} | {"±": r"$\pm$"}
     return "".join(signs.get(sign, sign) for sign in text)
 
 
@@ -181,7 +189,7 @@ def as_html(report: Report) -> str:
     """A page that stands alone: figure of the gains, table, table by class, notes."""
     from kdengine.figures import comparison
 
-    figure = comparison.gains(report_gains(report)).to_html(full_html=False, include_plotlyjs="cdn")
+    figure = comparison.gains(report_gains(report), report.against).to_html(full_html=False, include_plotlyjs="cdn")
     parts = [
         f"<!doctype html><meta charset='utf-8'><title>{html.escape(report.plan.name)}</title>{_STYLE}",
         f"<h1>{html.escape(report.plan.name)}</h1>",

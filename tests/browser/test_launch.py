@@ -34,7 +34,7 @@ def launched_spec(dashboard: Dashboard, run_id: str) -> ExperimentSpec:
 
 
 def own_files(dashboard: Dashboard) -> set[str]:
-    return {path.name for path in (dashboard.workspace.datasets / "own").iterdir()}
+    return {path.name for path in (dashboard.workspace.datasets / "own").iterdir() if path.name != ".lock"}
 
 
 def upload(page: Page, path: Path) -> None:

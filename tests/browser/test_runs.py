@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
 
 import pytest
@@ -12,6 +14,7 @@ from lived_in import LivedIn
 from playwright.sync_api import Browser, Page, expect
 from support import tiny_spec
 
+from kdengine import tracking
 from kdengine.jobs import JobStore, ensure_supervisor, supervisor_alive, supervisor_identity
 from kdengine.launch import launch
 from kdengine.rundir import short_id
@@ -137,20 +140,38 @@ def test_filters_show_the_runs_of_one_kind(dashboard: Dashboard, lived_in: Lived
     expect(page.locator(f'tr[data-run="{lived_in.taught}"]')).to_be_visible()
 
 
-def test_the_loss_is_shown_raw_and_weighted_and_the_log_is_handed_out(
-    dashboard: Dashboard, lived_in: LivedIn, page: Page, used: object
-) -> None:
+def test_what_is_shown_is_what_was_recorded(dashboard: Dashboard, lived_in: LivedIn, page: Page) -> None:
+    folder = lived_in.workspace.run(lived_in.taught)
     open_runs(page, dashboard, lived_in.taught)
-    losses = "() => JSON.stringify((document.querySelector('#loss-plot .js-plotly-plot')?.data || []).map(t => t.name))"
-    before = wait_for(lambda: page.evaluate(losses) != "[]" and page.evaluate(losses), "the loss")
-    page.get_by_label("raw", exact=True).check()
-    wait_for(
-        lambda: page.evaluate("() => document.querySelector('#loss-plot .js-plotly-plot').layout.yaxis.title.text")
+    wanted = [100 * event["validation"]["accuracy"] for event in folder.latest("epoch", "epoch")]
+    wait_for(lambda: plotted(page, "accuracy-plot").get("student") == pytest.approx(wanted), "the accuracy")
+    status = folder.status()
+    expect(page.locator("#run-state")).to_contain_text(f"{100 * status['test']['best']['accuracy']:.1f} %")
+    teacher = lived_in.workspace.run(lived_in.teacher).status()
+    expect(page.locator("#run-state")).to_contain_text(f"teacher {100 * teacher['test']['best']['accuracy']:.1f} %")
+    steps = folder.latest("step", "step")
+    for kind in ("weighted", "raw"):
+        page.get_by_label(kind, exact=True).check()
+        terms = {name: [step["terms"][name][kind] for step in steps] for name in steps[0]["terms"]}
+        wait_for(lambda terms=terms: _alike(plotted(page, "loss-plot"), terms), f"the {kind} loss terms {terms}")
+    client = tracking._client(lived_in.workspace)
+    twin = tracking.mlflow_run_id(folder)
+    history = sorted(client.get_metric_history(twin, "validation.accuracy"), key=lambda metric: metric.step)
+    assert [100 * metric.value for metric in history] == pytest.approx(wanted)
+    page.click("#log-download")
+    expect(page.locator("#run-refused")).to_contain_text("no log")
+
+
+def plotted(page: Page, plot: str) -> dict[str, list[float]]:
+    return page.evaluate(
+        "id => Object.fromEntries((document.querySelector(`#${id} .js-plotly-plot`)?.data || [])"
+        ".map(trace => [trace.name, Array.from(trace.y)]))",
+        plot,
     )
-    assert before
-    with page.expect_download() as download:
-        page.click("#log-download")
-    assert download.value.path().read_text() == lived_in.workspace.run(lived_in.taught).log_file.read_text()
+
+
+def _alike(shown: dict[str, list[float]], wanted: dict[str, list[float]]) -> bool:
+    return all(shown.get(name) == pytest.approx(values, rel=1e-6) for name, values in wanted.items())
 
 
 def test_stop_resume_kill_and_delete(dashboard: Dashboard, long_run: str, page: Page) -> None:
@@ -161,6 +182,9 @@ def test_stop_resume_kill_and_delete(dashboard: Dashboard, long_run: str, page: 
     page.click("#stop")
     state_is(page, "stopped")
     assert folder.status()["exit_code"] == 143
+    with page.expect_download() as download:
+        page.click("#log-download")
+    assert download.value.path().read_text() == folder.log_file.read_text()
     page.click("#resume")
     state_is(page, "running")
     page.click("#stop")
@@ -199,9 +223,6 @@ def test_a_dead_supervisor_is_started_again_by_the_page(dashboard: Dashboard, lo
     store = JobStore(dashboard.workspace)
     open_runs(page, dashboard, long_run)
     state_is(page, "running")
-    import os
-    import signal
-
     identity = supervisor_identity(dashboard.workspace)
     assert identity is not None
     os.kill(identity["pid"], signal.SIGKILL)

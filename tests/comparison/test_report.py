@@ -15,7 +15,7 @@ from kdengine.comparison.control import queue_missing, stop
 from kdengine.comparison.plan import Plan, make_plan
 from kdengine.comparison.progress import MISSING, progress, unmeasured
 from kdengine.comparison.report import Report, Row, report
-from kdengine.comparison.tables import FORMATS, columns, notes, rows
+from kdengine.comparison.tables import FORMATS, columns, notes, report_gains, rows
 from kdengine.jobs import JobStore
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
@@ -109,6 +109,33 @@ def test_signs_of_the_format_in_a_name_do_no_harm(finished: Workspace) -> None:
     found = report(progress(odd, finished))
     assert r"a\_b|<i>50\%</i>" in FORMATS["latex"](found)
     assert "<i>" not in FORMATS["html"](found) and r"a_b\|<i>" in FORMATS["markdown"](found)
+
+
+def test_latex_says_the_verdict_and_the_notes_and_no_spread_of_a_single_run(plan: Plan, finished: Workspace) -> None:
+    found = report(progress(plan, finished))
+    text = FORMATS["latex"](found)
+    byot = next(line for line in text.splitlines() if line.startswith("byot"))
+    assert r"\pm" in byot and byot.endswith(r"& helps * \\"), byot
+    assert all(note.split(";")[0].replace("%", r"\%")[:40] in text for note in notes(found)[:1])
+    assert "Holm" in text and r"$\pm$" in text.split(r"\end{tabular}")[1]
+    alone = report(progress(make_plan("single", plan.common, ["byot"], range(1), cutmix=False), finished))
+    lines = FORMATS["latex"](alone).split(r"\end{tabular}")[0]
+    assert r"\pm" not in lines and "one seed says nothing" in lines
+
+
+def test_without_the_student_alone_the_first_arm_is_the_baseline(plan: Plan, finished: Workspace) -> None:
+    """As in the confirmation of a study, whose arms are the defaults and the tuned values."""
+    arms = tuple(arm for arm in plan.arms if arm.name in ("kd", "byot"))
+    found = report(progress(Plan(name="two", common=plan.common, arms=arms, seeds=plan.seeds), finished))
+    assert found.baseline == "kd" and "minus kd" in columns(found)
+    assert by_name(found)["byot"].gain is not None and by_name(found)["kd"].gain is None
+    assert len(report_gains(found)) == 1
+    assert not any("student alone" in note for note in notes(found))
+
+
+def test_the_baseline_with_cutmix_can_be_left_out(plan: Plan) -> None:
+    names = [arm.name for arm in make_plan("x", plan.common, ["kd"], range(1), cutmix=False).arms]
+    assert names == ["none", "kd"]
 
 
 def test_a_terminal_gets_fewer_columns_and_the_notes_say_what_chance_does(plan: Plan, finished: Workspace) -> None:

@@ -76,3 +76,19 @@ def test_hyperband_and_median_come_from_the_plan() -> None:
     plan = read(ready_made.load("kd") | {"pruner": "hyperband", "patience": 3})
     assert isinstance(samplers.pruner(plan), optuna.pruners.HyperbandPruner)
     assert isinstance(samplers.pruner(read(ready_made.load("kd"))), optuna.pruners.MedianPruner)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_second_study_of_the_same_pair_sees_other_points(sampler: str) -> None:
+    def first_points(name: str, **more: int) -> list[dict[str, space.Value]]:
+        plan = read(ready_made.load("dcad") | {"name": name, "sampler": sampler} | more)
+        study = optuna.create_study()
+        points = []
+        for number in range(3):
+            study.sampler = samplers.sampler(plan, number)
+            points.append(space.suggest(study.ask(), plan.searched, plan.experiment))
+        return points
+
+    assert first_points("one") == first_points("one")
+    assert not any(point in first_points("one") for point in first_points("two"))
+    assert first_points("one", sampler_seed=3) == first_points("two", sampler_seed=3)

@@ -70,6 +70,16 @@ def test_the_way_of_a_study(home: Mill, capsys: pytest.CaptureFixture[str]) -> N
     assert "4 of 4" in capsys.readouterr().out
 
 
+def test_a_sub_command_without_an_answer_deletes_nothing(done: Mill) -> None:
+    from argparse import Namespace
+
+    from studies import shell
+
+    with pytest.raises(AssertionError, match="rename"):
+        shell.main(Namespace(what="rename", name="done"))
+    assert control.view("done", done.workspace).counted == 15
+
+
 def test_json_tells_all(done: Mill, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["study", "show", "done", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
