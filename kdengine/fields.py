@@ -7,16 +7,30 @@ from these declarations, so that nobody writes a parameter's name twice.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 
 class Settings(BaseModel):
     """Base of everything a person can set: immutable, and an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """``seed: true`` would be read as 1."""
+        if isinstance(value, bool) and _is_number(cls.model_fields[info.field_name or ""].annotation):
+            raise PydanticCustomError("number", "expected a number", {})
+        return value
+
+
+def _is_number(annotation: Any) -> bool:
+    options = get_args(annotation) or (annotation,)
+    return bool({int, float} & set(options)) and bool not in options
 
 
 class NoSettings(Settings):

@@ -30,8 +30,10 @@ from kdengine.errors import BadInput, Problem
 from kdengine.fields import Settings, setting
 from kdengine.recipes import RECIPES
 from kdengine.registry import DATASETS, METHODS, MODELS, Registry, UnknownName
+from kdengine.yaml_text import read_yaml
 
 SPEC_VERSION = 1
+MAX_TITLE = 80
 
 
 class Component(Settings):
@@ -406,8 +408,9 @@ class ExperimentSpec(Settings):
     """
 
     title: str = setting(
-        "", title="Name", advanced=True, description="A name of your own for the run; not part of its identity."
-    )
+        "", title="Name", advanced=True, description="A name of your own for the run; not part of its identity.",
+        max_length=MAX_TITLE, pattern=r"^[^\x00-\x1f\x7f]*$",
+    )  # fmt: skip
     data: DataSpec
     teacher: TeacherSpec | None = None
     student: ModelSpec
@@ -472,14 +475,17 @@ class ExperimentSpec(Settings):
 
     @classmethod
     def from_yaml(cls, text: str) -> ExperimentSpec:
-        """Reads what `to_yaml` wrote, or any YAML of the same shape; raises BadInput."""
-        try:
-            mapping = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise BadInput(f"this is not YAML: {error}") from error
+        """Reads what `to_yaml` wrote, or any YAML of the same shape; raises BadInput.
+
+        A longer name than is given today, from an earlier version, is cut.
+        """
+        mapping = read_yaml(text)
         if not isinstance(mapping, Mapping):
             raise BadInput(f"expected a mapping with data, student, method..., found {type(mapping).__name__}")
-        return cls.from_mapping({key: value for key, value in mapping.items() if key != "version"})
+        mapping = {key: value for key, value in mapping.items() if key != "version"}
+        if isinstance(mapping.get("title"), str):
+            mapping["title"] = " ".join(mapping["title"].split())[:MAX_TITLE]
+        return cls.from_mapping(mapping)
 
     def to_yaml(self) -> str:
         """The whole spec, every default written out."""
@@ -546,8 +552,9 @@ def nested(assignments: Iterable[str], field: str = "--set") -> dict[str, Any]:
             continue
         try:
             node[leaf] = _read_value(value)
-        except yaml.YAMLError:
-            problems.append(Problem(path, f"cannot read the value {value!r}; put text with special signs in quotes"))
+        except BadInput:
+            shown = f"{value[:60]}…" if len(value) > 60 else value
+            problems.append(Problem(path, f"cannot read the value {shown!r}; put text with special signs in quotes"))
     if problems:
         raise BadInput(problems)
     return tree
@@ -580,7 +587,7 @@ def with_settings(mapping: Mapping[str, Any], assignments: Iterable[str]) -> dic
 
 
 def _read_value(text: str) -> Any:
-    value = yaml.safe_load(text)
+    value = read_yaml(text, "--set")
     if isinstance(value, str) and value == text.strip():
         # YAML 1.1 reads 1e-3 as a word; what stands in quotes is meant as one.
         try:
@@ -660,7 +667,7 @@ def _write_value(value: Any) -> str:
 def _reads_as_itself(text: str) -> bool:
     try:
         return bool(_read_value(text) == text)
-    except yaml.YAMLError:
+    except BadInput:
         return False
 
 

@@ -144,13 +144,13 @@ def _class_names(name: str) -> list[str]:
 
 
 def _options(words: list[str]) -> dict[str, Any]:
-    import yaml
+    from kdengine.yaml_text import read_yaml
 
     pairs = [word.partition("=") for word in words]
     wrong = [Problem("--option", f"found {word!r}, expected NAME=VALUE") for word in words if "=" not in word]
     if wrong:
         raise BadInput(wrong)
-    return {name: yaml.safe_load(value) for name, _, value in pairs}
+    return {name: read_yaml(value, "--option") for name, _, value in pairs}
 
 
 # look -----------------------------------------------------------------------------------------------------------------

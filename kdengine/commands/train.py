@@ -135,14 +135,15 @@ def read_mapping(options: argparse.Namespace, more: Mapping[str, Any] = MappingP
 
 
 def _read_file(name: str) -> dict[str, Any]:
-    import yaml
+    from kdengine.yaml_text import read_yaml
 
     try:
-        mapping = yaml.safe_load(Path(name).read_text())
+        text = Path(name).read_text()
     except OSError as error:
         raise BadInput(Problem("--spec", f"cannot read {name}: {error.strerror}")) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(Problem("--spec", f"{name} is not YAML: {error}")) from error
+    except UnicodeDecodeError as error:
+        raise BadInput(Problem("--spec", f"{name} is not text in UTF-8: {error}")) from error
+    mapping = read_yaml(text, f"--spec {name}")
     if not isinstance(mapping, dict):
         found = type(mapping).__name__
         raise BadInput(Problem("--spec", f"{name} must hold a mapping with data, student, method...; found {found}"))

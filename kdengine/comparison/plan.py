@@ -16,7 +16,7 @@ from kdengine import files
 from kdengine.errors import BadInput, DamagedFile, Problem
 from kdengine.fields import Settings, setting
 from kdengine.registry import METHODS
-from kdengine.spec import ExperimentSpec, merge, nested
+from kdengine.spec import MAX_TITLE, ExperimentSpec, merge, nested
 from kdengine.teachers.records import PREFIX, pinned_mapping
 from kdengine.workspace import Workspace
 
@@ -82,7 +82,9 @@ class Plan(Settings):
         if mapping["runtime"].get("replay", "auto") == "auto":
             # Arms of one seed see the same views: what one has asked the teacher, the others need not ask again.
             mapping = merge(mapping, {"runtime": {"replay": "on"}})
-        return ExperimentSpec.from_mapping(mapping | {"seed": seed, "title": f"{self.name}: {arm.name}, seed {seed}"})
+        tail = f", seed {seed}"
+        title = f"{self.name}: {arm.name}"[: MAX_TITLE - len(tail)] + tail
+        return ExperimentSpec.from_mapping(mapping | {"seed": seed, "title": title})
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:

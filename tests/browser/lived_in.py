@@ -6,18 +6,24 @@ these sees it.
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from support import tiny_spec
 
 from kdengine import run
 from kdengine.jobs import JobStore
+from kdengine.states import State
 from kdengine.workspace import Workspace
+
+sys.path.append(str(Path(__file__).parents[1] / "studies"))
+from mill import Mill, isolate, small_plan
 
 CLASSES = ("猫", "狗", "鸟")
 ARCHIVE = "动物.zip"
@@ -33,6 +39,8 @@ class LivedIn:
         taught: resnet20 taught by ``teacher`` with kd, with settings that are no defaults.
         outside: vgg8 by itself, tf_kd, on a folder outside the workspace.
         newest: what every page shows when it is asked for nothing.
+
+    And two studies that are done, ``older`` of eight trials and ``newer`` of four.
     """
 
     workspace: Workspace
@@ -73,7 +81,19 @@ def live_in(workspace: Workspace, elsewhere: Path) -> LivedIn:
         data={"name": "folder", "path": str(elsewhere / "shapes"), "image_size": 20, "per_class": None},
     )  # fmt: skip
     newest = _run(workspace, method="cs_kd", data={"per_class": 11})
+    _studies(workspace)
     return LivedIn(workspace, own, teacher, taught, outside, newest)
+
+
+def _studies(workspace: Workspace) -> None:
+    """Made and worked off by hand, before any supervisor looks."""
+    mill = Mill(workspace)
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(patch, workspace.root)
+        for name, more in (("older", {"pruner": "none"}), ("newer", {"budget": {"trials": 4}})):
+            plan = mill.begin(small_plan(name, **more))
+            mill.work(plan, only=f"{name}-")
+            mill.store.change(plan.job_id, set(State), state=State.FINISHED)
 
 
 def _run(workspace: Workspace, **changes: object) -> str:

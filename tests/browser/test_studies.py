@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
-from pathlib import Path
 
 import pytest
 from clicks import commanded, pick, shown_command, type_choice, wait_for
@@ -16,25 +14,11 @@ from kdengine.jobs import JobStore
 from kdengine.states import State
 from studies import control, words
 
-sys.path.append(str(Path(__file__).parents[1] / "studies"))
-from mill import Mill, isolate, small_plan
-
 pytestmark = pytest.mark.browser
 
 HISTORY = """() => Array.from((document.querySelector('#studies-history .js-plotly-plot')?.data || [])
     .find(trace => trace.name === 'trials')?.y || [])"""
 STATE, REFUSED = "#studies-state", "#studies-refused"
-
-
-@pytest.fixture(scope="module")
-def studies(lived_in: LivedIn) -> tuple[str, str]:
-    """Two studies that are done, of different settings; the newer one is never meant."""
-    mill = Mill(lived_in.workspace)
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(patch, lived_in.workspace.root)
-        for name, more in (("older", {"pruner": "none"}), ("newer", {"budget": {"trials": 4}})):
-            mill.work(mill.begin(small_plan(name, **more)))
-    return "older", "newer"
 
 
 def command(page: Page) -> list[str]:
@@ -57,9 +41,7 @@ def choose(page: Page, name: str, trials: str) -> None:
     expect(page.locator(STATE)).to_contain_text(trials)
 
 
-def test_the_study_that_was_asked_for_is_shown_in_every_figure(
-    dashboard: Dashboard, studies: tuple[str, str], page: Page
-) -> None:
+def test_the_study_that_was_asked_for_is_shown_in_every_figure(dashboard: Dashboard, page: Page) -> None:
     page.goto(f"{dashboard.url}/studies")
     expect(page.locator(STATE)).to_contain_text("4 of 4 trials")
     choose(page, "older", "8 of 8 trials")
@@ -85,7 +67,7 @@ def test_the_study_that_was_asked_for_is_shown_in_every_figure(
     assert shown == [words.metric_value("accuracy", row.values[0]) for row in now.trials]
 
 
-def test_the_best_values_of_that_study_fill_launch(dashboard: Dashboard, studies: tuple[str, str], page: Page) -> None:
+def test_the_best_values_of_that_study_fill_launch(dashboard: Dashboard, page: Page) -> None:
     page.goto(f"{dashboard.url}/studies?name=older")
     expect(page.locator(STATE)).to_contain_text("8 of 8 trials")
     page.click("#studies-promote")
@@ -96,9 +78,7 @@ def test_the_best_values_of_that_study_fill_launch(dashboard: Dashboard, studies
     expect(page.locator("#arrival")).to_contain_text("Filled with the study older")
 
 
-def test_a_trial_is_added_and_the_study_resumed_stopped_and_ended(
-    dashboard: Dashboard, studies: tuple[str, str], page: Page
-) -> None:
+def test_a_trial_is_added_and_the_study_resumed_stopped_and_ended(dashboard: Dashboard, page: Page) -> None:
     store = JobStore(dashboard.workspace)
     page.goto(f"{dashboard.url}/studies?name=older")
     expect(page.locator(STATE)).to_contain_text("8 of 8 trials")
@@ -124,7 +104,7 @@ def test_a_trial_is_added_and_the_study_resumed_stopped_and_ended(
     assert control.view("newer", dashboard.workspace).counted == 4, "the other study is as it was"
 
 
-def test_fresh_seeds_are_queued_for_that_study(dashboard: Dashboard, studies: tuple[str, str], page: Page) -> None:
+def test_fresh_seeds_are_queued_for_that_study(dashboard: Dashboard, page: Page) -> None:
     store = JobStore(dashboard.workspace)
     before = {job.id for job in store.jobs()}
     page.goto(f"{dashboard.url}/studies?name=newer")
@@ -143,7 +123,7 @@ def test_fresh_seeds_are_queued_for_that_study(dashboard: Dashboard, studies: tu
 
 
 def test_every_field_stands_in_the_command_and_a_new_study_is_that(
-    dashboard: Dashboard, studies: tuple[str, str], lived_in: LivedIn, page: Page
+    dashboard: Dashboard, lived_in: LivedIn, page: Page
 ) -> None:
     page.goto(f"{dashboard.url}/studies")
     expect(page.locator("#studies-space tbody tr").first).to_be_visible()

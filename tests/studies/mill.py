@@ -49,6 +49,7 @@ class Mill:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.store = JobStore(workspace)
+        self.only = ""
 
     def begin(self, plan: StudyPlan) -> StudyPlan:
         """As the shell does, without a supervisor."""
@@ -62,7 +63,7 @@ class Mill:
         return Controller(study, self.workspace, self.workspace.run(plan.job_id), placement)
 
     def runs(self) -> list[Job]:
-        return [job for job in self.store.jobs() if not job.is_controller]
+        return [job for job in self.store.jobs() if not job.is_controller and job.id.startswith(self.only)]
 
     def play(self) -> None:
         """Every job moves on: it starts, learns one epoch more, does as it was asked, or ends."""
@@ -95,8 +96,9 @@ class Mill:
         self.workspace.run(job.id).update_status(**words)
         self.store.change(job.id, set(State), ended=time.time(), request=None, **words)
 
-    def work(self, plan: StudyPlan, turns: int = 400) -> None:
-        """Controller and queue in turns until the study is done."""
+    def work(self, plan: StudyPlan, turns: int = 400, only: str = "") -> None:
+        """Controller and queue in turns until the study is done; of the jobs, those whose id begins so."""
+        self.only = only
         controller = self.controller(plan)
         for _ in range(turns):
             if controller.turn():
