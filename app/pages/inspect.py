@@ -80,9 +80,11 @@ class _Asked:
         made = len(asked) > 3 or self.what not in offer["recorded"]
         numbers = offer["weights"] if made else offer["epochs"]
         asked["epoch"] = "best" if self.best or not numbers else _nearest(numbers, self.epoch)
-        if self.best or asked["epoch"] == self.epoch or not made:
+        if self.best or asked["epoch"] == self.epoch:
             return asked, ""
         shown = "the best epoch" if asked["epoch"] == "best" else f"epoch {asked['epoch']}"
+        if not made:
+            return asked, f"Epoch {self.epoch:.0f} was not looked at while it trained: shown is {shown}."
         note = f"This is made from weights, and those of epoch {self.epoch:.0f} were not kept: shown is {shown}."
         return asked, note + " The setting Keep epochs keeps more."
 
@@ -171,7 +173,8 @@ def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
             drawings = _drawn(answer, asked)
         except KdError as error:
             return _told(outputs, boxes.refusal(error), "", [])
-        words = f'<p class="kd-lead" id="inspect-sentence">{text.escape(answer["sentence"])} {text.escape(note)}</p>'
+        said = f"{_sentence(answer, asked)} {note} {_other_epoch(answer, request)}".strip()
+        words = f'<p class="kd-lead" id="inspect-sentence">{text.escape(said)}</p>'
         return _told(outputs, words, "", drawings, answer, asked)
 
     def advance(found: dict[str, Any], epoch: int) -> Any:
@@ -313,6 +316,22 @@ def _placed(content: bytes, count: int, kind: str) -> Any:
     return places(np.frombuffer(content, kind).reshape(count, count))
 
 
+def _sentence(answer: dict[str, Any], asked: _Asked) -> str:
+    """What is seen: of a difference not what its two sides would show."""
+    if answer["kind"] == "maps" and len(answer["seen"]) == 2 and asked.arrangement == DIFFERENCE:
+        return f"{answer['title']}: the first run minus the second, each map as a share of its own maximum."
+    return str(answer["sentence"])
+
+
+def _other_epoch(answer: dict[str, Any], request: dict[str, Any]) -> str:
+    """Says so where the second run is shown at another epoch than the first."""
+    seen: list[Seen] = answer["seen"]
+    if len(seen) < 2 or seen[1].epoch == seen[0].epoch or request["epoch"] == "best":
+        return ""
+    shown = "its best weights" if seen[1].epoch is None else f"its epoch {seen[1].epoch}"
+    return f"The second run has nothing of epoch {request['epoch']}: shown is {shown}."
+
+
 def _told(
     outputs: list[Any],
     message: str,
@@ -322,11 +341,12 @@ def _told(
     asked: _Asked | None = None,
 ) -> list[Any]:
     """Values for all outputs: message, grids, slots of plots, and which options there are."""
-    grids = "".join(
+    cards = [
         f'<div class="card kd-drawing">{_heading(each)}<div class="kd-scroll">{each.svg}</div></div>'
         for each in drawings
         if each.svg
-    )
+    ]
+    grids = f'<div class="kd-pair">{"".join(cards)}</div>' if len(cards) == 2 else "".join(cards)
     plots = [each for each in drawings if each.figure is not None][:MOST_PLOTS]
     values: list[Any] = [message, grids or empty]
     for number in range(MOST_PLOTS):

@@ -13,7 +13,12 @@ import numpy as np
 
 from kdengine.figures.pictures import DIVERGING, SEQUENTIAL, coloured, data_url
 
-GAP, HEAD, SIDE = 6, 40, 92
+GAP, HEAD = 6, 40
+SIDE, SIDE_WITH_NUMBERS = 92, 176
+LETTER = 6.1
+"""Pixels: beside the pictures their labels, wider where numbers stand there too; a letter."""
+FLAT = 0.02
+"""A map that spans less than this share of its largest value is flat: it is not stretched over all colours."""
 SMALLEST, LARGEST, WIDE = 76, 112, 1120
 """Tiles are as large as fits a page, within bounds; pixels."""
 
@@ -56,10 +61,18 @@ def column(name: str, values: np.ndarray, other: np.ndarray | None = None) -> Co
     if any(word in name for word in OVER_ALL):
         low = min(float(each.min(initial=np.inf)) for each in both)
         high = max(float(each.max(initial=-np.inf)) for each in both)
-        ends = np.full(len(values), low), np.full(len(values), high)
+        ends = _widened(np.full(len(values), low), np.full(len(values), high))
         return Column(title_of(name), values, *ends, note=_range(low, high))
     own = values.reshape(len(values), -1)
-    return Column(title_of(name), values, own.min(1), own.max(1), note="own maximum")
+    ends = _widened(own.min(1), own.max(1))
+    return Column(title_of(name), values, *ends, note="own maximum")
+
+
+def _widened(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the colours, no nearer to each other than what is worth telling apart."""
+    least = FLAT * np.maximum(np.abs(low), np.abs(high))
+    more = np.maximum(0.0, least - (high - low)) / 2
+    return low - more, high + more
 
 
 def _range(low: float, high: float) -> str:
@@ -70,7 +83,7 @@ def _range(low: float, high: float) -> str:
 def difference(name: str, values: np.ndarray, other: np.ndarray) -> Column:
     """What the first has more (red) or less (blue) than the second, each map as a share of its own maximum."""
     gap = _shares(values) - _shares(other)
-    reach = np.abs(gap).reshape(len(gap), -1).max(1)
+    reach = np.maximum(np.abs(gap).reshape(len(gap), -1).max(1), FLAT)
     return Column(title_of(name), gap, -reach, reach, note="difference", diverging=True)
 
 
@@ -100,7 +113,7 @@ def draw(
         notes: N second lines.
         key: letters that tell the parts of this grid from those of others on a page.
     """
-    page = _Page.of(len(pixels), len(columns))
+    page = _Page.of(len(pixels), len(columns), SIDE_WITH_NUMBERS if any(notes or ()) else SIDE)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {page.width} {page.height}" width="{page.width}" '
         f'height="{page.height}" font-family="system-ui, sans-serif" font-size="11" fill="currentColor" '
@@ -110,16 +123,16 @@ def draw(
         parts.append(f'<image id="{key}{number}" href="{data_url(picture)}" {page.size} style="{_CRISP}"/>')
     parts.append("</defs>")
     for left in page.lefts:
-        parts.append(_text(left + SIDE + page.tile / 2, 14, "picture", page.tile))
+        parts.append(_text(left + page.side + page.tile / 2, 14, "image", page.tile))
         for place, one in enumerate(columns, 1):
-            x = left + SIDE + place * (page.tile + GAP) + page.tile / 2
+            x = left + page.side + place * (page.tile + GAP) + page.tile / 2
             parts += [_text(x, 14, one.title, page.tile), _text(x, 28, one.note, page.tile, 'opacity="0.65"')]
     for number in range(len(pixels)):
         left, y = page.place(number)
-        parts.append(_label(left, y, labels[number], notes[number] if notes else ""))
-        parts.append(f'<use href="#{key}{number}" x="{left + SIDE}" y="{y}"/>')
+        parts.append(_label(left, y, labels[number], notes[number] if notes else "", page))
+        parts.append(f'<use href="#{key}{number}" x="{left + page.side}" y="{y}"/>')
         for place, one in enumerate(columns, 1):
-            parts.append(_tile(one, number, left + SIDE + place * (page.tile + GAP), y, key, page))
+            parts.append(_tile(one, number, left + page.side + place * (page.tile + GAP), y, key, page))
     parts.append("</svg>")
     return "".join(parts)
 
@@ -132,14 +145,15 @@ class _Page:
     blocks: int
     rows: int
     block: int
+    side: int
 
     @classmethod
-    def of(cls, count: int, columns: int) -> _Page:
-        smallest = SIDE + (columns + 1) * (SMALLEST + GAP)
+    def of(cls, count: int, columns: int, side: int) -> _Page:
+        smallest = side + (columns + 1) * (SMALLEST + GAP)
         blocks = 2 if 2 * smallest + 4 * GAP <= WIDE and count > 3 else 1
-        fitting = (WIDE // blocks - SIDE) // (columns + 1) - GAP
+        fitting = (WIDE // blocks - side) // (columns + 1) - GAP
         tile = min(LARGEST, max(SMALLEST, fitting))
-        return cls(tile, blocks, -(-count // blocks), SIDE + (columns + 1) * (tile + GAP) + 4 * GAP)
+        return cls(tile, blocks, -(-count // blocks), side + (columns + 1) * (tile + GAP) + 4 * GAP, side)
 
     @property
     def width(self) -> int:
@@ -198,17 +212,18 @@ def _text(x: float, y: float, words: str, width: int, more: str = "") -> str:
     return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="middle" {more}>{tip}{escape(short)}</text>'
 
 
-def _label(x: float, y: float, label: str, note: str) -> str:
-    lines = [f'<text x="{x}" y="{y + 18:.0f}" font-weight="600">{escape(_cut(label))}</text>']
+def _label(x: float, y: float, label: str, note: str, page: _Page) -> str:
+    most = int((page.side - GAP) / LETTER)
+    lines = [f'<text x="{x}" y="{y + 18:.0f}" font-weight="600">{_cut(label, most)}</text>']
     lines += [
-        f'<text x="{x}" y="{y + 34 + 14 * row:.0f}" opacity="0.75">{escape(_cut(line))}</text>'
-        for row, line in enumerate(note.splitlines()[:3])
+        f'<text x="{x}" y="{y + 33 + 13 * row:.0f}" opacity="0.75">{_cut(line, most)}</text>'
+        for row, line in enumerate(note.splitlines()[: (page.tile - 20) // 13])
     ]
-    return "".join(lines)
+    return f"<g><title>{escape(f'{label}{chr(10)}{note}'.strip())}</title>{''.join(lines)}</g>"
 
 
-def _cut(words: str) -> str:
-    return words if len(words) <= 15 else words[:14] + "…"
+def _cut(words: str, most: int) -> str:
+    return escape(words if len(words) <= most else words[: most - 1] + "…")
 
 
 def picture_list(pixels: np.ndarray, captions: list[str], *, key: str = "l", across: int = 6) -> str:

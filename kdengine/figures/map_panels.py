@@ -70,7 +70,9 @@ def _difference_grid(first: Seen, second: Seen) -> Drawing:
         if values.ndim == 3 and name in second.arrays and second.arrays[name].shape == values.shape
     ]
     note = (
-        "Red = more in the first run, blue = more in the second." if columns else "The two runs have no map in common."
+        "Red = more in the first run, blue = more in the second, white = no difference."
+        if columns
+        else "The two runs have no map in common."
     )
     svg = map_grid.draw(first.pixels, columns, _labels(first), key="dx")
     return Drawing(f"{first.label} minus {second.label}", svg=svg, note=note)

@@ -22,10 +22,11 @@ def data_url(pixels: np.ndarray) -> str:
 def coloured(values: np.ndarray, low: float, high: float, scale: str = SEQUENTIAL) -> np.ndarray:
     """Numbers (...) as colours uint8 (..., 3): ``low`` and what is below is the first colour, ``high`` the last.
 
-    What is not a number, and everything where low equals high, is the first.
+    Everything where low equals high is the middle: nothing stands out. What is not a number is the first.
     """
     span = high - low
-    position = (np.asarray(values, np.float64) - low) / span if span > 0 else np.zeros(np.shape(values))
+    values = np.asarray(values, np.float64)
+    position = (values - low) / span if span > 0 else np.where(np.isnan(values), 0.0, 0.5)
     index = np.nan_to_num(np.clip(position, 0, 1) * 255).round().astype(np.intp)
     return palette(scale)[index]
 
