@@ -25,9 +25,28 @@ from kdengine.workspace import Workspace
 IMAGENET: tuple[Rgb, Rgb] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
 PICKLE_SIGNS = (b"PK\x03\x04", b"\x80")
-MENDING = """    import torch; from safetensors.torch import save_file
-    state = torch.load({name!r}, map_location="cpu", weights_only=True)
-    save_file({{k: v.clone().contiguous() for k, v in state.get("state_dict", state).items()}}, {target!r})"""
+# What a person runs where they trust the file: of all that a checkpoint holds, the one mapping with the most tensors.
+# Options and NumPy numbers beside the tensors (argparse, metrics) are let in by name; nothing else of a pickle is run.
+MENDING = """    import argparse, numpy, torch
+    from safetensors.torch import save_file
+    scalar = numpy.float64(0).__reduce__()[0]
+    torch.serialization.add_safe_globals([
+        argparse.Namespace, numpy.dtype, scalar, (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"), *(type(numpy.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")),
+    ])
+    def nets(found, place="the file"):
+        if isinstance(found, dict):
+            tensors = {{k: v for k, v in found.items() if isinstance(v, torch.Tensor)}}
+            yield sum(v.ndim > 0 for v in tensors.values()), place, tensors
+            for key, value in found.items():
+                yield from nets(value, f"{{place}}[{{key!r}}]")
+    loaded = torch.load({name!r}, map_location="cpu", weights_only=True)
+    _, place, tensors = max(nets(loaded), key=lambda found: found[0])
+    save_file({{k: v.clone().contiguous() for k, v in tensors.items()}}, {target!r})
+    print(len(tensors), "tensors of", place)"""
+SIZES = (8, 1024)
+LEAST_STD = 1e-3
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # Second heads that torchvision trains with and does not answer with.
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 COUNTER = "num_batches_tracked"
@@ -162,8 +181,12 @@ def _check_numbers(incoming: Incoming) -> None:
     problems = []
     if not all(0 <= value <= 1 for value in incoming.mean):
         problems.append(Problem("mean", f"found {incoming.mean}, expected 0..1: of pixels divided by 255"))
-    if not all(0 < value <= 1 for value in incoming.std):
-        problems.append(Problem("std", f"found {incoming.std}, expected above 0 and up to 1: of pixels divided by 255"))
+    if not all(LEAST_STD <= value <= 1 for value in incoming.std):
+        message = f"found {incoming.std}, expected {LEAST_STD} to 1: of pixels divided by 255"
+        problems.append(Problem("std", message))
+    low, high = SIZES
+    if not low <= incoming.image_size <= high:
+        problems.append(Problem("image_size", f"found {incoming.image_size} px, expected {low} to {high}"))
     if incoming.classes is not None and len(set(incoming.classes)) < 2:
         problems.append(Problem("classes", "found fewer than two different class names; give one a line"))
     if problems:
@@ -183,13 +206,11 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file; raises BadInput for anything else, for a pickle with the way out of it."""
     if not path.is_file():
         raise BadInput(Problem("weights", f"there is no file {path}"))
-    with path.open("rb") as file:
-        start = file.read(4)
-    if path.suffix.lower() in PICKLES or start.startswith(PICKLE_SIGNS):
+    if not _is_safetensors(path) and _looks_like_a_pickle(path):
         target = path.with_suffix(".safetensors").name
         message = (
             f"{path.name} is a pickle, which can run any program when it is read; it is not opened here. "
-            "Turn it into safetensors yourself, where you trust it, with these three lines:\n"
+            "Turn it into safetensors yourself, where you trust it, with these lines:\n"
         )
         raise BadInput(Problem("weights", message + MENDING.format(name=path.name, target=target)))
     try:
@@ -198,16 +219,32 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
         raise BadInput(Problem("weights", str(error))) from error
 
 
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins as the format says: the length of a header in eight bytes, and a header that is JSON.
+
+    The first byte alone tells nothing: one length in 256 begins as a pickle does.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return file.read(1) == b"{" and 8 + length <= path.stat().st_size
+
+
+def _looks_like_a_pickle(path: Path) -> bool:
+    with path.open("rb") as file:
+        return path.suffix.lower() in PICKLES or file.read(4).startswith(PICKLE_SIGNS)
+
+
 # fitting --------------------------------------------------------------------------------------------------------------
 
 
 def fit(tensors: Mapping[str, Tensor], model: str, image_size: int, options: Mapping[str, Any]) -> Fitted:
     """Builds the architecture with as many classes as the weights know, and loads them.
 
-    A prefix that all or most keys share ("module.", "student.") is taken off. Half precision becomes float32.
+    A prefix that all or most keys share ("module.", "student.") is taken off. Half and double precision become float32.
 
     Raises:
-        BadInput: keys missing, unexpected or of another shape, the first of each named; numbers that are not finite.
+        BadInput: keys missing, unexpected, of another shape or of no floating-point type, the first of each named;
+            numbers that are not finite, or too large for float32.
     """
     skeleton = _build(model, 2, image_size, options)
     state, notes = _without_auxiliary(*_without_prefix(tensors, skeleton.body.state_dict()))
@@ -217,11 +254,25 @@ def fit(tensors: Mapping[str, Tensor], model: str, image_size: int, options: Map
     misfit = _misfit(state, backbone.body.state_dict())
     if misfit:
         raise BadInput(Problem("weights", f"these are not the weights of {model} at {image_size} px: {misfit}"))
+    state = _as_float32(state, backbone.body.state_dict())
     broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
     if broken:
-        raise BadInput(Problem("weights", f"not all numbers are finite in {', '.join(broken[:SHOWN])}"))
+        raise BadInput(Problem("weights", f"not all numbers are finite as float32 in {', '.join(broken[:SHOWN])}"))
     backbone.body.load_state_dict(state, strict=False)  # only counters of batches can be missing by now
     return Fitted(backbone.eval(), notes)
+
+
+def _as_float32(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights in the precision they will have; raises BadInput for what are no real numbers."""
+    wrong = [
+        f"{name} is {str(value.dtype).removeprefix('torch.')}"
+        for name, value in state.items()
+        if expected[name].is_floating_point() and value.dtype not in FLOATS
+    ]
+    if wrong:
+        message = f"expected float32, float16, bfloat16 or float64, found {len(wrong)} others: {_first(wrong)}"
+        raise BadInput(Problem("weights", message))
+    return {name: value.float() if expected[name].is_floating_point() else value for name, value in state.items()}
 
 
 def _build(model: str, classes: int, image_size: int, options: Mapping[str, Any]) -> Backbone:

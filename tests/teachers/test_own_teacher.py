@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import pickle
@@ -9,6 +10,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -240,7 +242,9 @@ def test_numbers_that_are_not_finite(workspace: Workspace, abroad: Abroad, tmp_p
     state = load_file(abroad.file)
     state["bn1.weight"][0] = float("nan")
     save_file(state, tmp_path / "nan.safetensors")
-    assert "not all numbers are finite in bn1.weight" in said(2, *abroad.words("nan", tmp_path / "nan.safetensors"))
+    assert "not all numbers are finite as float32 in bn1.weight" in said(
+        2, *abroad.words("nan", tmp_path / "nan.safetensors")
+    )
 
 
 class Trap:
@@ -261,15 +265,95 @@ def test_a_pickle_is_never_opened(workspace: Workspace, abroad: Abroad, tmp_path
     assert not (tmp_path / "sprung").exists()
 
 
-def test_the_three_lines_turn_a_checkpoint_into_what_is_imported(
-    workspace: Workspace, abroad: Abroad, tmp_path: Path, said, monkeypatch: pytest.MonkeyPatch
+def checkpoints(state: dict[str, torch.Tensor]) -> dict[str, object]:
+    """How published checkpoints look: RepDistiller, mdistiller, timm, torchvision, pytorch-cifar and their like."""
+    parallel = {f"module.{name}": value for name, value in state.items()}
+    worse = {name: torch.zeros_like(value) for name, value in state.items()}
+    options = argparse.Namespace(lr=0.1, arch="resnet")
+    optimizer = {"state": {0: {"momentum_buffer": torch.zeros(3)}}, "param_groups": [{"lr": 0.1}]}
+    return {
+        "bare": state,
+        "lightning": {"state_dict": state, "epoch": 4},
+        "pytorch-cifar": {"net": parallel, "acc": np.float64(93.1), "epoch": 199},
+        "repdistiller": {"epoch": 240, "model": state, "best_acc": np.float64(72.3), "opt": options},
+        "mdistiller": {"epoch": 3, "model": parallel, "optimizer": optimizer, "best_acc": np.float32(70.0)},
+        "timm": {"epoch": 5, "arch": "x", "state_dict": state, "optimizer": optimizer, "args": options, "version": 2,
+                 "state_dict_ema": worse, "metric": np.float64(80.0)},
+        "torchvision": {"model": state, "optimizer": optimizer, "lr_scheduler": {"last_epoch": 9}, "epoch": 9,
+                        "args": options, "model_ema": {"n_averaged": torch.tensor(3)} | worse},
+        "deeper": {"checkpoint": {"student": {"weights": state}}, "step": torch.tensor(7)},
+        "half": {"state_dict": {k: v.half() if v.is_floating_point() else v for k, v in state.items()}},
+        "counts": {"state_dict": state, "counts": np.int64(3), "history": [np.float64(1.0)]},
+    }  # fmt: skip
+
+
+SHAPES = ("bare", "lightning", "pytorch-cifar", "repdistiller", "mdistiller", "timm", "torchvision", "deeper", "half",
+          "counts")  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_printed_lines_turn_a_checkpoint_into_what_is_imported(
+    workspace: Workspace, abroad: Abroad, tmp_path: Path, said, monkeypatch: pytest.MonkeyPatch, shape: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save({"state_dict": abroad.net.state_dict(), "epoch": 4}, "net.pth")
+    found = checkpoints(dict(abroad.net.state_dict()))
+    assert set(found) == set(SHAPES)
+    torch.save(found[shape], "net.pth")
     text = said(2, *abroad.words("abroad", Path("net.pth")))
-    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
-    exec("\n".join(lines), {})
+    lines = [line[4:] for line in text.splitlines() if line.startswith("    ")]
+    with torch.serialization.safe_globals([]):
+        exec("\n".join(lines), {})
+    written = load_file("net.safetensors")
+    kept = {name.removeprefix("module."): value for name, value in written.items()}
+    for name, value in abroad.net.state_dict().items():
+        assert torch.allclose(kept[name].to(value.dtype), value, atol=1e-2, rtol=1e-2), name
     said(0, *abroad.words("abroad", Path("net.safetensors")))
+
+
+def test_a_header_whose_length_begins_as_a_pickle_is_read(
+    workspace: Workspace, abroad: Abroad, tmp_path: Path, said
+) -> None:
+    """The first byte of a safetensors file is the low byte of its header's length: any of 256."""
+    state = load_file(abroad.file)
+    for padding in range(0, 2048, 8):
+        save_file(state, tmp_path / "net.safetensors", metadata={"note": "x" * padding})
+        if (tmp_path / "net.safetensors").read_bytes()[0] == 0x80:
+            break
+    assert (tmp_path / "net.safetensors").read_bytes()[0] == 0x80
+    said(0, *abroad.words("even", tmp_path / "net.safetensors"))
+    shutil.copyfile(abroad.file, tmp_path / "net.bin")
+    said(0, *abroad.words("named-bin", tmp_path / "net.bin"))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda value: value.double() * 1e300, "not all numbers are finite as float32 in bn1.weight"),
+        (lambda value: value > 0, "bn1.weight is bool"),
+        (lambda value: value.long(), "bn1.weight is int64"),
+        (lambda value: value.to(torch.complex64), "bn1.weight is complex64"),
+        (lambda value: value.to(torch.float8_e4m3fn), "bn1.weight is float8_e4m3fn"),
+    ],
+)
+def test_what_are_no_real_numbers_is_refused(
+    workspace: Workspace, abroad: Abroad, tmp_path: Path, said, change, expected: str
+) -> None:
+    state = load_file(abroad.file)
+    state["bn1.weight"] = change(state["bn1.weight"])
+    save_file(state, tmp_path / "odd.safetensors")
+    assert expected in said(2, *abroad.words("odd", tmp_path / "odd.safetensors"))
+    assert not records.list_imports(workspace)
+
+
+@pytest.mark.parametrize("words", [("--image-size", "1000000000"), ("--mean", "0,0,0", "--std", "1e-320,1,1")])
+def test_sizes_and_deviations_out_of_this_world(workspace: Workspace, abroad: Abroad, said, words) -> None:
+    given = list(abroad.words("odd", abroad.file))
+    for name in words[::2]:
+        if name in given:
+            place = given.index(name)
+            del given[place : place + 2]
+    assert "expected" in said(2, *given, *words)
+    assert not records.list_imports(workspace)
 
 
 AT16 = ("--image-size", "16", "--model")
