@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from clicks import enter
 from dashboard import Dashboard
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
@@ -82,7 +83,7 @@ def test_from_click_to_answer(dashboard: Dashboard, browser: Browser, page: Page
     wait_for(lambda: len(list(folder.events("epoch"))) > before)
 
     # Reopened in a fresh browser session: the same run within two seconds of the page being there.
-    fresh = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    fresh = enter(browser, dashboard).new_page()
     fresh.set_default_timeout(1000 * PATIENCE_S)
     fresh.goto(f"{dashboard.url}/runs?run={run_id}")
     expect(fresh.locator("#run-state .kd-now")).to_have_text("running")
