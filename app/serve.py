@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kdengine.errors import BadInput, KdError, Problem
 from kdengine.workspace import Workspace
@@ -60,11 +60,13 @@ def main(options: argparse.Namespace) -> int:
     workspace = Workspace()
     if options.list:
         return _list(workspace)
-    password = security.password_for(options.host)
-    token = security.given_token()
-    proxies = security.proxies_of(options.proxy)
-    port = _free_port(options.host, options.port)
-    workspace.check_writable()
+    password, token, proxies, port, _ = _every(
+        lambda: security.password_for(options.host),
+        security.given_token,
+        lambda: security.proxies_of(options.proxy),
+        lambda: _free_port(options.host, options.port),
+        workspace.check_writable,
+    )
     private = prepare_process()
     mlflow = _mlflow_page(workspace, private) if options.mlflow else None
     record = Record(workspace, port)
@@ -79,6 +81,19 @@ def main(options: argparse.Namespace) -> int:
         if mlflow is not None:
             mlflow.close()
     return 0
+
+
+def _every(*checks: Callable[[], Any]) -> list[Any]:
+    """What each of the checks returns; raises BadInput with the problems of all."""
+    found, problems = [], []
+    for check in checks:
+        try:
+            found.append(check())
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(problems)
+    return found
 
 
 def _mlflow_page(workspace: Workspace, folder: Path) -> MlflowPage:

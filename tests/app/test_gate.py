@@ -140,7 +140,8 @@ def test_a_forged_or_late_session_is_none(monkeypatch: pytest.MonkeyPatch) -> No
         assert answer.status_code == 401, forged
     assert client.get("/").status_code == 200
     monkeypatch.setattr("time.time", lambda: float(end) + 1)
-    assert client.get("/").status_code == 401
+    late = with_token().get("/", headers={"Cookie": f"{name}={value}"})
+    assert late.status_code == 401, "the server itself knows when a session ends"
 
 
 def test_sessions_need_the_same_secret_token_and_password() -> None:
