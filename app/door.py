@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from typing import Any
 
-from starlette.responses import HTMLResponse
-
-from app.security import HEADERS
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+from app.notices import notice
+from app.security import HEADERS, Receive, Scope, Send
 
 # 503 and not 200: who asks for health, or is no browser, must not take this for the dashboard. A browser shows it all
 # the same, and asks again for the address it was given, so that a link to a run leads there.
-STARTING = HTMLResponse(
-    """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
-<meta http-equiv="refresh" content="1"><title>kd: starting</title>
-</head>
-<body style="font: 16px system-ui, sans-serif; margin: 20vh auto; max-width: 30em; padding: 0 1em">
-<p role="status">The dashboard is starting. It opens here by itself, in a few seconds as a rule.</p>
-</body>
-</html>
-""",
-    status_code=503,
-    headers={"Retry-After": "1", "Cache-Control": "no-store", **HEADERS},
+STARTING = notice(
+    "starting",
+    '<p role="status">The dashboard is starting. It opens here by itself, in a few seconds as a rule.</p>',
+    503,
+    {"Retry-After": "1", **HEADERS},
+    again=True,
 )
 
 

@@ -7,18 +7,18 @@ import atexit
 import contextlib
 import importlib
 import os
+import secrets
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kdengine.errors import BadInput, KdError, Problem
 from kdengine.workspace import Workspace
@@ -26,6 +26,9 @@ from kdengine.workspace import Workspace
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from app.gate import Entrance
+    from app.mlflow_page import MlflowPage
+    from app.record import Record
     from app.worker import Worker, Workers
 
 DEFAULT_PORT = 7860
@@ -38,69 +41,171 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", help="address to listen on; other than loopback only with KD_PASSWORD set"
     )
     parser.add_argument("--port", type=int, default=None, help=f"port (default {DEFAULT_PORT}, or the next free one)")
-    parser.add_argument("--mlflow", action="store_true", help="also start MLflow's own page, on loopback")
+    parser.add_argument("--mlflow", action="store_true", help="also show MLflow's own page, under /mlflow")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
+    parser.add_argument("--list", action="store_true", help="print the addresses of your running dashboards, and end")
+    parser.add_argument(
+        "--proxy",
+        metavar="ADDRESS",
+        help="reverse proxy whose X-Forwarded headers are believed: address or network, several by commas "
+        "(default: $KD_PROXY, else nobody's)",
+    )
 
 
 def main(options: argparse.Namespace) -> int:
     """Serves until Ctrl-C."""
     from app import security
+    from app.record import Record
 
-    password = security.password_for(options.host)
-    port = _free_port(options.host, options.port)
     workspace = Workspace()
-    workspace.check_writable()
-    mlflow, mlflow_url = _start_mlflow(workspace) if options.mlflow else (None, None)
+    if options.list:
+        return _list(workspace)
+    password, token, proxies, port, _ = _every(
+        lambda: security.password_for(options.host),
+        security.given_token,
+        lambda: security.proxies_of(options.proxy),
+        lambda: _free_port(options.host, options.port),
+        workspace.check_writable,
+    )
+    private = prepare_process()
+    mlflow = _mlflow_page(workspace, private) if options.mlflow else None
+    record = Record(workspace, port)
+    entrance = _entrance(record, options.host, port, token, password)
+    # Of no use to supervisor and trainers, which would hand them on.
+    for secret in ("KD_PASSWORD", "KD_TOKEN"):
+        os.environ.pop(secret, None)
     try:
-        _serve(workspace, options.host, port, password, mlflow_url, options.open)
+        _serve(workspace, options.host, port, entrance, proxies, mlflow, record if options.open else None)
     finally:
+        record.remove()
         if mlflow is not None:
-            mlflow.terminate()
+            mlflow.close()
     return 0
 
 
-def prepare_process() -> None:
-    """Environment and working folder of a page server and of its workers; to be called before either is made."""
+def _every(*checks: Callable[[], Any]) -> list[Any]:
+    """What each of the checks returns; raises BadInput with the problems of all."""
+    found, problems = [], []
+    for check in checks:
+        try:
+            found.append(check())
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(problems)
+    return found
+
+
+def _mlflow_page(workspace: Workspace, folder: Path) -> MlflowPage:
+    from app.mlflow_page import MlflowPage
+
+    return MlflowPage(workspace, folder)
+
+
+def _list(workspace: Workspace) -> int:
+    """Prints where the dashboards of this workspace are."""
+    from app.record import at_work
+
+    found = at_work(workspace)
+    for one in found:
+        sys.stdout.write(f"{one['address']}\n")
+    if not found:
+        sys.stderr.write(f"kd: no dashboard of yours is at work for the workspace {workspace.root}\n")
+    return 0
+
+
+def _entrance(record: Record, host: str, port: int, token: str | None, password: str | None) -> Entrance:
+    """What lets in. After a killed server of this port it is the same as before, and so its open pages go on."""
+    from app.gate import Entrance
+
+    before = record.read()
+    if token is None and password is None:
+        token = before.get("token") or secrets.token_urlsafe(32)
+    secret = before.get("secret") or secrets.token_urlsafe(32)
+    place = f"http://{_reachable(host)}:{port}"
+    address = f"{place}/?token={token}" if token else place
+
+    def keep(ended: dict[str, float]) -> None:
+        record.write(port=port, url=place, address=address, token=token, secret=secret, ended=ended)
+
+    ended = before.get("ended") or {}
+    keep(ended)
+    return Entrance.of(secret, token, password, ended, keep)
+
+
+def _reachable(host: str) -> str:
+    """An address that listens, as a browser of this machine reaches it."""
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{name}]" if ":" in name else name
+
+
+def prepare_process() -> Path:
+    """Environment and working folder of a page server and of its workers; to be called before either is made.
+
+    Returns the folder for what lives as long as the process; nobody else can enter it.
+    """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     for variable in ("GRADIO_SHARE", "GRADIO_VIBE_MODE", "GRADIO_MCP_SERVER", "GRADIO_ALLOWED_PATHS"):
         os.environ.pop(variable, None)
     # The workers share the cores with a run as a rule: threads that spin while they wait slow both many times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    _stand_in_an_empty_folder()
+    return _stand_in_an_empty_folder()
 
 
 def make_app(
     workspace: Workspace,
     workers: Workers,
     host: str,
-    password: str | None,
-    mlflow_url: str | None = None,
+    entrance: Entrance,
+    proxies: Sequence[str] = (),
+    mlflow: MlflowPage | None = None,
 ) -> FastAPI:
-    """The web application, in a process that was prepared. The caller closes the workers at the end."""
+    """The web application, in a process that was prepared. The caller closes the workers at the end.
+
+    Args:
+        workspace: whose runs are shown and launched.
+        workers: the processes that compute for the pages.
+        host: address that is listened on.
+        entrance: what lets a visitor in.
+        proxies: addresses of reverse proxies whose word is believed.
+        mlflow: MLflow's own page, where it is shown too.
+    """
     from app import stubs
 
     stubs.leave_out()
     import gradio as gr
     from fastapi import FastAPI
+    from starlette.responses import RedirectResponse
 
-    from app import security
-    from app.site import build
+    from app import site
+    from app.gate import Gate
+    from app.missing import answer_for
+    from app.security import Outermost
     from app.theme import css, theme
 
     web = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    security.protect(web, host)
+    # What is added last comes first.
+    web.add_middleware(Gate, entrance=entrance)
+    web.add_middleware(Outermost, host=host, proxies=proxies)
+    if mlflow is not None:
+        web.add_route(mlflow.path, lambda request: RedirectResponse(f"{mlflow.path}/", 307))
+        web.mount(mlflow.path, mlflow)
+    pages = site.build(workspace, workers, mlflow.path if mlflow is not None else None)
     gr.mount_gradio_app(
         web,
-        build(workspace, workers, mlflow_url),
+        pages,
         path="/",
         server_name=host,
         footer_links=[],
         run_history=False,
-        auth=security.checker(password) if password else None,
-        auth_message=f"User name: {security.USER}" if password else None,
         allowed_paths=[],
         blocked_paths=[str(workspace.root)],
-        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
+        app_kwargs={
+            "docs_url": None,
+            "redoc_url": None,
+            "openapi_url": None,
+            "exception_handlers": {404: answer_for(pages.pages)},
+        },
         show_error=False,
         max_file_size="2gb",
         ssr_mode=False,
@@ -112,7 +217,13 @@ def make_app(
 
 
 def _serve(
-    workspace: Workspace, host: str, port: int, password: str | None, mlflow_url: str | None, show: bool
+    workspace: Workspace,
+    host: str,
+    port: int,
+    entrance: Entrance,
+    proxies: Sequence[str],
+    mlflow: MlflowPage | None,
+    to_open: Record | None,
 ) -> None:
     import uvicorn
 
@@ -120,7 +231,6 @@ def _serve(
     from app.worker import Worker, Workers
     from kdengine.jobs import Keeper, ensure_supervisor
 
-    prepare_process()
     workers = Workers.of(str(workspace.root))
     helper = Worker(str(workspace.root))
     keeper = Keeper(workspace)
@@ -130,14 +240,13 @@ def _serve(
         _in_background(workers.measuring.warm)
         with ThreadPoolExecutor(1) as beside:
             supervisor = beside.submit(ensure_supervisor, workspace)
-            web = make_app(workspace, workers, host, password, mlflow_url)
+            web = make_app(workspace, workers, host, entrance, proxies, mlflow)
             supervisor.result()
         keeper.start()
         if not server.should_exit:
             _in_background(lambda: _warm_in_turn(workers))
             _in_background(_import_later)
-            if mlflow_url is None:
-                _in_background(lambda: _prepare_tracking(helper))
+            _in_background(lambda: _prepare_mlflow(helper, mlflow))
         return web
 
     def give_up() -> None:
@@ -145,17 +254,29 @@ def _serve(
 
     door = Door(make, on_failure=give_up)
     server = uvicorn.Server(
-        uvicorn.Config(door, host=host, port=port, log_level="warning", lifespan="on", timeout_graceful_shutdown=2)
+        uvicorn.Config(
+            door,
+            host=host,
+            port=port,
+            log_level="warning",
+            lifespan="on",
+            timeout_graceful_shutdown=2,
+            # Whose word is believed is ours to say, and not FORWARDED_ALLOW_IPS'.
+            proxy_headers=False,
+        )
     )
     # uvicorn ends in order and then lets the signal do what it did before: end the process on the spot.
     signal.signal(signal.SIGTERM, _leave)
-    address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
+    place = f"http://{_reachable(host)}:{port}"
+    address = f"{place}/?token={entrance.token}" if entrance.token else place
     sys.stderr.write(f"kd: the dashboard is at {address} (workspace {workspace.root}); Ctrl-C ends it, runs go on\n")
+    if mlflow is not None:
+        sys.stderr.write(f"kd: MLflow's page is at {place}{mlflow.path}/, for who has opened the dashboard\n")
     sys.stderr.flush()
-    if show:
+    if to_open is not None:
         import webbrowser
 
-        threading.Timer(1.0, webbrowser.open, (address,)).start()
+        threading.Timer(1.0, webbrowser.open, (to_open.write_door(address).as_uri(),)).start()
     try:
         server.run()
     finally:
@@ -187,34 +308,16 @@ def _import_later() -> None:
         importlib.import_module(name)
 
 
-def _prepare_tracking(worker: Worker) -> None:
-    """MLflow's database, in a process that ends with it: the import alone takes seconds and much memory."""
+def _prepare_mlflow(worker: Worker, mlflow: MlflowPage | None) -> None:
+    """MLflow's database, in a process that ends with it: the import alone takes seconds and much memory. Then its page.
+
+    In this order: both at once would race for the first look at the database.
+    """
     with contextlib.suppress(KdError):
         worker.call("prepare_tracking")
     worker.close()
-
-
-def _start_mlflow(workspace: Workspace) -> tuple[subprocess.Popen[bytes], str]:
-    """MLflow's own server on a free loopback port, as a child."""
-    from app.worker import Worker
-    from kdengine import tracking
-
-    _prepare_tracking(Worker(str(workspace.root)))
-    port = _free_port("127.0.0.1", None, first=5000)
-    address = f"127.0.0.1:{port}"
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", tracking.tracking_uri(workspace),
-        "--artifacts-destination", workspace.mlflow_artifacts.as_uri(),
-        "--allowed-hosts", f"{address},localhost:{port}", "--cors-allowed-origins", f"http://{address}",
-    ]  # fmt: skip
-    environment = os.environ | {
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    }
-    with (workspace.root / "mlflow.log").open("ab") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
-    return process, f"http://{address}"
+    if mlflow is not None:
+        mlflow.start()
 
 
 def _free_port(host: str, wanted: int | None, first: int = DEFAULT_PORT) -> int:
@@ -232,7 +335,7 @@ def _free_port(host: str, wanted: int | None, first: int = DEFAULT_PORT) -> int:
     raise BadInput(Problem("--port", f"no free port from {first} on"))
 
 
-def _stand_in_an_empty_folder() -> None:
+def _stand_in_an_empty_folder() -> Path:
     """Gradio may hand out any file below the working folder or a temporary one: stand where there is nothing.
 
     What is made for downloads and uploads lies in this folder too, and goes with the server.
@@ -245,3 +348,4 @@ def _stand_in_an_empty_folder() -> None:
     empty = private / "empty"
     empty.mkdir()
     os.chdir(empty)
+    return private

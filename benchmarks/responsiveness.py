@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import secrets
 import shutil
 import signal
 import statistics
@@ -36,6 +37,7 @@ from kdengine.workspace import Workspace
 
 RESULTS = Path(__file__).parent / "results"
 RUNS, POINTS, CLICKS, PORT = 200, 100_000, 15, 7979
+TOKEN = secrets.token_urlsafe()
 IDLE_S = 20
 PAUSE_MS = 600  # between clicks: the page has drawn everything
 A_ROW, LONG, KIND = "a row of 200", "the run of 100,000 points", "weighted or raw"
@@ -132,7 +134,8 @@ def main() -> None:
     runs = fill(workspace)
     url = f"http://127.0.0.1:{PORT}"
     server = subprocess.Popen(
-        [sys.executable, "-m", "kdengine", "ui", "--port", str(PORT)], env=os.environ | {"KD_HOME": str(home)}
+        [sys.executable, "-m", "kdengine", "ui", "--port", str(PORT)],
+        env=os.environ | {"KD_HOME": str(home), "KD_TOKEN": TOKEN},
     )
     try:
         while len(JobStore(workspace).jobs()) < RUNS or not _is_up(url):
@@ -143,6 +146,7 @@ def main() -> None:
             path = shutil.which("chromium") or shutil.which("google-chrome")
             browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
             page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.goto(f"{url}/?token={TOKEN}")
             found = measure(page, url, runs)
             sent = idle_bytes(page)
             browser.close()
@@ -156,7 +160,8 @@ def main() -> None:
 
 def _is_up(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {TOKEN}"})
+        with urllib.request.urlopen(request, timeout=5) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

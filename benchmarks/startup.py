@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import secrets
 import signal
 import socket
 import statistics
@@ -35,6 +36,7 @@ from kdengine.workspace import Workspace
 RESULTS = Path(__file__).parent / "results"
 LOOK_EVERY_S = 0.02
 PATIENCE_S = 300.0
+TOKEN = secrets.token_urlsafe()
 TRAIN = (
     "train --dataset digits --student resnet8x4 --method none "
     "--set data.per_class=10 --set recipe.epochs=1 --set runtime.log_every=1"
@@ -56,7 +58,7 @@ class Started:
         self.began = time.perf_counter()
         self.process = psutil.Popen(
             [sys.executable, "-m", "kdengine", *words.split()],
-            env=os.environ | {"KD_HOME": str(home)},
+            env=os.environ | {"KD_HOME": str(home), "KD_TOKEN": TOKEN},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -113,7 +115,8 @@ def training(home: Path) -> dict[str, Seconds]:
 def _code(port: int) -> int:
     """HTTP status of the front page, 0 while nobody answers."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=PATIENCE_S) as answer:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Authorization": f"Bearer {TOKEN}"})
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -27,7 +28,11 @@ class Dashboard:
         workspace: its workspace.
         arguments: further words for the command line.
         notes: a folder where every event handler that runs is noted (see browser/noting.py).
-        environment: further variables.
+        environment: further variables; ``KD_TOKEN=""`` lets it make its own token.
+
+    Attributes:
+        url: its address; answers who is in.
+        entry: the address with the token, which lets in.
     """
 
     def __init__(self, workspace: Workspace, *arguments: str, notes: Path | None = None, **environment: str) -> None:
@@ -36,8 +41,10 @@ class Dashboard:
         environment |= {"KD_NOTES": str(notes)} if notes is not None else {}
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.token = environment.get("KD_TOKEN", secrets.token_urlsafe())
+        self.entry = f"{self.url}/?token={self.token}"
         self.arguments = arguments
-        self.environment = environment
+        self.environment = {"KD_TOKEN": self.token} | environment
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> float:
@@ -54,12 +61,19 @@ class Dashboard:
         while time.monotonic() - began < PATIENCE_S:
             try:
                 # A page that says "starting" comes with an error's code.
-                httpx.get(self.url, timeout=2).raise_for_status()
+                answer = httpx.get(self.url, timeout=2, headers=self.key)
+                if self.token or answer.status_code != 401:  # without a token of ours this is all that it says
+                    answer.raise_for_status()
                 return time.monotonic() - began
             except httpx.HTTPError:
                 assert self.process.poll() is None, (self.workspace.root / "ui.log").read_text()
                 time.sleep(0.1)
         raise AssertionError("the dashboard did not answer")
+
+    @property
+    def key(self) -> dict[str, str]:
+        """Headers that let a program in."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Sends a signal to the page server alone and waits for its end."""

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from dashboard import Dashboard
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from support import PATIENCE_S
 
 from kdengine.commands import train
@@ -81,3 +82,10 @@ def id_in_address(page: Page) -> str:
     found = re.search(r"[?&](?:run|clone)=([^&]+)", page.url)
     assert found, page.url
     return found.group(1)
+
+
+def enter(browser: Browser, dashboard: Dashboard) -> BrowserContext:
+    """A browser with nothing remembered but that it has opened the dashboard's address with the token."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.request.get(dashboard.entry, max_redirects=0)
+    return context

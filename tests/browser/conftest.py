@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from clicks import enter
 from dashboard import Dashboard
 from lived_in import LivedIn, live_in
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -70,9 +71,9 @@ def dashboard(lived_in: LivedIn, notes: Path) -> Iterator[Dashboard]:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+def page(browser: Browser, dashboard: Dashboard) -> Iterator[Page]:
     """A fresh tab with nothing remembered; an error in the page's own scripts fails the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context = enter(browser, dashboard)
     context.set_default_timeout(1000 * PATIENCE_S)
     page = context.new_page()
     errors: list[str] = []

@@ -8,11 +8,11 @@ import signal
 import time
 
 import pytest
-from clicks import commanded, wait_for
+from clicks import commanded, enter, wait_for
 from dashboard import Dashboard
 from lived_in import LivedIn
 from playwright.sync_api import Browser, Page, expect
-from support import tiny_spec
+from support import PATIENCE_S, tiny_spec
 
 from kdengine import tracking
 from kdengine.jobs import JobStore, ensure_supervisor, supervisor_alive, supervisor_identity
@@ -254,7 +254,8 @@ def test_a_closed_tab_and_a_killed_page_lose_nothing(
     page.context.close()
     dashboard.kill()
     dashboard.start()
-    fresh = browser.new_context().new_page()
+    fresh = enter(browser, dashboard).new_page()
+    fresh.set_default_timeout(1000 * PATIENCE_S)
     fresh.goto(f"{dashboard.url}/runs?run={long_run}")
     state_is(fresh, "running")
     assert dashboard.workspace.run(long_run).status()["process"] == process
