@@ -23,13 +23,14 @@ from kdengine.jobs import Job
 from kdengine.rundir import is_alive
 from kdengine.states import ELSEWHERE, State
 from studies import control
+from studies.controller import MOST_RETRIES
 from studies.plan import StudyPlan, read
 from studies.trials import StudyView
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 COMMAND = "python -m pytest -m long tests/chaos/test_study_kill9.py"
 VICTIMS = ("controller", "trial", "supervisor", "page server", "reading process")
-LONG_KILLS, LONG_TRIALS = 50, 30
+LONG_KILLS, LONG_TRIALS = 50, 24
 
 
 def small_study(trials: int) -> StudyPlan:
@@ -97,6 +98,8 @@ def check_agreement(world: World, plan: StudyPlan) -> StudyView:
     now = control.view(plan.name, world.workspace)
     jobs = {job.id: job for job in world.store.jobs() if not job.is_controller}
     assert now.counted == plan.budget.trials and now.count("running", "waiting") == 0
+    lost = [row.number for row in now.trials if row.state == "fail" and row.tries <= MOST_RETRIES]
+    assert not lost, f"given up though they were not killed {MOST_RETRIES + 1} times: {lost}"
     assert sorted(jobs) == sorted(run for row in now.trials for run in row.runs), "one run for each trial"
     for row in now.trials:
         job, run = jobs[row.runs[0]], world.workspace.run(row.runs[0])
