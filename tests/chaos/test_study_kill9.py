@@ -99,7 +99,8 @@ def check_agreement(world: World, plan: StudyPlan) -> StudyView:
     jobs = {job.id: job for job in world.store.jobs() if not job.is_controller}
     assert now.counted == plan.budget.trials and now.count("running", "waiting") == 0
     lost = [row.number for row in now.trials if row.state == "fail" and row.tries <= MOST_RETRIES]
-    assert not lost, f"given up though they were not killed {MOST_RETRIES + 1} times: {lost}"
+    why = [(row.number, row.tries, row.why) for row in now.trials if row.number in lost]
+    assert not lost, f"given up though they were not killed {MOST_RETRIES + 1} times: {why}"
     assert sorted(jobs) == sorted(run for row in now.trials for run in row.runs), "one run for each trial"
     for row in now.trials:
         job, run = jobs[row.runs[0]], world.workspace.run(row.runs[0])
