@@ -109,7 +109,10 @@ def check_agreement(world: World, plan: StudyPlan) -> StudyView:
         assert (row.state.upper(), run.state(), twin.info.status) == (names.optuna, job.state, names.mlflow)
         assert twin.data.tags["mlflow.parentRunId"] == study_twin
         told = [event["epoch"] for event in run.latest("epoch", "epoch")]
-        assert told == list(range(1, row.epochs + 1)) and set(row.curve) <= set(told)
+        # Killed between telling an epoch and its checkpoint, and ended before that was trained anew: one more is told.
+        untrained = len(told) - row.epochs
+        assert untrained == 0 or (untrained == 1 and row.tries > 1 and row.state != "complete"), world.story(job.id)
+        assert told == list(range(1, len(told) + 1)) and set(row.curve) <= set(told)
     return now
 
 
