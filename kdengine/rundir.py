@@ -183,6 +183,13 @@ class RunDirectory:
         """Whether a run was ever created here."""
         return self.spec_file.is_file()
 
+    @property
+    def half_made(self) -> bool:
+        """Whether a crash left the folder without its spec, which is written last; `create` then completes it."""
+        made_before = {"checkpoints", "command.txt", "environment.json", "status.json", ".status.lock"}
+        names = {path.name for path in self.path.iterdir() if path.suffix != ".tmp"} if self.path.is_dir() else set()
+        return self.path.is_dir() and not self.exists and names <= made_before
+
     def create(self, spec_yaml: str, command: str, environment: dict[str, Any] | None = None) -> None:
         """Makes the folder with its immutable snapshot; raises BadInput when the run exists already."""
         if self.exists:

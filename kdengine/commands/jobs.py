@@ -117,8 +117,10 @@ def _twin(run: RunDirectory) -> str | None:
 def _delete(store: JobStore, job_id: str) -> None:
     from kdengine import tracking
 
-    twin = _twin(store.workspace.run(job_id))
+    twin, taught = _twin(store.workspace.run(job_id)), store.dependents(job_id)
     store.delete(job_id)
+    if taught:
+        sys.stderr.write(f"kd: {', '.join(taught)} learnt from it; what was known of it is kept in each\n")
     tracking.forget(store.workspace, twin)
 
 

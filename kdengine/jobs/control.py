@@ -32,6 +32,8 @@ REQUESTS: dict[str, Callable[[JobStore, str], object]] = {
     "resume": JobStore.resume,
     "cancel": JobStore.cancel,
 } | {where: partial(JobStore.move, where=where) for where in ("up", "down", "top", "bottom")}
+# What only a supervisor can carry out; the order of a queue that nobody works off may be changed all the same.
+CARRIED_OUT = ("stop", "kill", "resume")
 
 
 def supervisor_identity(workspace: Workspace) -> dict[str, Any] | None:
@@ -126,7 +128,7 @@ def request(workspace: Workspace, job_id: str, what: str, argv: Sequence[str] | 
         _wait_until_true(store, job)
     REQUESTS[what](store, job_id)
     now = store.get(job_id)
-    if now.state in UNENDED:
+    if what in CARRIED_OUT and now.state in UNENDED:
         ensure_supervisor(workspace, argv)
     return now
 

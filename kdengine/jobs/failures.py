@@ -61,6 +61,7 @@ _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("oom_gpu", r"CUDA out of memory|CUDA error: out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED|OutOfMemoryError"),
         ("oom_host", r"\bMemoryError\b|can(no|')t allocate memory|oom[-_ ]?kill|insufficient shared memory"),
         ("oom_host", r"worker.*killed by signal: (killed|bus)"),
+        ("killed", r"process that reads pictures for the training failed"),
         ("disk_full", r"no space left on device|disk quota exceeded|\bDiskFull\b|database or disk is full"),
         ("nan_loss", r"\bNonFiniteLoss\b|loss (is|became) (nan|inf)|returned nan values|FloatingPointError"),
         ("import", r"\b(ModuleNotFoundError|ImportError)\b|cannot open shared object file"),

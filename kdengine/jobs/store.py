@@ -145,7 +145,7 @@ class JobStore:
             if token is not None and (earlier := _select(db, token, "token")):
                 return earlier
             _check_after(db, after)
-            if _select(db, run_id) or run.path.exists():
+            if _select(db, run_id) or (run.path.exists() and not run.half_made):
                 raise BadInput(Problem("run", f"the run {run_id!r} exists already; choose another id or resume it"))
             self._insert(db, run_id, labels, State.QUEUED, owner=owner, after=after, token=token)
             with self._all_or_nothing(run.path):

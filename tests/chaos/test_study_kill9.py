@@ -23,13 +23,14 @@ from kdengine.jobs import Job
 from kdengine.rundir import is_alive
 from kdengine.states import ELSEWHERE, State
 from studies import control
+from studies.controller import MOST_RETRIES
 from studies.plan import StudyPlan, read
 from studies.trials import StudyView
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 COMMAND = "python -m pytest -m long tests/chaos/test_study_kill9.py"
 VICTIMS = ("controller", "trial", "supervisor", "page server", "reading process")
-LONG_KILLS, LONG_TRIALS = 50, 30
+LONG_KILLS, LONG_TRIALS = 50, 24
 
 
 def small_study(trials: int) -> StudyPlan:
@@ -97,6 +98,9 @@ def check_agreement(world: World, plan: StudyPlan) -> StudyView:
     now = control.view(plan.name, world.workspace)
     jobs = {job.id: job for job in world.store.jobs() if not job.is_controller}
     assert now.counted == plan.budget.trials and now.count("running", "waiting") == 0
+    lost = [row.number for row in now.trials if row.state == "fail" and row.tries <= MOST_RETRIES]
+    why = [(row.number, row.tries, row.why) for row in now.trials if row.number in lost]
+    assert not lost, f"given up though they were not killed {MOST_RETRIES + 1} times: {why}"
     assert sorted(jobs) == sorted(run for row in now.trials for run in row.runs), "one run for each trial"
     for row in now.trials:
         job, run = jobs[row.runs[0]], world.workspace.run(row.runs[0])
@@ -105,7 +109,10 @@ def check_agreement(world: World, plan: StudyPlan) -> StudyView:
         assert (row.state.upper(), run.state(), twin.info.status) == (names.optuna, job.state, names.mlflow)
         assert twin.data.tags["mlflow.parentRunId"] == study_twin
         told = [event["epoch"] for event in run.latest("epoch", "epoch")]
-        assert told == list(range(1, row.epochs + 1)) and set(row.curve) <= set(told)
+        # Killed between telling an epoch and its checkpoint, and ended before that was trained anew: one more is told.
+        untrained = len(told) - row.epochs
+        assert untrained == 0 or (untrained == 1 and row.tries > 1 and row.state != "complete"), world.story(job.id)
+        assert told == list(range(1, len(told) + 1)) and set(row.curve) <= set(told)
     return now
 
 

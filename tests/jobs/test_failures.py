@@ -38,6 +38,7 @@ def wrapped() -> RuntimeError:
         (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
         (KeyboardInterrupt(), "stopped"),
         (KdError("the teacher has other classes"), "unknown"),
+        (KdError("a process that reads pictures for the training failed: it exited unexpectedly"), "killed"),
         (ZeroDivisionError("division by zero"), "crashed"),
     ],
 )

@@ -98,7 +98,9 @@ def test_curves_of_a_deleted_run_do_not_come_back_under_its_id(house: Any) -> No
         house.store.delete("a")
 
 
-def test_students_keep_what_was_known_of_a_deleted_teacher(house: Any) -> None:
+def test_students_keep_what_was_known_of_a_deleted_teacher(
+    house: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     labels = JobLabels("the big one", student="resnet56", method="none")
     house.store.submit("{}", run_id="teacher", command="kd train", labels=labels)
     for name, state in (("student", State.FINISHED), ("second", State.STOPPED)):
@@ -115,7 +117,9 @@ def test_students_keep_what_was_known_of_a_deleted_teacher(house: Any) -> None:
         house.store.delete("teacher")
     assert "teacher_deleted" not in house.workspace.run("student").status(), "nothing is said before it is so"
     house.store.delete("second")
-    house.store.delete("teacher")
+    monkeypatch.setenv("KD_HOME", str(house.workspace.root))
+    assert main(["jobs", "delete", "teacher"]) == 0
+    assert "student learnt from it" in capsys.readouterr().err
     known = house.workspace.run("student").status()["teacher_deleted"]
     assert known | {"at": 0} == {
         **{"run": "teacher", "name": "the big one", "student": "resnet56", "method": "none", "at": 0},

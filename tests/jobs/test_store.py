@@ -88,6 +88,22 @@ def test_no_space_or_read_only_leaves_neither_row_nor_folder(house, monkeypatch,
     assert house.submit("a", token="form").state is State.QUEUED
 
 
+def test_what_a_crash_left_of_a_submit_is_completed(house):
+    """A study gives its runs names of its own, and submits again what its killed controller had begun."""
+    run = house.workspace.run("a")
+    run.create("{}", "kd train")
+    run.spec_file.unlink()
+    (run.path / ".spec.yaml.1f.tmp").touch()
+    assert house.submit("a", steps=5).state is State.QUEUED
+    assert "steps: 5" in run.spec_file.read_text()
+    strange = house.workspace.runs / "b" / "thesis.tex"
+    strange.parent.mkdir()
+    strange.touch()
+    with pytest.raises(BadInput, match="exists already"):
+        house.submit("b")
+    assert strange.exists()
+
+
 def test_submit_refuses_in_words(house):
     house.submit("a")
     with pytest.raises(BadInput, match="exists already"):

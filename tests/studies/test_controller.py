@@ -75,7 +75,7 @@ def test_several_seeds_are_runs_of_their_own_and_their_mean_counts(mill: Mill) -
     assert row.values[0] == pytest.approx(sum(accuracies) / 3) and len(set(accuracies)) == 3
 
 
-@pytest.mark.parametrize("reason", ["killed", "lost"])
+@pytest.mark.parametrize("reason", ["killed", "lost", "oom_host"])
 def test_a_dead_run_is_taken_up_again_where_it_was(mill: Mill, reason: str) -> None:
     plan = mill.begin(small_plan(budget={"trials": 2}, pruner="none"))
     controller = mill.controller(plan)
