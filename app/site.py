@@ -9,6 +9,9 @@ from app.pages import compare, demo, inspect, launch, runs, studies
 from app.worker import Workers
 from kdengine.workspace import Workspace
 
+# A form, and no link: nothing that only follows addresses ends a session.
+LOG_OUT = '<form method="post" action="/logout"><button class="kd-quiet">Log out</button></form>'
+
 
 def build(workspace: Workspace, workers: Workers, mlflow_url: str | None = None) -> gr.Blocks:
     """The Blocks of all pages.
@@ -41,4 +44,5 @@ def build(workspace: Workspace, workers: Workers, mlflow_url: str | None = None)
             site.current_page = path
             gr.Navbar(main_page_name="Launch")
             draw()
+            gr.HTML(LOG_OUT, elem_id="log-out", apply_default_css=False)
     return site

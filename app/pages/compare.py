@@ -345,7 +345,7 @@ def _mark(now: Progress) -> str:
 
 
 def _shown(found: Report, now: Progress) -> list[Any]:
-    ended_early = now.count("stopped", "failed", "lost", MISSING)
+    ended_early = now.count("stopped", "failed", "lost", MISSING) + len(now.blocked)
     some = found.finished > 0
     return [
         _state(found, now),
@@ -373,6 +373,8 @@ def _state(found: Report, now: Progress) -> str:
     words = [f"<b>{found.finished} of {found.total}</b> runs finished"]
     words += [f"{running} running"] if running else []
     words += [f"{found.failed} failed"] if found.failed else []
+    blocked = dict.fromkeys(cell.message for cell in now.blocked)
+    words += [f"{len(now.blocked)} wait: {text.escape('; '.join(blocked))}"] if blocked else []
     left = len(unmeasured(now))
     if not now.under_way and found.finished and left:
         words.append(f"measuring fidelity and latency, {left} to go")

@@ -242,7 +242,7 @@ class Events:
         """The experiment that the address names: a run's, or a study's with the values of a trial (the best)."""
         if clone:
             run = self.workspace.existing_run(clone)
-            return ExperimentSpec.from_yaml(run.spec_file.read_text()), run
+            return ExperimentSpec.from_yaml(run.spec_text()), run
         if not study:
             return None, None
         from studies import confirm, control

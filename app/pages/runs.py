@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,9 +16,9 @@ from app.board import Board, Detail, Record, Row
 from app.events import quiet
 from app.pages import runs_export
 from app.worker import Worker
-from kdengine.errors import KdError
+from kdengine.errors import DamagedFile, KdError
 from kdengine.figures import curves
-from kdengine.jobs import ensure_supervisor
+from kdengine.jobs import ensure_supervisor, supervisor_alive
 from kdengine.jobs.job import STUDY_PREFIX
 from kdengine.rundir import short_id
 from kdengine.states import State
@@ -25,6 +26,9 @@ from kdengine.states import State
 POLL_S = 2.0
 LONG_BYTES = 2_000_000  # of events: read in a tenth of a second
 
+SUPERVISOR_GONE = (
+    "The supervisor, which starts and stops runs, has ended; it is being started again. Runs under way go on."
+)
 GO_WITH = "(id) => { if (id) window.location.href = 'ADDRESS' + encodeURIComponent(id); }"
 SAVE_LOG = """() => setTimeout(() => {
   if (!document.querySelector('#run-refused [role=alert]')) document.querySelector('#log-file').click();
@@ -174,7 +178,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
         detail = board.detail(run_id) if run_id else None
         record = board.record(run_id) if detail else Record([], [], [])
         parts: dict[str, Any] = {
-            "table": _table(rows),
+            "table": _table(rows, watched=supervisor_alive(board.workspace)),
             "state": stands(run_id, detail, bool(rows)),
             "curves": _length(run_id, record),
             "loss": (_length(run_id, record), kind),
@@ -245,8 +249,10 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
     def remove(run_id: str) -> tuple[str, str, Any]:
         from kdengine import tracking
 
+        twin = None
         try:
-            twin = tracking.mlflow_run_id(board.workspace.run(run_id))
+            with suppress(DamagedFile):  # what cannot be read is deleted all the same
+                twin = tracking.mlflow_run_id(board.workspace.run(run_id))
             store.delete(run_id)
             tracking.forget(board.workspace, twin)
         except KdError as error:
@@ -271,7 +277,7 @@ def _mark(value: Any) -> str:
 # the table ----------------------------------------------------------------------------------------------------------
 
 
-def _table(rows: list[Row]) -> str:
+def _table(rows: list[Row], watched: bool) -> str:
     if not rows:
         how = 'Start one on the <a href="/">Launch</a> page, or with <code>kd train</code>.'
         return f'<div class="kd-empty">No runs yet.<br>{how}</div>'
@@ -279,8 +285,9 @@ def _table(rows: list[Row]) -> str:
         f'<th class="r">{title}</th>' for title in ("Best val.", "Test", "Time")
     )
     body = "".join(_table_row(row) for row in rows)
+    gone = "" if watched else boxes.problems([SUPERVISOR_GONE])
     return (
-        '<div class="kd-chips"></div><div class="kd-tablebox"><table class="kd-table">'
+        f'{gone}<div class="kd-chips"></div><div class="kd-tablebox"><table class="kd-table">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
