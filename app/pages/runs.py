@@ -388,7 +388,9 @@ def _state(detail: Detail, mlflow: str | None) -> str:
         name = e(str(study).removeprefix(STUDY_PREFIX))
         trial = f"trial {status['trial']} of its study" if "trial" in status else "the whole study"
         links.append(f'<a href="/studies?name={name}">{trial}</a>')
-    if status.get("teacher_run"):
+    if gone := status.get("teacher_deleted"):
+        links.append(f"its teacher, {e(gone.get('name') or gone.get('student') or gone.get('run'))}, was deleted")
+    elif status.get("teacher_run"):
         links.append(f'<a href="/runs?run={e(status["teacher_run"])}">its teacher</a>')
     if mlflow:
         links.append(f'<a href="{e(mlflow)}" target="_blank" rel="noopener">MLflow</a>')
