@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Set
 from contextlib import closing, contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,11 @@ def own_store() -> bool:
 
 def shown(workspace: Workspace) -> str:
     """Where MLflow's numbers go, in words: without a password."""
-    return str(workspace.mlflow_db) if own_store() else re.sub(r"//[^/@]*@", "//", os.environ[VARIABLE])
+    return str(workspace.mlflow_db) if own_store() else _without_password(os.environ[VARIABLE])
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def available() -> bool:
@@ -79,7 +84,7 @@ def reach(workspace: Workspace) -> None:
     Raises:
         Unreachable: there was none. Any answer is one, a refusal too.
     """
-    address = tracking_uri(workspace)
+    address = _without_password(tracking_uri(workspace))
     if not address.startswith(("http://", "https://")):
         return
     try:
@@ -92,8 +97,8 @@ def reach(workspace: Workspace) -> None:
         if isinstance(reason, ssl.SSLError):
             return  # somebody is there; MLflow has settings of its own for certificates
         raise Unreachable(f"MLflow at {shown(workspace)} does not answer ({reason})") from error
-    except ValueError as error:  # an address without a host, or with a password in it: MLflow knows what to do
-        log.debug("%s cannot be asked for a sign of life: %s", shown(workspace), error)
+    except (ValueError, HTTPException) as error:  # an odd address, or an odd answer: MLflow knows what to say to it
+        log.debug("%s gave no proper sign of life: %s", shown(workspace), error)
 
 
 def prepare(workspace: Workspace) -> None:
@@ -151,7 +156,7 @@ def _in_words(workspace: Workspace, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = _without_password((str(error).strip() or type(error).__name__).splitlines()[0])
         raise KdError(f"MLflow at {shown(workspace)} did not take {what} ({first})") from error
 
 

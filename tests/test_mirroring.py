@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,24 @@ def test_training_does_not_wait_for_a_silent_server_and_sync_makes_up_for_it(
     assert main(["sync"]) == 0 and "nothing is owed to MLflow at" in capsys.readouterr().out
 
 
+def test_a_server_that_refuses_is_there_and_its_password_is_not_repeated(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(401)
+
+        do_POST = do_GET
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://kd:secret@127.0.0.1:{server.server_port}")
+        tracking.reach(workspace)
+        outcome = mirroring.catch_up(workspace, [made(workspace, "run")])
+        server.shutdown()
+    assert not outcome.silent and "401" in outcome.owed["run"] and "secret" not in outcome.owed["run"]
+
+
 def test_a_process_ends_though_its_server_is_silent(workspace: Workspace, silent: Silent) -> None:
     made(workspace, "run")
     script = (
@@ -156,8 +175,10 @@ def test_a_companion_tells_each_epoch_and_then_what_others_left_owed(workspace: 
 def test_a_supervisor_that_starts_makes_up_for_what_is_owed(workspace: Workspace) -> None:
     folder = made(workspace, "run", state=State.FAILED)
     supervisor = start_kd(workspace, "supervise")
-    wait_for(lambda: not mirroring.owed(workspace))
-    supervisor.terminate()
+    try:
+        wait_for(lambda: not mirroring.owed(workspace))
+    finally:
+        supervisor.terminate()
     assert supervisor.wait(PATIENCE_S) == 0
     assert twin_of(workspace, folder).info.status == "FAILED"
     assert_equal_to_events(workspace, folder)

@@ -176,11 +176,7 @@ def test_a_deleted_run_is_deleted_there(workspace: Workspace) -> None:
 def test_a_server_that_is_not_there_costs_no_run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = runner.create(tiny_spec(), workspace, "run")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://kd:secret@127.0.0.1:9")
-    with pytest.raises(KdError, match=r"^MLflow at http://127.0.0.1:9 ") as told_off:
-        tracking.mirror(workspace, folder)
-    assert "secret" not in str(told_off.value)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with pytest.raises(tracking.Unreachable, match=r"^MLflow at http://127.0.0.1:9 does not answer \("):
+    with pytest.raises(tracking.Unreachable, match=r"^MLflow at http://127.0.0.1:9 does not answer \(.*refused\)$"):
         tracking.mirror(workspace, folder)
     assert run(tiny_spec(), run_id="run", workspace=workspace, resume=True).state == State.FINISHED
     # The next time that it answers, it gets everything.
