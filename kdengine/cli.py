@@ -54,6 +54,7 @@ BUILT_IN = (
     Command("disk", "what takes how much room, and freeing what no run needs", "kdengine.commands.disk"),
     Command("list", "what there is: methods, models, datasets, recipes", "kdengine.commands.listing"),
     Command("bench", "how fast this machine trains, side by side with a plain loop", "kdengine.commands.bench"),
+    Command("sync", "bring MLflow up to date with what it could not be told at the time", "kdengine.commands.sync"),
     Command("doctor", "devices, versions, disk, health of the workspace", "kdengine.commands.doctor"),
     Command("execute", "", "kdengine.commands.execute"),
     Command("supervise", "", "kdengine.commands.supervise"),

@@ -10,6 +10,7 @@ Layout::
 from __future__ import annotations
 
 import errno
+import getpass
 import json
 import os
 import re
@@ -65,6 +66,14 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return f"boot-{int(psutil.boot_time())}"
+
+
+def user_name() -> str:
+    """Name of the user this process runs as, or its number where it has no name (containers)."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"user-{os.getuid()}"
 
 
 def home_identity(root: Path) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from kdengine import assembly, files, tracking
+from kdengine import assembly, files
 from kdengine.data import DatasetBundle
 from kdengine.errors import BadInput, KdError, Problem, Stopped
 from kdengine.evaluation.accuracy import Evaluation, evaluate
@@ -23,6 +23,7 @@ from kdengine.evaluation.early_exit import evaluate_exits
 from kdengine.inspection.record import Recorder, epochs_to_record
 from kdengine.jobs.executor import RUNNING_LOCK
 from kdengine.jobs.failures import classify_exception
+from kdengine.mirroring import Companion
 from kdengine.models.backbone import Backbone
 from kdengine.models.stored import ModelCard, added_to, load_student, write_card
 from kdengine.rundir import RunDirectory, new_run_id, process_identity
@@ -157,6 +158,7 @@ class _Execution:
         self.workspace = workspace
         self.spec = ExperimentSpec.from_yaml(folder.spec_text())
         self.stop = StopRequest()
+        self.companion = Companion(workspace, folder)
 
     def go(self) -> RunResult:
         self.folder.mend_events()
@@ -233,18 +235,13 @@ class _Execution:
 
     def _fit(self, trainer: Trainer) -> None:
         """Trains to the end; a request to stop is heard after each step."""
-        # The import of MLflow takes longer than that of torch: the first steps do not wait for it.
-        telling = threading.Thread(
-            target=tracking.mirror, args=(self.workspace, self.folder), name="mlflow", daemon=True
-        )
-        telling.start()
+        self.companion.wake()
         self.folder.update_status(phase="training", progress_at=time.time())
         self.stop.polite = True
         try:
             trainer.fit()
         finally:
             self.stop.polite = False
-            telling.join()
         if self.stop:
             self.stop.raise_stopped()
 
@@ -288,7 +285,7 @@ class _Execution:
             progress["epoch"], progress["epochs"], 100 * validation["accuracy"], 100 * best["accuracy"], best["epoch"],
             status.get("images_per_s", 0),
         )  # fmt: skip
-        tracking.mirror(self.workspace, self.folder)
+        self.companion.wake()
 
     def _test(self, trainer: Trainer, bundle: DatasetBundle, device: torch.device) -> dict[str, Any]:
         """Reads the test part, once: last weights, weights best by validation, and the exits a method adds."""
@@ -358,7 +355,7 @@ class _Execution:
         except KdError as error:
             log.error("the outcome could not be written: %s", error)
             return
-        tracking.mirror(self.workspace, self.folder)
+        self.companion.finish()
 
 
 def _look(trainer: Trainer, recorder: Recorder | None) -> None:

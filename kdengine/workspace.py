@@ -63,3 +63,12 @@ class Workspace:
             raise BadInput(
                 Problem("KD_HOME", f"the workspace {self.root} cannot be written to ({error.strerror}); set KD_HOME")
             ) from error
+
+
+def sqlite_url(path: Path) -> str:
+    """URL of a SQLite file for those who ask for one; whatever the path holds (``%``, ``?``, ``#``) stays a path."""
+    # Imported here: most that know a workspace open no such database.
+    from sqlalchemy import URL
+
+    # The driver is named because MLflow takes the rest of a plain "sqlite:///" for a path, and makes its folder.
+    return URL.create("sqlite+pysqlite", database=str(path)).render_as_string(hide_password=False)

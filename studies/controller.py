@@ -24,10 +24,11 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from kdengine import files, launch, tracking
+from kdengine import files, launch
 from kdengine.errors import BadInput, KdError, Problem, Stopped
 from kdengine.jobs import RUNNING_LOCK, Job, JobStore, Placement, classify_exception, dead_end, waits_in_vain
 from kdengine.jobs.job import STUDY_PREFIX
+from kdengine.mirroring import Companion
 from kdengine.rundir import RunDirectory, process_identity
 from kdengine.states import State
 from kdengine.workspace import Workspace
@@ -78,27 +79,28 @@ def control(workspace: Workspace, job_id: str) -> None:
             attempt=attempt, started=now, ended=None, reason=None, message=None, advice=None, exit_code=None,
             kind="study",
         )  # fmt: skip
+        companion = Companion(workspace, folder)
         try:
-            _work(workspace, folder)
+            _work(workspace, folder, companion)
         except BaseException as error:
             failure = classify_exception(error)
             code = error.exit_code if isinstance(error, KdError) else 1
-            _end(workspace, folder, failure.state, exit_code=code, **failure._asdict())
+            _end(folder, companion, failure.state, exit_code=code, **failure._asdict())
             raise
-        _end(workspace, folder, State.FINISHED, exit_code=0)
+        _end(folder, companion, State.FINISHED, exit_code=0)
 
 
-def _end(workspace: Workspace, folder: RunDirectory, state: State, **outcome: Any) -> None:
+def _end(folder: RunDirectory, companion: Companion, state: State, **outcome: Any) -> None:
     """Writes how it ended; the rest goes to MLflow."""
     try:
         folder.update_status(state=state, ended=time.time(), **outcome)
     except KdError as error:  # a full disk: whoever looks next finds its process gone
         log.error("the outcome could not be written: %s", error)
         return
-    tracking.mirror(workspace, folder)
+    companion.finish()
 
 
-def _work(workspace: Workspace, folder: RunDirectory) -> None:
+def _work(workspace: Workspace, folder: RunDirectory, companion: Companion) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -107,7 +109,7 @@ def _work(workspace: Workspace, folder: RunDirectory) -> None:
         name = folder.id.removeprefix(STUDY_PREFIX)
         controller = Controller(storage.open_study(connected, name), workspace, folder)
         folder.update_status(state=State.RUNNING, phase="searching")
-        tracking.mirror(workspace, folder)  # the study's own MLflow run comes before those nested in it
+        companion.wake()
         while not controller.turn():
             if stop.wait(TURN_S):
                 controller.stop()

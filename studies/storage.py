@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kdengine import files
 from kdengine.errors import BadInput, KdError, Problem
-from kdengine.workspace import Workspace
+from kdengine.workspace import Workspace, sqlite_url
 from studies.plan import Budget, StudyPlan
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 def address(workspace: Workspace) -> str:
     """URL of the database."""
-    return os.environ.get(VARIABLE) or f"sqlite:///{workspace.studies_db}"
+    return os.environ.get(VARIABLE) or sqlite_url(workspace.studies_db)
 
 
 def shown(url: str) -> str:

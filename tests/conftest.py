@@ -34,7 +34,15 @@ TOLERATED_PROCESSES = ("resource_tracker", "forkserver")
 # Rooms whose tests start servers, supervisors, trainers or browsers, or measure times.
 PROCESSES = (
     *("browser", "chaos", "jobs", "app", "commands"),
-    *("test_runner.py", "test_cli.py", "test_tracking.py", "test_forecast.py", "test_lock.py", "test_add_a_method.py"),
+    *(
+        "test_runner.py",
+        "test_cli.py",
+        "test_tracking.py",
+        "test_mirroring.py",
+        "test_forecast.py",
+        "test_lock.py",
+        "test_add_a_method.py",
+    ),
 )
 
 

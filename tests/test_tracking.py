@@ -173,17 +173,11 @@ def test_a_deleted_run_is_deleted_there(workspace: Workspace) -> None:
     assert twin_of(workspace, folder).info.lifecycle_stage == "deleted"
 
 
-def test_a_server_that_is_not_there_costs_seconds_and_no_run(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    from kdengine import runner
-
+def test_a_server_that_is_not_there_costs_no_run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = runner.create(tiny_spec(), workspace, "run")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    start = time.monotonic()
-    tracking.mirror(workspace, folder)
-    assert time.monotonic() - start < 60
-    assert "MLflow at http://127.0.0.1:9 did not take the run's numbers" in caplog.text
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://kd:secret@127.0.0.1:9")
+    with pytest.raises(tracking.Unreachable, match=r"^MLflow at http://127.0.0.1:9 does not answer \(.*refused\)$"):
+        tracking.mirror(workspace, folder)
     assert run(tiny_spec(), run_id="run", workspace=workspace, resume=True).state == State.FINISHED
     # The next time that it answers, it gets everything.
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
@@ -220,5 +214,5 @@ def test_two_runs_that_are_the_first_of_a_workspace_are_both_mirrored(tmp_path: 
     argv = [sys.executable, "-c", script, str(workspace.root)]
     both = [subprocess.Popen([*argv, folder.id], stderr=subprocess.PIPE) for folder in folders]
     errors = [process.communicate()[1].decode() for process in both]
-    assert not any("did not take" in error for error in errors), errors
+    assert not any("Error" in error for error in errors), errors
     assert all(tracking.mlflow_run_id(folder) for folder in folders)

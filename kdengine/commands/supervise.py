@@ -13,17 +13,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Supervises until it is told to stop."""
     from kdengine.jobs import Supervisor
-    from kdengine.rundir import RunDirectory
-    from kdengine.states import State
+    from kdengine.mirroring import Courier
     from kdengine.workspace import Workspace
 
     workspace = Workspace()
-
-    def tell_mlflow(run: RunDirectory, state: State) -> None:
-        # Imported here: a supervisor that has ended no job yet stays small.
-        from kdengine import tracking
-
-        tracking.mirror(workspace, run)
-
-    Supervisor(workspace, on_end=tell_mlflow, stop_grace_s=options.stop_grace).run()
+    courier = Courier(workspace)
+    supervisor = Supervisor(
+        workspace,
+        on_begin=courier.start,
+        on_end=lambda run, state: courier.wake(),
+        stop_grace_s=options.stop_grace,
+    )
+    supervisor.run()
+    courier.leave()
     return 0

@@ -6,10 +6,8 @@ on the same old row. A connection lives for one call: nothing is shared between 
 
 from __future__ import annotations
 
-import getpass
 import json
 import logging
-import os
 import secrets
 import shutil
 import sqlite3
@@ -25,7 +23,7 @@ from kdengine import files
 from kdengine.errors import BadInput, DamagedFile, DiskFull, KdError, Problem
 from kdengine.jobs.failures import PRUNED, Failure, left_behind
 from kdengine.jobs.job import ACTIVE, ENDED, UNENDED, Job, JobLabels, labels_of_spec
-from kdengine.rundir import RunDirectory, home_path, same_home, works_for
+from kdengine.rundir import RunDirectory, home_path, same_home, user_name, works_for
 from kdengine.states import State
 from kdengine.workspace import Workspace
 
@@ -391,7 +389,7 @@ class JobStore:
         **values: Any,
     ) -> None:
         row = {field.name: getattr(labels, field.name) for field in fields(labels)} | values
-        row |= {"id": run_id, "state": state, "owner": owner or current_user(), "position": _last_position(db) + 1}
+        row |= {"id": run_id, "state": state, "owner": owner or user_name(), "position": _last_position(db) + 1}
         row |= {"submitted": time.time() if submitted is None else submitted}
         columns = ", ".join(row)
         db.execute(f"INSERT INTO jobs ({columns}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
@@ -472,14 +470,6 @@ class JobStore:
                 f"the job database {self.workspace.jobs_db} cannot be read ({error}); move it aside: the runs "
                 "themselves are in their folders and are listed again"
             ) from error
-
-
-def current_user() -> str:
-    """Name of the user this process runs as, or its number where it has no name (containers)."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user-{os.getuid()}"
 
 
 def works_now(run: RunDirectory, status: Mapping[str, Any] | None = None) -> bool:

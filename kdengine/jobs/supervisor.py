@@ -69,7 +69,9 @@ class Supervisor:
         workspace: whose queue and runs.
         executor: starts and ends processes; default ``LocalExecutor``.
         command_for: the argv of a job's trainer; default ``default_command``. The contract it keeps: ``executor.py``.
-        on_end: called when a job has ended (MLflow is told there): once for each end, or again after a crash.
+        on_end: called when a job has ended (MLflow is told then): once for each end, or again after a crash. It must
+            return at once: whatever it does, the other jobs wait for it.
+        on_begin: called once, when this supervisor is the one that works.
         placement: which slots there are; default from the machine and the environment.
         poll_s: seconds between two looks.
         stop_grace_s: seconds between asking a job to stop and killing it.
@@ -90,12 +92,14 @@ class Supervisor:
         stop_grace_s: float = 30.0,
         auto_resume: int | None = None,
         scan_s: float = 2.0,
+        on_begin: Callable[[], None] | None = None,
     ) -> None:
         self.workspace = workspace
         self.store = JobStore(workspace)
         self.executor = executor or LocalExecutor()
         self.command_for = command_for or default_command
         self.on_end = on_end
+        self.on_begin = on_begin
         self.placement = placement or Placement()
         self.poll_s = poll_s
         self.stop_grace_s = stop_grace_s
@@ -123,6 +127,8 @@ class Supervisor:
             self._listen()
             self.store.sweep_trash()
             self._home = home_identity(self.workspace.root)
+            if self.on_begin is not None:
+                self.on_begin()
             try:
                 while not self._leaving.is_set() and self._at_home():
                     healthy = self.tick()

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from world import World, reading_processes
 
-from kdengine import tracking
+from kdengine import mirroring, tracking
 from kdengine.jobs import Job
 from kdengine.rundir import is_alive
 from kdengine.states import ELSEWHERE, State
@@ -90,7 +90,7 @@ def check_agreement(world: World, plan: StudyPlan) -> StudyView:
     """Optuna, the job table, the run folders and MLflow tell the same story, and the budget is spent exactly."""
     from mlflow import MlflowClient
 
-    world.wait(lambda: all(job.told for job in world.store.jobs() if job.state.ended), "MLflow is told")
+    world.wait(lambda: not mirroring.owed(world.workspace), "MLflow is told")
     assert world.store.get(plan.job_id).state is State.FINISHED, world.story()
     client = MlflowClient(tracking_uri=tracking.tracking_uri(world.workspace))
     study_twin = tracking.mlflow_run_id(world.workspace.run(plan.job_id))

@@ -146,7 +146,7 @@ class World:
         for resumes in range(MOST_RESUMES + 1):
             self.wait(lambda: self.store.get(run_id).state.ended, f"the end of {run_id}")
             if self.store.get(run_id).state is State.FINISHED:
-                self.wait(lambda: self.store.get(run_id).told, "MLflow is told")
+                self.wait(lambda: not tracking.behind(self.workspace.run(run_id)), "MLflow is told")
                 return resumes
             self.store.resume(run_id)
         raise AssertionError(f"{run_id} was resumed {MOST_RESUMES} times and did not finish: {self.story(run_id)}")
