@@ -167,7 +167,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
         text_now, shown_now = stands(run_id, detail, any_runs=True), shown(detail)
         changed = changes(shown_now, known.get("shown"))
         known = known | {"state": _mark(text_now), "shown": shown_now}
-        if board.unread(run_id) < LONG_BYTES:
+        if detail is None or board.unread(run_id) < LONG_BYTES:
             return [run_id, known, text_now, "", hidden, *changed, gr.skip()]
         # Better no curves for a second than those of another run.
         return [run_id, known | {"curves": "", "loss": ""}, text_now, "", hidden, *changed, hidden]

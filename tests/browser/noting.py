@@ -52,7 +52,14 @@ def _handlers(site: Any) -> list[dict[str, Any]]:
             name = f"{handler.page or 'launch'}: {_called(site, control[0])}.{control[1]}{follows}"
             name += f" ({getattr(handler.fn, '__qualname__', 'browser')})" if handler.fn else ""
             several = len(handler.targets) > 1
-            listed.append({"key": key(number, block if several else ""), "name": name, "browser": handler.fn is None})
+            listed.append(
+                {
+                    "key": key(number, block if several else ""),
+                    "name": name,
+                    "control": _called(site, control[0]),
+                    "browser": handler.fn is None,
+                }
+            )
     return listed
 
 

@@ -77,3 +77,15 @@ def test_many_images_become_a_table(dashboard: Dashboard, lived_in: LivedIn, pag
     lines = list(csv.reader(io.StringIO(download.value.path().read_text())))
     best = Classifier(lived_in.workspace.run(lived_in.own))(open_picture(image)).top[0][0]
     assert lines[1][0] == "many.zip/a.png" and best in lines[1] and best in ("猫", "狗", "鸟")
+
+
+def test_another_student_is_chosen_beside_the_first(dashboard: Dashboard, lived_in: LivedIn, page: Page) -> None:
+    page.goto(f"{dashboard.url}/demo?run=nobody,{lived_in.own}")
+    expect(page.locator("#demo-arrival")).to_contain_text("There is no run 'nobody'")
+    expect(page.locator("#demo-run .token")).to_have_count(1)
+    page.click("#demo-run input")
+    page.get_by_role("option").filter(has_text=f"[{short_id(lived_in.outside)}]").click()
+    expect(page.locator("#demo-run .token")).to_have_count(2)
+    expect(page.locator("#demo-arrival")).to_have_text("")
+    page.click("#demo-sample")
+    expect(page.locator(".kd-answer.student")).to_have_count(2)

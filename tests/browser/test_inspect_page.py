@@ -20,6 +20,7 @@ from support import tiny_spec
 
 from kdengine import run
 from kdengine.figures.inspection import draw
+from kdengine.figures.map_panels import stages_of
 from kdengine.figures.pictures import coloured
 from kdengine.figures.sample_graphs import places
 from kdengine.figures.seen import Drawing, Wishes
@@ -280,3 +281,74 @@ def test_the_demo_shows_several_students_and_where_they_look(
 
 def test_every_panel_has_a_sentence() -> None:
     assert all(one.sentence.endswith((".", ")")) and len(one.sentence) < 130 for one in PANELS.values())
+
+
+def pick_run(page: Page, element: str, folder: RunDirectory) -> None:
+    page.click(f"#{element} input")
+    page.get_by_role("option").filter(has_text=f"[{folder.id[-4:]}]").first.click()
+
+
+def asked(page: Page, key: str) -> str:
+    return parse_qs(urlparse(page.url).query).get(key, [""])[0]
+
+
+def test_every_other_control_does_what_it_says(dashboard: Dashboard, runs: dict[str, RunDirectory], page: Page) -> None:
+    first, second = runs["grkd"], runs["dcad"]
+    page.goto(f"{dashboard.url}/inspect")
+    expect(page.locator("#inspect-sentence")).to_be_visible()
+    pick_run(page, "inspect-run", first)
+    page.wait_for_url(f"**/inspect?run={first.id}*")
+    pick_run(page, "inspect-other", second)
+    page.wait_for_url(f"**with={second.id}*")
+    choose(page, "attention")
+    expect(page.locator("svg.kd-grid")).to_have_count(2)
+    left, right = (page.locator(".kd-pair .kd-drawing").nth(n).bounding_box() for n in (0, 1))
+    assert left and right and abs(left["y"] - right["y"]) < 2 and right["x"] > left["x"], "side by side"
+    page.click("#inspect-other input")
+    page.get_by_role("option", name="none", exact=True).click()
+    expect(page.locator("svg.kd-grid")).to_have_count(1)
+
+    choose(page, "graph")
+    expect(page.locator("#inspect-drawings .js-plotly-plot:visible").first).to_be_visible()
+    before = page.evaluate(PLOTTED)
+    labels = page.locator("#inspect-graph label")
+    labels.filter(has_text="of the embedding").click()
+    page.wait_for_function(f"before => JSON.stringify(({PLOTTED})()) !== JSON.stringify(before)", arg=before)
+    before = page.evaluate(PLOTTED)
+    page.locator("#inspect-threshold input[type=range]").focus()
+    page.keyboard.press("End")
+    page.wait_for_function(f"before => JSON.stringify(({PLOTTED})()) !== JSON.stringify(before)", arg=before)
+
+    choose(page, "attention")
+    page.locator("#inspect-best input").check()
+    page.wait_for_url("**epoch=best*")
+    page.locator("#inspect-source label").filter(has_text="by class").click()
+    page.click("#inspect-classes input")
+    page.get_by_role("option", name="3", exact=True).click()
+    page.keyboard.press("Escape")
+    rows = "svg.kd-grid > g > text[font-weight]"
+    page.wait_for_function(f"() => [...document.querySelectorAll('{rows}')].every(label => label.textContent === '3')")
+    slider = page.locator("#inspect-count input[type=range]").bounding_box()
+    assert slider
+    page.mouse.click(slider["x"] + 2, slider["y"] + slider["height"] / 2)
+    page.wait_for_function(f"() => document.querySelectorAll('{rows}').length < 5")
+
+
+def test_a_stage_is_chosen_where_there_are_too_many_maps(
+    dashboard: Dashboard, runs: dict[str, RunDirectory], page: Page
+) -> None:
+    def staged(folder: RunDirectory, name: str) -> list[int]:
+        last = store.epochs(folder)[-1]
+        return stages_of(store.read(folder, last, name))
+
+    folder, name = next(
+        (folder, name)
+        for folder in runs.values()
+        for name in store.recorded_panels(folder)
+        if panel(name).kind == "maps" and staged(folder, name)
+    )
+    open_run(page, dashboard, folder, what=name)
+    before = page.evaluate(f"() => {SHOWN}")
+    label = page.locator("#inspect-stage label").filter(has_text=re.compile(f"^{staged(folder, name)[0]}$"))
+    label.click()
+    page.wait_for_function(f"before => JSON.stringify({SHOWN}) !== JSON.stringify(before)", arg=before)
