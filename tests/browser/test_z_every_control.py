@@ -13,8 +13,8 @@ pytestmark = pytest.mark.browser
 
 # Handlers that only the browser runs, and the test that asserts what they led to.
 LED_TO = {
-    "launch: tune.click": "test_launch.py: the address of Studies with the experiment",
-    "launch: launch.click then": "test_launch.py: the address of the run",
+    "launch: tune.click": "test_launch_page.py: the address of Studies with the experiment",
+    "launch: launch.click then": "test_launch_page.py: the address of the run",
     "runs: clone.click": "test_runs.py: the address of Launch with that run",
     "runs: to-inspect.click": "test_runs.py: the address of Inspect with that run",
     "runs: to-demo.click": "test_runs.py: the address of Demo with that run",
