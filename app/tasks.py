@@ -416,11 +416,10 @@ def _classifier(home: str, run_id: str, written: float) -> tuple[Any, int, int]:
 
 @lru_cache(maxsize=2)
 def _bundle(home: str, run_id: str) -> Any:
-    from kdengine.assembly import load_data
-    from kdengine.spec import ExperimentSpec
+    from kdengine.assembly import load_data_of
 
     workspace = Workspace(home)
-    return load_data(ExperimentSpec.from_yaml(workspace.run(run_id).spec_text()), workspace)
+    return load_data_of(workspace.run(run_id), workspace)
 
 
 def export(workspace: Workspace, run_id: str, folder: str, wanted: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 
-from kdengine import files
+from kdengine import files, reopening
 from kdengine.data import Augmentation, DatasetBundle, load_dataset
 from kdengine.data.bundle import Part, spread
 from kdengine.data.loader import RESIDENT_BYTES, BatchLoader
@@ -58,6 +58,13 @@ def load_data(spec: ExperimentSpec, workspace: Workspace) -> DatasetBundle:
         cache=workspace.cache,
         options=data.params.model_dump(),
     )
+
+
+def load_data_of(run: RunDirectory, workspace: Workspace, *, accept: bool = False) -> DatasetBundle:
+    """The data of a run as they are now; raises BadInput where they changed since, as `reopening.compare`."""
+    bundle = load_data(ExperimentSpec.from_yaml(run.spec_text()), workspace)
+    reopening.compare(run, bundle, accept=accept)
+    return bundle
 
 
 def needs(spec: ExperimentSpec) -> Needs:
@@ -409,6 +416,22 @@ def _check_run_fits(run: RunDirectory, spec: ExperimentSpec, bundle: DatasetBund
         sizes = f"{card.image_size} px pictures, the student's are {spec.data.image_size} px"
         message = f"the teacher {run.id} was trained on {sizes}"
         raise BadInput(Problem("teacher.run", message))
+    _check_same_images(run, spec)
+
+
+def _check_same_images(run: RunDirectory, spec: ExperimentSpec) -> None:
+    """Refuses a teacher that may have been trained on images of the student's test part, where both have one source."""
+    its_spec = ExperimentSpec.from_yaml(run.spec_text())
+    ours, theirs = (each.data.params.model_dump() for each in (spec, its_spec))
+    if spec.data.name != its_spec.data.name or ours.get("path") != theirs.get("path"):
+        return
+    reopening.compare(run, load_data(its_spec, Workspace(run.home)), field="teacher.run")
+    if ours.get("split") != theirs.get("split"):
+        message = (
+            f"the teacher {run.id} was trained under data.split={theirs['split']}, the student is to be under "
+            f"{ours['split']}: images that it was trained on would be tested on; set data.split={theirs['split']}"
+        )
+        raise BadInput(Problem("data.split", message))
 
 
 def _check_networks(spec: ExperimentSpec, workspace: Workspace, bundle: DatasetBundle, problems: _Problems) -> None:

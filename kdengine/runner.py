@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from kdengine import assembly, files
+from kdengine import assembly, files, reopening
 from kdengine.data import DatasetBundle
 from kdengine.errors import BadInput, KdError, Problem, Stopped
 from kdengine.evaluation.accuracy import Evaluation, evaluate
@@ -27,7 +27,7 @@ from kdengine.mirroring import Companion
 from kdengine.models.backbone import Backbone
 from kdengine.models.stored import ModelCard, added_to, load_student, write_card
 from kdengine.rundir import RunDirectory, new_run_id, process_identity
-from kdengine.spec import ExperimentSpec
+from kdengine.spec import ExperimentSpec, with_absolute_paths
 from kdengine.states import State
 from kdengine.teachers.records import Imported, pinned
 from kdengine.training.hardware import configure, describe, pick_device, seed_everything, use_bf16
@@ -84,7 +84,9 @@ def run(
         if run_id is None:
             raise BadInput(Problem("run", "resume=True needs the id of the run to continue"))
         folder = workspace.existing_run(run_id)
+        check_data(folder, workspace)
     else:
+        spec = ExperimentSpec.from_mapping(with_absolute_paths(spec.model_dump(mode="json")))
         assembly.preflight(spec, workspace)
         folder = create(spec, workspace, run_id)
     return execute(folder, workspace)
@@ -97,6 +99,12 @@ def create(spec: ExperimentSpec, workspace: Workspace, run_id: str | None = None
     folder.create(spec.to_yaml(), spec.command())
     folder.update_status(fingerprint=spec.fingerprint())
     return folder
+
+
+def check_data(folder: RunDirectory, workspace: Workspace, *, accept: bool = False) -> None:
+    """Raises BadInput where the data of a run that has a checkpoint changed since, unless that is accepted."""
+    if folder.last_checkpoint.is_file() and folder.state() != State.FINISHED:
+        assembly.load_data_of(folder, workspace, accept=accept)
 
 
 def execute(folder: RunDirectory, workspace: Workspace) -> RunResult:
@@ -188,6 +196,8 @@ class _Execution:
         threads = configure(spec.runtime, device, folder.environment().get("threads"))
         folder.write_environment(describe(device, threads, bf16))
         bundle = assembly.load_data(spec, self.workspace)
+        if folder.last_checkpoint.is_file():
+            reopening.compare(folder, bundle)
         folder.update_status(phase="building the networks", data=_sizes(bundle))
 
         layout = torch.channels_last if spec.runtime.channels_last else torch.contiguous_format

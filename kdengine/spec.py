@@ -12,6 +12,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import yaml
@@ -34,6 +35,7 @@ from kdengine.yaml_text import read_yaml
 
 SPEC_VERSION = 1
 MAX_TITLE = 80
+WRITTEN_OUT = {"image_size", "validation", "split_seed", "per_class", "fraction", "augmentation"}
 
 
 class Component(Settings):
@@ -56,6 +58,7 @@ class Component(Settings):
             entry = cls.registry.get(value["name"])
         except UnknownName as error:
             raise _field_error(cls.__name__, "name", str(error), value.get("name")) from error
+        value = cls.as_it_was_meant(value, entry)
         shared = {key: value[key] for key in value if key in cls.model_fields and key != "params"}
         own = {key: value[key] for key in value if key not in cls.model_fields}
         unknown = [key for key in own if key not in entry.Params.model_fields]
@@ -67,6 +70,11 @@ class Component(Settings):
             }
             raise _field_errors(cls.__name__, messages, own)
         return cls.complete(shared, entry) | {"params": entry.Params.model_validate(own)}
+
+    @classmethod
+    def as_it_was_meant(cls, value: Mapping[str, Any], entry: Any) -> Mapping[str, Any]:
+        """Reads what an earlier version wrote; here it reads as it stands."""
+        return value
 
     @classmethod
     def complete(cls, shared: dict[str, Any], entry: Any) -> dict[str, Any]:
@@ -167,6 +175,14 @@ class DataSpec(Component):
             message = f"a square of {self.cutout} px would blank a whole picture of {self.image_size} px; give less"
             raise _field_error("DataSpec", "cutout", message, self.cutout)
         return self
+
+    @classmethod
+    def as_it_was_meant(cls, value: Mapping[str, Any], entry: Any) -> Mapping[str, Any]:
+        """With what a setting that came later was before, where an earlier version wrote the experiment out.
+
+        That is told by the settings of all data sets being there, as in no experiment that a person writes.
+        """
+        return {**entry.earlier, **value} if value.keys() >= WRITTEN_OUT else value
 
     @classmethod
     def complete(cls, shared: dict[str, Any], entry: Any) -> dict[str, Any]:
@@ -571,6 +587,18 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def with_absolute_paths(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """An experiment's mapping, and its teacher's, with the path of one's own images as it is seen from any folder."""
+    found = dict(mapping)
+    data, teacher = found.get("data"), found.get("teacher")
+    if isinstance(data, Mapping) and isinstance(data.get("path"), str) and data["path"]:
+        path = Path(data["path"])
+        found["data"] = {**data, "path": str(path if data["path"].startswith("~") else Path.cwd() / path)}
+    if isinstance(teacher, Mapping) and isinstance(teacher.get("spec"), Mapping):
+        found["teacher"] = {**teacher, "spec": with_absolute_paths(teacher["spec"])}
+    return found
+
+
 def with_settings(mapping: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
     """An experiment's mapping with ``path=value`` words laid over it; a teacher given by name is spelled out.
 
@@ -679,8 +707,9 @@ def _drop_what_does_not_decide(content: dict[str, Any]) -> None:
         for name in names:
             if not content[part][name]:
                 del content[part][name]
-    if content["data"]["name"] == "folder" and content["data"]["layout"] == "auto":
-        del content["data"]["layout"]
+    for name, before in (("layout", "auto"), ("split", "position")) if content["data"]["name"] == "folder" else ():
+        if content["data"][name] == before:
+            del content["data"][name]
     teacher = content.get("teacher") or {}
     if teacher.get("spec"):
         _drop_what_does_not_decide(teacher["spec"])

@@ -18,7 +18,7 @@ FLOORS = (
     {"app", "studies", "runner", "cli", "commands", "__main__"},
     {"comparison", "inspection", "mirroring", "tracking", "disk", "export", "bench"},
     {"launch", "assembly", "forecast"},
-    {"jobs", "training", "evaluation", "teachers"},
+    {"jobs", "training", "evaluation", "teachers", "reopening"},
     {"spec", "methods", "models", "data"},
     {"figures", "losses", "registry"},
     {"children", "errors", "fields", "files", "recipes", "rundir", "states", "workspace", "yaml_text"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 import threading
@@ -11,6 +12,13 @@ from contextlib import contextmanager, suppress
 from kdengine.rundir import RunDirectory
 
 REFRESH_S = 0.5
+
+
+def add_data_changed(parser: argparse.ArgumentParser) -> None:
+    """Adds the word by which a person goes on although the data of a run changed since it was trained."""
+    parser.add_argument(
+        "--data-changed", choices=("accept",), help="go on although the data changed since the run was trained"
+    )
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import argparse
 import json
 import sys
 
+from kdengine.commands.console import add_data_changed
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``kd eval``."""
@@ -14,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--last", action="store_true", help="weights of the last epoch, not the best")
     parser.add_argument("--exits", action="store_true", help="every exit of a self-distilled student, and its cost")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:<n>")
+    add_data_changed(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -34,7 +37,7 @@ def main(options: argparse.Namespace) -> int:
     card = read_card(run)
     device = pick_device(options.device)
     spec = ExperimentSpec.from_yaml(run.spec_text())
-    bundle = assembly.load_data(spec, workspace)
+    bundle = assembly.load_data_of(run, workspace, accept=options.data_changed is not None)
     batches = assembly.evaluation_batches(spec, bundle, options.part, device).epoch(0)
     if options.exits:
         from kdengine.commands import exits, tables

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdengine.commands import tables
+from kdengine.commands.console import add_data_changed
 from kdengine.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -24,17 +25,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--last", action="store_true", help="weights of the last epoch, not the best by validation")
     parser.add_argument("--pictures", type=int, default=2000, metavar="N",
                         help="test pictures to compare on, spread over the part (default 2000)")  # fmt: skip
+    add_data_changed(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def main(options: argparse.Namespace) -> int:
     """Writes the folder and prints what was measured."""
+    from kdengine import assembly
     from kdengine.export import Request, export
 
     workspace = Workspace()
     run = workspace.existing_run(options.run)
     folder = Path(options.out or f"{run.id}-{options.format}")
     request = Request(options.format, options.int8, options.exits, options.last, options.pictures)
+    if options.data_changed is not None:
+        assembly.load_data_of(run, workspace, accept=True)
     exported = export(run, workspace, folder, request, say=lambda line: sys.stderr.write(f"{line}\n"))
     if options.json:
         tables.show_json(exported.to_json() | {"folder": str(folder)})

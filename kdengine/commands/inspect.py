@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdengine.commands.console import add_data_changed
+
 if TYPE_CHECKING:
     from kdengine.figures.seen import Seen
     from kdengine.rundir import RunDirectory
@@ -29,16 +31,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, help="how many pictures, at most 128")
     parser.add_argument("--stage", type=int, help="of which stage, where there are many maps (default: the deepest)")
     parser.add_argument("--threshold", type=float, default=0.25, help="edges from this share of the strongest, 0..1")
+    add_data_changed(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write .html, .svg (maps only) or .npz (the arrays)")
 
 
 def main(options: argparse.Namespace) -> int:
     """Shows or writes."""
+    from kdengine import assembly
     from kdengine.errors import BadInput, Problem
     from kdengine.workspace import Workspace
 
     workspace = Workspace()
     run = workspace.existing_run(options.run)
+    if options.data_changed is not None:
+        for each in (options.run, options.other):
+            if each is not None:
+                assembly.load_data_of(workspace.existing_run(each), workspace, accept=True)
     if options.what is None:
         _list(workspace, run)
         return 0

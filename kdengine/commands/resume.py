@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from kdengine.commands.console import add_data_changed
 from kdengine.errors import BadInput, Problem
 from kdengine.jobs.job import STUDY_PREFIX
 
@@ -12,6 +13,7 @@ from kdengine.jobs.job import STUDY_PREFIX
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``kd resume``."""
     parser.add_argument("run", help="id of the run, or a unique beginning or end of it")
+    add_data_changed(parser)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -26,6 +28,7 @@ def main(options: argparse.Namespace) -> int:
     from kdengine import runner
     from kdengine.commands.console import training
 
+    runner.check_data(folder, workspace, accept=options.data_changed is not None)
     with training(folder):
         result = runner.execute(folder, workspace)
     sys.stdout.write(f"{result.run_id}\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from kdengine.commands.console import add_data_changed
 from kdengine.errors import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="TEXT", help="a name of your own, for tables")
     parser.add_argument("--run-id", metavar="ID", help="id of the run (default: time and method)")
     parser.add_argument("--queue", action="store_true", help="hand it to the job queue, do not train in this shell")
+    add_data_changed(parser)
     parser.add_argument("--print", action="store_true", dest="only_print", help="print the whole spec as YAML and stop")
 
 
@@ -56,6 +58,8 @@ def main(options: argparse.Namespace) -> int:
 
     workspace = Workspace()
     specs = _one_a_seed(spec, options)
+    if options.data_changed is not None and spec.teacher is not None and spec.teacher.run is not None:
+        _accept(spec.teacher.run, workspace)
     warn(spec, workspace)
     if options.queue:
         return _queue(specs, workspace, options.run_id)
@@ -72,6 +76,12 @@ def main(options: argparse.Namespace) -> int:
         sys.stdout.write(f"{result.run_id}\n")
         sys.stdout.flush()
     return 0
+
+
+def _accept(teacher: str, workspace: Workspace) -> None:
+    from kdengine import assembly
+
+    assembly.load_data_of(assembly.check_teacher_run(workspace, teacher), workspace, accept=True)
 
 
 def _one_a_seed(spec: ExperimentSpec, options: argparse.Namespace) -> list[ExperimentSpec]:
@@ -116,7 +126,7 @@ def read_experiment(options: argparse.Namespace) -> dict[str, Any]:
 
 def read_mapping(options: argparse.Namespace, more: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """The nested mapping that file, names, ``more`` and single settings describe, later ones winning."""
-    from kdengine.spec import merge, with_settings
+    from kdengine.spec import merge, with_absolute_paths, with_settings
 
     mapping = _read_file(options.spec) if options.spec else {}
     named: dict[str, Any] = {}
@@ -131,7 +141,7 @@ def read_mapping(options: argparse.Namespace, more: Mapping[str, Any] = MappingP
         mapping["teacher"] = options.teacher
     if "method" not in mapping:
         mapping["method"] = {"name": "kd" if mapping.get("teacher") not in (None, "none") else "none"}
-    return with_settings(mapping, options.changes)
+    return with_absolute_paths(with_settings(mapping, options.changes))
 
 
 def _read_file(name: str) -> dict[str, Any]:

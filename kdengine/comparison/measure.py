@@ -67,15 +67,14 @@ def _own_teacher(run: RunDirectory, workspace: Workspace) -> Taught | None:
 
 
 def _labels(run: RunDirectory, workspace: Workspace) -> Tensor:
-    spec = ExperimentSpec.from_yaml(run.spec_text())
-    return torch.tensor(assembly.load_data(spec, workspace).test.labels)
+    return torch.tensor(assembly.load_data_of(run, workspace).test.labels)
 
 
 @torch.no_grad()
 def _logits(answering: Taught, asked: RunDirectory, workspace: Workspace) -> Tensor:
     """Answers (N, C) of the net of a run or import to another run's test pictures, each with its own normalisation."""
     spec = ExperimentSpec.from_yaml(asked.spec_text())
-    bundle = assembly.load_data(spec, workspace)
+    bundle = assembly.load_data_of(asked, workspace)
     device = torch.device("cpu")
     net = assembly.freeze_teacher(answering, bundle, device, spec.runtime.channels_last)
     return torch.cat(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,12 +27,14 @@ class Source:
         train_count: how many of the N are training pictures.
         blocks: given the image size S, yields (rows int64 (n,), pictures uint8 RGB (n, S, S, 3)) in any order. A row
             that is never yielded was left out on purpose (a corrupt picture that the person asked to skip).
+        keys: uint64 (N,), by which parts are drawn (`kdengine.data.splits`); None = by position.
     """
 
     classes: tuple[str, ...]
     labels: np.ndarray
     train_count: int
     blocks: Callable[[int], Iterator[Block]]
+    keys: np.ndarray | None = None
 
 
 class DatasetDefinition(ABC):
@@ -46,6 +48,8 @@ class DatasetDefinition(ABC):
         flip, crop: whether mirrored and shifted pictures still show the same class.
         normalisation: published (mean, std) in 0..1 units, None = computed from the training pictures.
         Params: the settings that only this data set has.
+        earlier: what a setting of ``Params`` that came later was before, where that is not its default: so reads an
+            experiment that an earlier version wrote out.
         reading: number of the rule by which labels are found in the source; raised when the rule changes, so that
             stores of an earlier one are compared with the source before they are used.
     """
@@ -61,6 +65,7 @@ class DatasetDefinition(ABC):
     crop: ClassVar[bool] = True
     normalisation: ClassVar[tuple[Rgb, Rgb] | None] = None
     Params: ClassVar[type[Settings]] = NoSettings
+    earlier: ClassVar[Mapping[str, Any]] = {}
     reading: ClassVar[int] = 1
 
     @abstractmethod

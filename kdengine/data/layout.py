@@ -20,6 +20,8 @@ from kdengine.errors import DataError
 
 TEST_FRACTION = 0.2
 TEST_SEED = 0
+# Apart from every seed of a validation part, of which the same draw would find the images gone.
+TEST_SEED_BY_IMAGE = 3 << 32
 _EXPECTED = "expected <train|test>/<class>/<image> or <class>/<image>"
 
 
@@ -37,6 +39,7 @@ class Layout:
         labels: int64 (N,).
         train_count: how many of them are training pictures.
         ignored: files that are left out: no pictures by their extension, or without a label beside train and test.
+        keys: uint64 (N,), of ``<class>/<...>``, whatever lies around it (`splits.key_of`).
     """
 
     classes: tuple[str, ...]
@@ -44,9 +47,12 @@ class Layout:
     labels: np.ndarray
     train_count: int
     ignored: int
+    keys: np.ndarray
 
 
-def find_layout(listing: Listing, origin: str, layout: Literal["auto", "classes"] = "auto") -> Layout:
+def find_layout(
+    listing: Listing, origin: str, layout: Literal["auto", "classes"] = "auto", by_image: bool = False
+) -> Layout:
     """Reads a listing.
 
     Args:
@@ -54,6 +60,7 @@ def find_layout(listing: Listing, origin: str, layout: Literal["auto", "classes"
         origin: what messages call the whole.
         layout: "classes" takes every top folder for a class, whatever its name; "auto" finds out, and refuses when
             that cannot be told.
+        by_image: whether a test part that must be carved is drawn by the images' keys, else by their positions.
 
     Raises:
         Unclear: folders that may be no classes.
@@ -74,7 +81,7 @@ def find_layout(listing: Listing, origin: str, layout: Literal["auto", "classes"
     original = {meaning.move(parts): name for parts, name in original.items()}
     moved = found.moved(meaning.move)
     if not meaning.split:
-        return _class_layout(moved, original, len(names), origin)
+        return _class_layout(moved, original, len(names), origin, by_image)
     classes = Tree(
         [parts[1:] for parts in moved.images if len(parts) > 2], {p[1:] for p in moved.folders if len(p) > 1}
     )
@@ -135,10 +142,11 @@ def _split_layout(
     labels = np.array([position[parts[1]] for parts in ordered], np.int64)
     train_count = sum(parts[0] == "train" for parts in ordered)
     paths = tuple(original[parts] for parts in ordered)
-    return Layout(tuple(map(readable, classes)), paths, labels, train_count, file_count - len(pictures))
+    keys = _keys([parts[1:] for parts in ordered])
+    return Layout(tuple(map(readable, classes)), paths, labels, train_count, file_count - len(pictures), keys)
 
 
-def _class_layout(found: Tree, original: Mapping[Parts, str], file_count: int, origin: str) -> Layout:
+def _class_layout(found: Tree, original: Mapping[Parts, str], file_count: int, origin: str, by_image: bool) -> Layout:
     """Of a tree ``<class>/...``; a fifth of each class becomes the test part."""
     problems = _loose([original[parts] for parts in found.images if len(parts) < 2])
     counts = Counter(parts[0] for parts in found.images if len(parts) > 1)
@@ -152,10 +160,18 @@ def _class_layout(found: Tree, original: Mapping[Parts, str], file_count: int, o
     position = {name: number for number, name in enumerate(classes)}
     ordered = sorted(found.images)
     labels = np.array([position[parts[0]] for parts in ordered], np.int64)
-    rest, test = splits.carve(labels, len(classes), TEST_FRACTION, TEST_SEED)
+    keys = _keys(ordered)
+    if by_image:
+        rest, test = splits.carve(labels, len(classes), TEST_FRACTION, TEST_SEED_BY_IMAGE, keys)
+    else:
+        rest, test = splits.carve(labels, len(classes), TEST_FRACTION, TEST_SEED)
     rows = np.concatenate([rest, test])
     paths = tuple(original[ordered[row]] for row in rows)
-    return Layout(tuple(map(readable, classes)), paths, labels[rows], len(rest), file_count - len(ordered))
+    return Layout(tuple(map(readable, classes)), paths, labels[rows], len(rest), file_count - len(ordered), keys[rows])
+
+
+def _keys(images: list[Parts]) -> np.ndarray:
+    return np.array([splits.key_of("/".join(parts)) for parts in images], np.uint64)
 
 
 def _loose(names: list[str]) -> list[str]:

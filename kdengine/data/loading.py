@@ -65,13 +65,17 @@ def load_dataset(
     key = store_key(name, definition.identity(params, root), image_size)
     store = open_store(cache, key, name, image_size, lambda: definition.open(params, root), definition.reading)
     classes = tuple(map(readable, store.meta["classes"]))  # stores of before kept names that no file can hold
-    _check_counts(store, classes, validation, per_class, meta)
+    _check_counts(store, classes, validation, meta)
 
     train, held_out = _divide(store, store.rows(train=True), len(classes), validation, split_seed)
+    if per_class is not None:
+        _check_per_class(store, train, classes, per_class, meta)
     train = _subset(store, train, len(classes), per_class, fraction, split_seed)
     train, for_meta = _divide(store, train, len(classes), meta, split_seed + (_META_SEED_OFFSET << 32))
     mean, std = definition.normalisation or (store.meta["mean"], store.meta["std"])
     described = [store.meta["content"], image_size, float(validation), split_seed, per_class, fraction, float(meta)]
+    if store.keys is not None:  # they decide the split, beside what the images show
+        described.append(store.meta["keys"])
     return DatasetBundle(
         name=name,
         classes=classes,
@@ -125,42 +129,37 @@ def _checked(
     return definition, params
 
 
-def _check_counts(
-    store: Store, classes: tuple[str, ...], validation: float, per_class: int | None, meta: float
-) -> None:
+def _check_counts(store: Store, classes: tuple[str, ...], validation: float, meta: float) -> None:
     """Refuses splits that would leave a class without pictures, naming the classes."""
     train = np.bincount(store.labels[store.rows(train=True)], minlength=len(classes))
     test = np.bincount(store.labels[store.rows(train=False)], minlength=len(classes))
     gone = [name for name, a, b in zip(classes, train, test, strict=True) if a == 0 or b == 0]
     if gone:
         raise DataError(f"no readable picture is left, in train or in test, of {len(gone)} class(es): {some(gone)}")
-    problems = []
     needed = 1 + (validation > 0) + (meta > 0)
     small = [f"{name} ({n})" for name, n in zip(classes, train, strict=True) if n < needed]
     if small:
         shares = "validation and meta" if meta else "validation"
-        problems.append(
-            Problem(
-                "data.validation",
-                f"too few training pictures to carve {shares} from, at least {needed} a class are needed: "
-                f"{some(small)}",
-            )
-        )
-    elif per_class is not None:
-        left = [int(n) - (splits.carved_count(int(n), validation) if validation else 0) for n in train]
-        short = [f"{name} ({n})" for name, n in zip(classes, left, strict=True) if n < per_class]
-        if short:
-            problems.append(
-                Problem("data.per_class", f"{per_class} asked for, but fewer remain beside validation: {some(short)}")
-            )
-        if meta and per_class < 2:
-            problems.append(Problem("data.per_class", "at least 2 are needed to carve meta from"))
+        message = f"too few training pictures to carve {shares} from, at least {needed} a class are needed"
+        raise BadInput(Problem("data.validation", f"{message}: {some(small)}"))
+
+
+def _check_per_class(store: Store, train: np.ndarray, classes: tuple[str, ...], per_class: int, meta: float) -> None:
+    """Refuses to keep more of a class than remain in ``train``, its rows, or too few for the meta part."""
+    left = np.bincount(store.labels[train], minlength=len(classes))
+    short = [f"{name} ({n})" for name, n in zip(classes, left, strict=True) if n < per_class]
+    problems = []
+    if short:
+        message = f"{per_class} asked for, but fewer remain beside validation: {some(short)}"
+        problems.append(Problem("data.per_class", message))
+    if meta and per_class < 2:
+        problems.append(Problem("data.per_class", "at least 2 are needed to carve meta from"))
     if problems:
         raise BadInput(problems)
 
 
 def _divide(store: Store, rows: np.ndarray, classes: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    rest, carved = splits.carve(store.labels[rows], classes, share, seed)
+    rest, carved = splits.carve(store.labels[rows], classes, share, seed, _keys(store, rows))
     return rows[rest], rows[carved]
 
 
@@ -169,10 +168,14 @@ def _subset(
 ) -> np.ndarray:
     seed = split_seed + (_SUBSET_SEED_OFFSET << 32)
     if per_class is not None:
-        return rows[splits.keep_per_class(store.labels[rows], classes, per_class, seed)]
+        return rows[splits.keep_per_class(store.labels[rows], classes, per_class, seed, _keys(store, rows))]
     if fraction < 1:
-        return rows[splits.keep_fraction(store.labels[rows], classes, fraction, seed)]
+        return rows[splits.keep_fraction(store.labels[rows], classes, fraction, seed, _keys(store, rows))]
     return rows
+
+
+def _keys(store: Store, rows: np.ndarray) -> np.ndarray | None:
+    return None if store.keys is None else store.keys[rows]
 
 
 def _part(store: Store, rows: np.ndarray) -> Part:

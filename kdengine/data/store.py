@@ -4,6 +4,7 @@ Layout::
 
     <cache>/stores/<key>/images.npy   uint8 RGB (N, S, S, 3), training pictures first
                          labels.npy   int64 (N,), -1 for a picture that was left out
+                         keys.npy     uint64 (N,), only where parts are drawn by the images, not by their positions
                          meta.json    format, data set, classes, train_count, content, mean, std, left_out, reading
 
 A store is built in ``.<key>.building`` under a lock and renamed when it is whole, so that a folder named ``<key>`` is
@@ -44,11 +45,13 @@ class Store:
         images: uint8 RGB (N, S, S, 3), memory-mapped, read-only.
         labels: int64 (N,), -1 for a row that was left out.
         meta: what ``meta.json`` holds.
+        keys: uint64 (N,), by which parts are drawn; None = by position.
     """
 
     images: np.ndarray
     labels: np.ndarray
     meta: dict[str, Any]
+    keys: np.ndarray | None = None
 
     def rows(self, *, train: bool) -> np.ndarray:
         """int64 rows of the training pictures, or of the test pictures, without those left out."""
@@ -115,10 +118,11 @@ def _read(folder: Path) -> Store | None:
     try:
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
+        keys = np.load(folder / "keys.npy", allow_pickle=False) if meta.get("keys") else None
     except (OSError, ValueError) as error:
         log.warning("the store %s is damaged (%s); it is built again", folder, error)
         return None
-    return Store(images, labels, meta)
+    return Store(images, labels, meta, keys)
 
 
 def _still_true(store: Store, source: Source) -> bool:
@@ -148,6 +152,9 @@ def _build(folder: Path, name: str, image_size: int, source: Source, reading: in
             "std": std,
             "reading": reading,
         }
+        if source.keys is not None:
+            np.save(building / "keys.npy", source.keys)
+            meta["keys"] = hashlib.sha256(source.keys.astype("<u8").tobytes()).hexdigest()
         files.write_json(building / "meta.json", meta)
         shutil.rmtree(folder, ignore_errors=True)
         building.rename(folder)

@@ -54,7 +54,7 @@ def export(
     """
     _check(run, folder, request)
     spec = ExperimentSpec.from_yaml(run.spec_text())
-    bundle = assembly.load_data(spec, workspace)
+    bundle = assembly.load_data_of(run, workspace)
     student, card = load_student(run, last=request.last)
     method = assembly.load_with_exits(run)[1] if request.exits else None
     test = list(assembly.evaluation_batches(spec, bundle, "test", CPU, request.pictures).epoch(0))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdengine import assembly
+from kdengine import assembly, reopening
 from kdengine.data import DatasetBundle
 from kdengine.errors import BadInput, Problem
 from kdengine.inspection.choice import statistics
@@ -71,8 +71,10 @@ def open_subject(workspace: Workspace, run: RunDirectory, epoch: Epoch, pictures
 
 
 def data_of(workspace: Workspace, run: RunDirectory) -> DatasetBundle:
-    """The data of a run; kept for the runs looked at last."""
-    return _data(str(workspace.root), run.spec_text())
+    """The data of a run; kept for the runs looked at last. Raises BadInput where they changed since it was trained."""
+    bundle = _data(str(workspace.root), run.spec_text())
+    reopening.compare(run, bundle)
+    return bundle
 
 
 @lru_cache(maxsize=4)

@@ -122,11 +122,10 @@ def test_names_that_only_contain_a_word_of_a_split_are_none() -> None:
 
 
 def test_fingerprints_of_before_the_setting_stay_and_it_survives_yaml() -> None:
-    spec = ExperimentSpec(data={"name": "folder", "path": "/photos"}, student="resnet8x4", method="none")
+    data = {"name": "folder", "path": "/photos", "split": "position"}
+    spec = ExperimentSpec(data=data, student="resnet8x4", method="none")
     assert spec.fingerprint() == FINGERPRINT_BEFORE
-    classes = ExperimentSpec(
-        data={"name": "folder", "path": "/photos", "layout": "classes"}, student="resnet8x4", method="none"
-    )
+    classes = ExperimentSpec(data=data | {"layout": "classes"}, student="resnet8x4", method="none")
     assert classes.fingerprint() != FINGERPRINT_BEFORE
     assert ExperimentSpec.from_yaml(classes.to_yaml()) == classes
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator
 from pydantic_core import PydanticCustomError
@@ -44,6 +44,14 @@ class FolderParams(Settings):
         "every top folder for a class, whatever its name.",
         source="our choice",
     )
+    split: Literal["image", "position"] = setting(
+        "image",
+        title="Split by",
+        advanced=True,
+        description="image draws by each image's name, so that images that come later move none of the others; "
+        "position is the rule of earlier versions, under which they move.",
+        source="our choice",
+    )
 
     @field_validator("path", mode="before")
     @classmethod
@@ -63,17 +71,21 @@ class Folder(DatasetDefinition):
     summary = "Your own pictures (jpg, png, bmp, webp, gif) in a folder, zip or tar, one folder a class."
     citation = ""
     Params = FolderParams
+    earlier: ClassVar[Mapping[str, Any]] = {"split": "position"}
     reading = 2  # 2: knows the usual names of splits, and refuses what may be one
 
     def identity(self, params: FolderParams, root: Path) -> str:
         settings = f"on_corrupt={params.on_corrupt}"
         if params.layout != "auto":  # came later: stores of before keep their place
             settings += f" layout={params.layout}"
+        if params.split != "position":  # so did this
+            settings += f" split={params.split}"
         return f"{_container(params).identity()} {settings}"
 
     def open(self, params: FolderParams, root: Path) -> Source:
         container = _container(params)
-        layout = find_layout(container.listing(), container.name, params.layout)
+        by_image = params.split == "image"
+        layout = find_layout(container.listing(), container.name, params.layout, by_image)
         if layout.ignored:
             log.info("%s: %d file(s) were left out: no images, or without a class", container.name, layout.ignored)
 
@@ -83,7 +95,7 @@ class Folder(DatasetDefinition):
             if corrupt:
                 _tell(corrupt, params, container)
 
-        return Source(layout.classes, layout.labels, layout.train_count, blocks)
+        return Source(layout.classes, layout.labels, layout.train_count, blocks, layout.keys if by_image else None)
 
 
 def _container(params: FolderParams) -> Container:
