@@ -7,6 +7,7 @@ import pytest
 
 from app import catalog, text
 from app.forms import Control, controls_of, draw, gather
+from kdengine.errors import BadInput
 from kdengine.fields import about
 from kdengine.registry import DATASETS, METHODS, MODELS
 from kdengine.spec import DataSpec, ExperimentSpec, RecipeSpec, RuntimeSpec, merge
@@ -72,7 +73,9 @@ def test_own_pictures_are_offered_by_name_and_nothing_else_is_reachable(workspac
     choices = [value for _, value in catalog.datasets(workspace)]
     assert "own:flowers" in choices and "own:birds.zip" in choices and "own:notes.txt" not in choices
     assert catalog.data_mapping(workspace, "own:flowers") == {"name": "folder", "path": str(own / "flowers")}
-    assert catalog.data_mapping(workspace, "own:../../etc")["path"] == "own:../../etc", "a made-up name stays a word"
+    for made_up in ("own:../../etc", "own:flowers/..", "path:/etc", "no-such-set"):
+        with pytest.raises(BadInput):
+            catalog.data_mapping(workspace, made_up)
     assert catalog.data_choice(workspace, {"name": "folder", "path": str(own / "flowers")}) == "own:flowers"
 
 

@@ -349,6 +349,5 @@ def test_a_stage_is_chosen_where_there_are_too_many_maps(
     )
     open_run(page, dashboard, folder, what=name)
     before = page.evaluate(f"() => {SHOWN}")
-    label = page.locator("#inspect-stage label").filter(has_text=re.compile(f"^{staged(folder, name)[0]}$"))
-    label.click()
+    page.locator("#inspect-stage").get_by_text(str(staged(folder, name)[0]), exact=True).click()
     page.wait_for_function(f"before => JSON.stringify({SHOWN}) !== JSON.stringify(before)", arg=before)

@@ -133,13 +133,16 @@ class World:
         return jobs
 
     def kill(self, victim: str, run_id: str) -> bool:
-        """kill -9 of exactly that process; False when it is not there (any more)."""
+        """kill -9 of exactly that process; False when it is not there (any more), or has done its work already.
+
+        A trainer that has written its end stays for a moment, until MLflow is told.
+        """
         identity = self.victims[victim].identity(run_id)
         if identity is None or not is_alive(identity):
             return False
         os.kill(identity["pid"], signal.SIGKILL)
         self.wait(lambda: not is_alive(identity), f"the {victim} is dead")
-        return True
+        return victim != "trainer" or self.workspace.run(run_id).state() is not State.FINISHED
 
     def finish(self, run_id: str) -> int:
         """Sees a run to its end, resuming it whenever it ended before; returns how often that was."""
