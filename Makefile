@@ -13,7 +13,7 @@ export KD_HOME
 DEMO := --dataset digits --teacher resnet8x4 --student mobilenetv3_small --method kd
 DEMO_RUN := $(KD_HOME)/runs/demo
 
-.PHONY: demo test lint long clean chromium postgres
+.PHONY: demo test test-pages test-processes lint long clean chromium postgres
 
 demo: $(VENV)/.installed
 	$(BIN)/kd doctor
@@ -26,10 +26,17 @@ demo: $(VENV)/.installed
 	fi
 	$(BIN)/kd ui
 
-# Two processes; what starts servers and trainers of its own comes second, so that it meets no full load of the first.
+# Two processes at a time; what starts servers and trainers of its own comes second, so that it meets no full load of the
+# first. The tests of the pages share one dashboard, whose handlers are counted at their end: one process runs them.
 test: lint chromium postgres
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not long and not processes"
-	$(BIN)/pytest -n 2 --dist loadgroup -m "processes and not long"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not long and not processes"
+	$(MAKE) --no-print-directory -j 2 --output-sync=target test-pages test-processes
+
+test-pages:
+	$(BIN)/pytest -m "browser and not long"
+
+test-processes:
+	$(BIN)/pytest -m "processes and not browser and not long"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -46,15 +46,9 @@ PROCESSES = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what must run alone, by where it stands, and lets it take its time.
-
-    The tests of a file share their fixtures, so one process runs them; those of the browser share one dashboard, whose
-    handlers are counted at the end.
-    """
+    """Marks what must run alone, by where it stands, and lets it take its time."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("browser" if "browser" in item.path.parts else str(item.path)))
         if set(item.path.parts) & set(PROCESSES):
             item.add_marker("processes")
             if item.get_closest_marker("timeout") is None:
