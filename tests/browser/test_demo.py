@@ -79,14 +79,16 @@ def test_many_images_become_a_table(dashboard: Dashboard, lived_in: LivedIn, pag
     assert lines[1][0] == "many.zip/a.png" and best in lines[1] and best in ("猫", "狗", "鸟")
 
 
-def test_another_student_is_chosen_beside_the_first(dashboard: Dashboard, lived_in: LivedIn, page: Page) -> None:
-    page.goto(f"{dashboard.url}/demo?run=nobody,{lived_in.own}")
+def test_students_of_an_address_stand_side_by_side_and_one_is_taken_away(
+    dashboard: Dashboard, lived_in: LivedIn, page: Page
+) -> None:
+    page.goto(f"{dashboard.url}/demo?run=nobody,{lived_in.own},{lived_in.outside}")
     expect(page.locator("#demo-arrival")).to_contain_text("There is no run 'nobody'")
-    expect(page.locator("#demo-run .token")).to_have_count(1)
-    page.locator("#demo-run input").focus()
-    page.keyboard.type(f"[{short_id(lived_in.outside)}]")
-    page.get_by_role("option").filter(has_text=f"[{short_id(lived_in.outside)}]").click()
     expect(page.locator("#demo-run .token")).to_have_count(2)
-    expect(page.locator("#demo-arrival")).to_have_text("")
     page.click("#demo-sample")
     expect(page.locator(".kd-answer.student")).to_have_count(2)
+    page.locator("#demo-run .token .token-remove").first.click()
+    expect(page.locator("#demo-run .token")).to_have_count(1)
+    expect(page.locator("#demo-run .token")).to_contain_text(f"[{short_id(lived_in.outside)}]")
+    expect(page.locator("#demo-arrival")).to_have_text("")
+    expect(page.locator(".kd-answer.student")).to_have_count(1)
