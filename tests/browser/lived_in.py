@@ -18,6 +18,7 @@ from PIL import Image
 from support import tiny_spec
 
 from kdengine import run
+from kdengine.comparison.plan import make_plan, save_plan
 from kdengine.jobs import JobStore
 from kdengine.states import State
 from kdengine.workspace import Workspace
@@ -40,7 +41,8 @@ class LivedIn:
         outside: vgg8 by itself, tf_kd, on a folder outside the workspace.
         newest: what every page shows when it is asked for nothing.
 
-    And two studies that are done, ``older`` of eight trials and ``newer`` of four.
+    And two studies that are done, ``older`` of eight trials and ``newer`` of four, and the plan of a comparison,
+    ``earlier``, of which nothing has run.
     """
 
     workspace: Workspace
@@ -82,6 +84,8 @@ def live_in(workspace: Workspace, elsewhere: Path) -> LivedIn:
     )  # fmt: skip
     newest = _run(workspace, method="cs_kd", data={"per_class": 11})
     _studies(workspace)
+    common = {"data": {"name": "digits", "per_class": 9}, "student": "resnet20"}
+    save_plan(make_plan("earlier", common, ["byot"], range(1)), workspace)
     return LivedIn(workspace, own, teacher, taught, outside, newest)
 
 

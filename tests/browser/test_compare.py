@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shlex
+from collections.abc import Callable
 
 import pytest
 from clicks import fill, pick, shown_command, type_choice, wait_for
@@ -30,7 +31,9 @@ def option(page: Page, name: str) -> str | None:
     return found[found.index(name) + 1] if name in found else None
 
 
-def test_every_field_stands_in_the_command(dashboard: Dashboard, lived_in: LivedIn, page: Page) -> None:
+def test_every_field_stands_in_the_command(
+    dashboard: Dashboard, lived_in: LivedIn, page: Page, used: Callable[[str], None]
+) -> None:
     page.goto(f"{dashboard.url}/compare")
     expect(page.locator("#compare-command")).to_contain_text("kd compare first")
     expect(page.locator("#compare-cost")).to_contain_text("none, none, cutmix, kd, dkd, byot")
@@ -60,6 +63,9 @@ def test_every_field_stands_in_the_command(dashboard: Dashboard, lived_in: Lived
     pick(page, "compare-data", "my images: 动物.zip")
     wait_for(lambda: option(page, "--dataset") == "folder")
     assert option(page, "--teacher") == f"run:{lived_in.teacher}", "what was chosen stays chosen"
+    for field in ("name", "cutmix", "methods", "per-class", "epochs", "seeds", "arms", "settings", "student", "teacher",
+                  "data"):  # fmt: skip
+        used(f"compare-{field}")
 
 
 def test_a_comparison_by_clicks(dashboard: Dashboard, lived_in: LivedIn, page: Page) -> None:
@@ -120,3 +126,6 @@ def test_a_comparison_by_clicks(dashboard: Dashboard, lived_in: LivedIn, page: P
     expect(page.locator("#run-state .kd-now")).to_have_text("finished")
     page.goto(f"{dashboard.url}/compare?name=clicked")
     expect(page.locator("#compare-chosen input")).to_have_value("clicked")
+    expect(page.locator("#compare-state")).to_contain_text("2 of 2 runs finished")
+    pick(page, "compare-chosen", "earlier")
+    expect(page.locator("#compare-state")).to_contain_text("0 of 3 runs finished")

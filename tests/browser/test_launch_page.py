@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,9 @@ def upload(page: Page, path: Path) -> None:
     page.set_input_files("#upload-data input[type=file]", path)
 
 
-def test_own_images_are_uploaded_and_two_seeds_launched(dashboard: Dashboard, page: Page, tmp_path: Path) -> None:
+def test_own_images_are_uploaded_and_two_seeds_launched(
+    dashboard: Dashboard, page: Page, tmp_path: Path, used: Callable[[str], None]
+) -> None:
     archive = zip_of_images(tmp_path / "我的 图片.zip", ("苹果", "梨", "桃", "李"), count=20)
     store, before = JobStore(dashboard.workspace), own_files(dashboard)
     open_launch(page, dashboard.url)
@@ -63,6 +66,7 @@ def test_own_images_are_uploaded_and_two_seeds_launched(dashboard: Dashboard, pa
     expect(page.locator("#launch")).to_have_text("Launch 2 runs")
     wait_for(lambda: shown_command(page).endswith("--seeds 2"), lambda: shown_command(page))
     expect(page.locator("#forecast")).to_contain_text("for 2 runs")
+    used("seeds")
     wanted = commanded(page)
     assert wanted is not None and wanted.data.params.path == str(dashboard.workspace.datasets / "own" / kept)
     jobs = {job.id for job in store.jobs()}
@@ -146,11 +150,12 @@ def test_a_typed_teacher_stays_and_data_that_it_does_not_know_are_said(
     wait_for(lambda: commanded_value(page, "data.image_size") == 32, "the usual size of one's own images")
 
 
-def test_a_recipe_fills_its_numbers(dashboard: Dashboard, page: Page) -> None:
+def test_a_recipe_fills_its_numbers(dashboard: Dashboard, page: Page, used: Callable[[str], None]) -> None:
     open_launch(page, dashboard.url)
     pick(page, "field-recipe-name", "crd240")
     wait_for(lambda: commanded_value(page, "recipe.epochs") == 240)
     assert page.locator("#field-recipe-epochs input").input_value() == "240"
+    used("field-recipe-name")
 
 
 def test_tune_takes_the_experiment_to_studies(dashboard: Dashboard, page: Page) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 
 import pytest
 from clicks import commanded, pick, shown_command, type_choice, wait_for
@@ -123,7 +124,7 @@ def test_fresh_seeds_are_queued_for_that_study(dashboard: Dashboard, page: Page)
 
 
 def test_every_field_stands_in_the_command_and_a_new_study_is_that(
-    dashboard: Dashboard, lived_in: LivedIn, page: Page
+    dashboard: Dashboard, lived_in: LivedIn, page: Page, used: Callable[[str], None]
 ) -> None:
     page.goto(f"{dashboard.url}/studies")
     expect(page.locator("#studies-space tbody tr").first).to_be_visible()
@@ -163,6 +164,9 @@ def test_every_field_stands_in_the_command_and_a_new_study_is_that(
         box.set_checked(True)
     page.get_by_label("Range of method.beta", exact=True).fill("1..4")
     wait_for(lambda: "method.beta=1..4" in shown_command(page, "studies-command"))
+    for field in ("ready", "method", "student", "teacher", "name", "per-class", "epochs", "trials", "hours", "seeds",
+                  "startup", "patience", "settings", "sampler", "goals", "pruner", "space", "data"):  # fmt: skip
+        used(f"studies-{field}")
     page.click("#studies-estimate")
     expect(page.locator("#studies-cost")).to_contain_text("14 runs of")
 

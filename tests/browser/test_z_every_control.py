@@ -49,7 +49,7 @@ def test_every_handler_ran_and_every_control_was_used(dashboard: Dashboard, note
 def _seen(handler: dict[str, object], ran: set[str], used: set[str]) -> bool:
     """Whether a handler of many controls ran at all, and the effect of this control of it was asserted by a test.
 
-    Launch asks once for all changes that come while an answer is awaited, so the server does not see each of them. The
+    A page asks once for all changes that come while an answer is awaited, so the server does not see each of them. The
     settings of single methods and networks are all gone through by tests/app/test_launch_form.py.
     """
     number, _, block = str(handler["key"]).partition(" ")
