@@ -8,7 +8,7 @@ import signal
 import time
 
 import pytest
-from clicks import commanded, enter, wait_for
+from clicks import commanded, enter, shown_command, wait_for
 from dashboard import Dashboard
 from lived_in import LivedIn
 from playwright.sync_api import Browser, Page, expect
@@ -85,9 +85,8 @@ def test_clone_fills_launch_with_that_run(dashboard: Dashboard, lived_in: LivedI
     page.wait_for_url(f"**/?clone={run_id}")
     spec = ExperimentSpec.from_yaml(lived_in.workspace.run(run_id).spec_file.read_text())
     expect(page.locator("#arrival")).to_contain_text(f"Filled with run {short_id(run_id)}")
-    wait_for(lambda: commanded(page), "a command")
+    wait_for(lambda: commanded(page) == spec, lambda: f"{shown_command(page)} for {spec.command()}")
     expect(page.locator("#launch")).to_be_enabled()
-    assert commanded(page) == spec
     page.go_back()
     expect(page.locator("#run-state .id")).to_contain_text(run_id)
 
