@@ -13,7 +13,7 @@ export KD_HOME
 DEMO := --dataset digits --teacher resnet8x4 --student mobilenetv3_small --method kd
 DEMO_RUN := $(KD_HOME)/runs/demo
 
-.PHONY: demo test test-pages test-processes lint long clean chromium postgres
+.PHONY: demo test test-pages test-processes controls lint long clean chromium postgres
 
 demo: $(VENV)/.installed
 	$(BIN)/kd doctor
@@ -34,6 +34,10 @@ test: lint chromium postgres
 
 test-pages:
 	$(BIN)/pytest -m "browser and not long"
+
+# The tests of the pages, and at their end the count of handlers and controls that none of them reached.
+controls: lint chromium
+	$(BIN)/pytest tests/browser -m "browser and (not long or counts)"
 
 test-processes:
 	$(BIN)/pytest -m "processes and not browser and not long"

@@ -9,7 +9,8 @@ import pytest
 from dashboard import Dashboard
 from noting import FAILED, HANDLERS, RAN
 
-pytestmark = pytest.mark.browser
+# `make controls` runs them after all others of this folder.
+pytestmark = [pytest.mark.browser, pytest.mark.long, pytest.mark.counts]
 
 # Handlers that only the browser runs, and the test that asserts what they led to.
 LED_TO = {
