@@ -55,8 +55,7 @@ def data_mapping(workspace: Workspace, choice: str) -> dict[str, Any]:
         if path not in _paths_of_runs(workspace):
             raise BadInput(Problem("data", "no run here was made from that folder; use `kd train --set data.path=...`"))
         return {"name": "folder", "path": path}
-    if choice not in DATASETS:
-        raise BadInput(Problem("data", f"there is no data set {choice!r}; choose one of the list"))
+    data_definition(choice)  # refuses what is none
     return {"name": choice}
 
 

@@ -86,10 +86,7 @@ class Gate:
     async def _answer(self, request: Request) -> Response | None:
         """What the gate says itself; None for who may pass."""
         if security.is_foreign(request):
-            sentence = (
-                "This request comes from a page of another address, and the dashboard answers its own pages only."
-            )
-            return told(request, "refused", sentence, 403)
+            return told(request, "refused", FOREIGN, 403)
         path = "/" + str(request.scope["path"]).strip("/")
         if path == "/logout":
             return self._leave(request)
