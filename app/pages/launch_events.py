@@ -204,24 +204,27 @@ class Events:
     # coming in ------------------------------------------------------------------------------------------------------
 
     def take_upload(self, path: str | None) -> Iterator[list[Any]]:
-        """Looks at an uploaded archive, keeps it, and chooses it; or says why not, and keeps nothing."""
+        """Looks at an uploaded archive, keeps it, and chooses it with what is usual for it; or says why not, and keeps
+        nothing and leaves the form as it is."""
+        unchanged = [gr.skip()] * len(self.form.shared)
         if path is None:
-            yield [gr.skip(), ""]
+            yield [gr.skip(), "", *unchanged]
             return
         said = ["Looking at the images…"]
         own = self.workspace.datasets / "own"
         with ThreadPoolExecutor(1) as beside:
             keeping = beside.submit(keep_upload, own, Path(path), Path(path).name, lambda _, words: said.append(words))
             while not keeping.done():
-                yield [gr.skip(), boxes.note(said[-1])]
+                yield [gr.skip(), boxes.note(said[-1]), *unchanged]
                 wait([keeping], timeout=UPLOAD_LOOK_S)
         try:
             kept = keeping.result()
         except KdError as error:
-            yield [gr.skip(), boxes.error(error)]
+            yield [gr.skip(), boxes.error(error), *unchanged]
             return
-        choices = catalog.datasets(self.workspace)
-        yield [gr.update(choices=choices, value=catalog.OWN + kept.name), boxes.note(f"{kept.name} is kept.")]
+        choice = catalog.OWN + kept.name
+        chosen = gr.update(choices=catalog.datasets(self.workspace), value=choice)
+        yield [chosen, boxes.note(f"{kept.name} is kept."), *self.data_defaults(choice)]
 
     def arrive(self, request: gr.Request) -> list[Any]:
         """A fresh token; and with ``?clone=<run>`` or ``?study=<name>`` the form filled with that."""
@@ -333,7 +336,7 @@ def wire(form: Form, workers: Workers, page: gr.Blocks, out: Parts, own: launch_
     form.student.change(**student, **silent)
     form.teacher.change(events.choose_teacher, [form.teacher, form.method], out.teacher_facts, **silent)
     form.recipe.input(events.choose_recipe, [form.recipe, form.student], [form.recipe, *shared], **silent)
-    out.upload.upload(events.take_upload, out.upload, [form.data, out.uploaded], **silent).then(**defaults, **silent)
+    out.upload.upload(events.take_upload, out.upload, [form.data, out.uploaded, *shared], **silent)
 
     watched = [component.change for component in (*form.pickers(), form.seeds, *components)]
     gr.on(watched, **tell, **always)

@@ -91,6 +91,7 @@ def test_what_is_no_archive_of_images_is_refused_and_not_kept(
     with zipfile.ZipFile(empty, "w") as archive:
         archive.writestr("a/readme.txt", "words")
     open_launch(page, dashboard.url)
+    fill(page, "field-data-image_size", "20")
     page.get_by_role("button", name="My images").click()
     for path, said in ((fake, "holiday.zip"), (empty, "notes.zip")):
         page.set_input_files("#upload-data input[type=file]", path)
@@ -100,6 +101,7 @@ def test_what_is_no_archive_of_images_is_refused_and_not_kept(
         page.locator("#upload-data button[aria-label='Clear'], #upload-data button[aria-label*='emove']").first.click()
     assert own_files(dashboard) == before
     expect(page.locator("#field-data input")).to_have_value(DIGITS)
+    expect(page.locator("#field-data-image_size input")).to_have_value("20")
     expect(page.locator("#launch")).to_be_enabled()
 
 
