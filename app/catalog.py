@@ -37,26 +37,27 @@ def own_sources(workspace: Workspace) -> list[Path]:
     return sources(workspace.datasets / "own")
 
 
-def data_mapping(workspace: Workspace, choice: str) -> dict[str, Any]:
-    """A choice of the data card as the spec's ``data``.
+def data_mapping(workspace: Workspace, choice: str, image_size: float | None = None) -> dict[str, Any]:
+    """A choice of the data card as the spec's ``data``, with an image size where one is given.
 
     Raises:
         BadInput: one's own source of that name is not there, or the path is none that a run here was made from: a
             choice made up by a client reaches no other file.
     """
+    sized = {"image_size": int(image_size)} if image_size else {}
     if choice.startswith(OWN):
         name = choice.removeprefix(OWN)
         source = next((path for path in own_sources(workspace) if path.name == name), None)
         if source is None:
             raise BadInput(Problem("data", f"{name!r} is not among your own images any more; choose other data"))
-        return {"name": "folder", "path": str(source)}
+        return {"name": "folder", "path": str(source)} | sized
     if choice.startswith(ELSEWHERE):
         path = choice.removeprefix(ELSEWHERE)
         if path not in _paths_of_runs(workspace):
             raise BadInput(Problem("data", "no run here was made from that folder; use `kd train --set data.path=...`"))
-        return {"name": "folder", "path": path}
+        return {"name": "folder", "path": path} | sized
     data_definition(choice)  # refuses what is none
-    return {"name": choice}
+    return {"name": choice} | sized
 
 
 def data_definition(choice: str) -> Any:
@@ -98,6 +99,14 @@ def teachers(workspace: Workspace, data: dict[str, Any]) -> Choices:
     found = [taught for run in workspace.list_runs() if (taught := _teacher(run, data)) is not None]
     runs = [(label, value) for _, label, value in sorted(found, reverse=True)]
     return runs + every_teacher(workspace)
+
+
+def teachers_for(workspace: Workspace, choice: str, image_size: float | None = None) -> Choices:
+    """The teachers that go with a choice of the data card; where its data are gone, those that are the same for all."""
+    try:
+        return teachers(workspace, data_mapping(workspace, choice, image_size))
+    except BadInput:
+        return every_teacher(workspace)
 
 
 def every_teacher(workspace: Workspace) -> Choices:

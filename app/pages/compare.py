@@ -82,7 +82,7 @@ def _wire_form(
     gr.on(watched, **tell, trigger_mode="always_last", **silent)
     gr.on(watched, **measure, trigger_mode="always_last", concurrency_limit=1, **silent).then(**tell, **silent)
     page.load(**tell, **silent).then(**measure, **silent).then(**tell, **silent)
-    form["data"].input(events.offer_teachers, [form["data"], form["teacher"]], form["teacher"], **silent)
+    form["data"].input(events.offer_teachers, form["data"], form["teacher"], **silent)
     begin.click(events.start, controls, [problems, chosen, refused], trigger_mode="once", **silent)
 
 
@@ -153,13 +153,9 @@ class _Events:
         seconds = teacher + len(plan.seeds) * sum(forecast["seconds"] for forecast in each)
         return {"of": plan.to_yaml(), "seconds": seconds, "note": f"{first}One run at a time, on {each[0]['device']}."}
 
-    def offer_teachers(self, choice: str, teacher: str) -> Any:
+    def offer_teachers(self, choice: str) -> Any:
         """The teachers for these data; what was chosen stays chosen."""
-        try:
-            found = catalog.teachers(self.workspace, catalog.data_mapping(self.workspace, choice))
-        except BadInput:
-            return gr.skip()
-        return gr.update(choices=[NO_TEACHER, *found])
+        return gr.update(choices=[NO_TEACHER, *catalog.teachers_for(self.workspace, choice)])
 
     def start(self, *values: Any) -> list[Any]:
         """Queues the runs and shows the comparison; or says what is wrong."""

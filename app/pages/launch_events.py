@@ -144,7 +144,8 @@ class Events:
     def show_data(self, choice: str, image_size: float | None) -> str:
         """Sizes and sample images of the chosen data."""
         try:
-            return cards.data_facts(self.workers.measuring.call("samples", self._data(choice, image_size)))
+            data = catalog.data_mapping(self.workspace, choice, image_size)
+            return cards.data_facts(self.workers.measuring.call("samples", data))
         except KdError as error:
             return boxes.error(error)
 
@@ -195,10 +196,7 @@ class Events:
 
     def offer_teachers(self, choice: str, image_size: float | None, teacher: str) -> Any:
         """The teachers for these data. What was chosen stays chosen: if it does not fit, that is said at the field."""
-        try:
-            choices = catalog.teachers(self.workspace, self._data(choice, image_size))
-        except BadInput:
-            return gr.skip()
+        choices = catalog.teachers_for(self.workspace, choice, image_size)
         return gr.update(choices=catalog.with_choice(choices, teacher))
 
     # coming in ------------------------------------------------------------------------------------------------------
@@ -261,11 +259,7 @@ class Events:
         data = values.get(form.data, form.data.value)
         teacher = values.get(form.teacher, form.teacher.value)
         datasets = catalog.with_choice(catalog.datasets(self.workspace), data)
-        size = values.get(form.component("data.image_size"))
-        try:
-            teachers = catalog.teachers(self.workspace, self._data(data, size))
-        except BadInput:
-            teachers = catalog.every_teacher(self.workspace)
+        teachers = catalog.teachers_for(self.workspace, data, values.get(form.component("data.image_size")))
         choices = {form.data: datasets, form.teacher: catalog.with_choice(teachers, teacher)}
         updates = []
         for component in [*form.pickers(), *(control.component for control in form.controls())]:
@@ -273,10 +267,6 @@ class Events:
             change |= {"value": values[component]} if component in values else {}
             updates.append(gr.update(**change) if change else gr.skip())
         return updates
-
-    def _data(self, choice: str, image_size: float | None) -> dict[str, Any]:
-        mapping = catalog.data_mapping(self.workspace, choice)
-        return mapping | ({"image_size": int(image_size)} if image_size else {})
 
     def _only(self, kind: str, chosen: str) -> list[Any]:
         return [gr.update(visible=name == chosen) for group_kind, name in self.form.groups if group_kind == kind]

@@ -84,7 +84,7 @@ def wire(panel: Panel, workspace: Workspace, worker: Worker, data: Any, size: An
             found = worker.call("check_teacher", name, catalog.data_mapping(workspace, choice), True)
         except KdError as error:
             return [gr.skip(), boxes.error(error), hidden, name]
-        return [_offer(workspace, catalog.data_mapping(workspace, choice), name), _said(name, found), hidden, name]
+        return [_offer(workspace, choice, name), _said(name, found), hidden, name]
 
     fields = [panel.file, panel.model, panel.name, panel.classes, panel.mean, panel.std, data, size]
     shown = [teacher, panel.outcome, panel.mend, panel.made]
@@ -94,18 +94,18 @@ def wire(panel: Panel, workspace: Workspace, worker: Worker, data: Any, size: An
 
 
 def _looked_at(workspace: Workspace, worker: Worker, imported: dict[str, Any], choice: str) -> list[Any]:
-    name, data = imported["name"], catalog.data_mapping(workspace, choice)
-    offer = _offer(workspace, data, name)
+    name = imported["name"]
+    offer = _offer(workspace, choice, name)
     try:
-        found = worker.call("check_teacher", name, data, False)
+        found = worker.call("check_teacher", name, catalog.data_mapping(workspace, choice), False)
     except KdError as error:
         return [offer, _said(name, imported) + boxes.error(error), gr.update(visible=False), name]
     both = {"lines": [*imported["lines"], *found["lines"]]}
     return [offer, _said(name, both), gr.update(visible=found["mendable"]), name]
 
 
-def _offer(workspace: Workspace, data: dict[str, Any], name: str) -> Any:
-    return gr.update(choices=catalog.teachers(workspace, data), value=catalog.imported_choice(name))
+def _offer(workspace: Workspace, choice: str, name: str) -> Any:
+    return gr.update(choices=catalog.teachers_for(workspace, choice), value=catalog.imported_choice(name))
 
 
 def _said(name: str, found: dict[str, Any]) -> str:

@@ -189,7 +189,7 @@ def _wire_form(
         data = filled.get("data", asking.DEFAULTS["data"])
         choices = {
             "data": catalog.with_choice(catalog.datasets(workspace), data),
-            "teacher": catalog.teachers(workspace, catalog.data_mapping(workspace, data)),
+            "teacher": catalog.teachers_for(workspace, data),
         }
         values = {key: {"value": filled[key]} if filled else {} for key in choices}
         shown = {key: gr.update(choices=choices[key], **values[key]) for key in choices}
@@ -197,10 +197,7 @@ def _wire_form(
 
     def offer_teachers(choice: str) -> Any:
         """The teachers for these data; what was chosen stays chosen."""
-        try:
-            return gr.update(choices=catalog.teachers(workspace, catalog.data_mapping(workspace, choice)))
-        except KdError:
-            return gr.skip()
+        return gr.update(choices=catalog.teachers_for(workspace, choice))
 
     def start(*values: Any) -> list[Any]:
         filled = filled_of(values)
