@@ -160,7 +160,7 @@ def _wire_form(
         def draw(*values: Any) -> list[Any]:
             """The rows of the space, and whether a teacher has a say."""
             filled = filled_of(values)
-            needs = gr.update(interactive=catalog.needs_teacher(filled["method"]))
+            needs = gr.update(interactive=catalog.may_need_teacher(filled["method"]))
             try:
                 rows = asking.rows_of(workspace, filled)
             except KdError as error:
@@ -173,7 +173,7 @@ def _wire_form(
         if name not in ready_made.names():
             return [gr.skip()] * len(form)
         filled: dict[str, Any] = {"ready": gr.skip()} | asking.ready(workspace, name)
-        needs = catalog.needs_teacher(filled["method"])
+        needs = catalog.may_need_teacher(filled["method"])
         filled["teacher"] = gr.update(value=filled["teacher"], interactive=needs)
         return [filled[key] for key in form]
 

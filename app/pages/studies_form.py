@@ -11,7 +11,7 @@ import gradio as gr
 
 from app import boxes, catalog, forms, text
 from kdengine.errors import BadInput, Problem
-from kdengine.spec import ExperimentSpec, with_settings
+from kdengine.spec import ExperimentSpec, nested, with_settings
 from kdengine.workspace import Workspace
 from studies import ready_made
 from studies.words import AXES
@@ -129,9 +129,18 @@ def experiment(workspace: Workspace, filled: Filled) -> dict[str, Any]:
         "method": {"name": filled["method"]},
         "recipe": {"epochs": int(filled["epochs"] or 0)},
     }
-    if catalog.needs_teacher(filled["method"]):
+    if _needs_teacher(filled):
         mapping["teacher"] = filled["teacher"] or ""
     return with_settings(mapping, forms.lines(filled["settings"]))
+
+
+def _needs_teacher(filled: Filled) -> bool:
+    """Whether the method uses a teacher, the other settings included: one of them can decide that."""
+    try:
+        changes = nested(forms.lines(filled["settings"])).get("method")
+    except BadInput:
+        changes = None  # said where the experiment is read
+    return catalog.needs_teacher(filled["method"], changes if isinstance(changes, dict) else {})
 
 
 def asked(workspace: Workspace, filled: Filled) -> dict[str, Any]:
@@ -165,7 +174,7 @@ def _meant(told: str) -> str:
 def command(filled: Filled) -> str:
     """What a shell would take for the same study."""
     words = ["kd", "study", "new", filled["name"] or "NAME", "--dataset", catalog.dataset_word(filled["data"])]
-    if catalog.needs_teacher(filled["method"]):
+    if _needs_teacher(filled):
         words += ["--teacher", filled["teacher"] or "none"]
     words += ["--student", filled["student"] or "", "--method", filled["method"]]
     words += ["--epochs", str(int(filled["epochs"] or 1))]

@@ -117,3 +117,23 @@ def test_an_experiment_of_the_launch_page_fills_the_form(workspace: Workspace) -
                 }
             ),
         )
+
+
+@pytest.mark.parametrize(("form", "teacher"), [("self", "resnet8x4"), ("reg", None)])
+def test_a_setting_that_decides_whether_there_is_a_teacher_is_heeded(
+    workspace: Workspace, form: str, teacher: str | None
+) -> None:
+    """``tf_kd`` imitates a network that was trained before in one of its forms only."""
+    taught = {"teacher": teacher} if teacher else {}
+    spec = ExperimentSpec.from_mapping({"student": "vgg8", "method": {"name": "tf_kd", "form": form}} | taught)
+    filled = asking.of_spec(workspace, spec)
+    assert ExperimentSpec.from_mapping(asking.experiment(workspace, filled)) == spec
+    assert ("--teacher" in asking.command(filled | asking_nothing())) == (teacher is not None)
+
+
+def asking_nothing() -> dict[str, Any]:
+    """The controls that an experiment does not fill."""
+    return {
+        "name": "x", "space": [], "trials": 1, "hours": "", "seeds": 1, "metrics": ["accuracy"], "sampler": "tpe",
+        "pruner": "median", "startup": 5, "patience": 1,
+    }  # fmt: skip
