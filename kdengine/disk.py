@@ -97,14 +97,12 @@ def free(workspace: Workspace, removals: list[Removal]) -> int:
         else:
             store = JobStore(workspace)
             run = workspace.run(removal.run)
-            twin = tracking.mlflow_run_id(run)
             if store.find(run.id) is None and store.adopt(run) is None:
                 continue
             try:
-                store.delete(run.id)
+                tracking.delete_run(store, run.id)
             except BadInput:
                 continue
-            tracking.forget(workspace, twin)
         freed += removal.bytes
     return freed
 

@@ -17,7 +17,7 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Set
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from typing import Any
 import yaml
 
 from kdengine import files
-from kdengine.errors import KdError
+from kdengine.errors import DamagedFile, KdError
+from kdengine.jobs import JobStore
 from kdengine.rundir import RunDirectory, short_id, user_name
 from kdengine.spec import ExperimentSpec
 from kdengine.states import ELSEWHERE, State
@@ -166,11 +167,24 @@ def mlflow_run_id(run: RunDirectory) -> str | None:
 
 
 def address(run: RunDirectory) -> str | None:
-    """Where MLflow's own page shows the run, behind its ``#``; None before the first mirroring."""
-    memory = _memory(run)
-    if not memory.get("experiment_id"):
-        return None
-    return f"/experiments/{memory['experiment_id']}/runs/{memory['mlflow_run_id']}"
+    """Where MLflow's own page shows the run, behind its ``#``; None before the first mirroring or for damaged notes."""
+    with suppress(DamagedFile):
+        memory = _memory(run)
+        if memory.get("experiment_id"):
+            return f"/experiments/{memory['experiment_id']}/runs/{memory['mlflow_run_id']}"
+    return None
+
+
+def delete_run(store: JobStore, run_id: str) -> None:
+    """Deletes a run, its row in the queue and its folder, and marks its twin in MLflow as deleted.
+
+    A run whose notes of the twin are damaged is deleted all the same. Raises BadInput as `JobStore.delete` does.
+    """
+    twin = None
+    with suppress(DamagedFile):
+        twin = mlflow_run_id(store.workspace.run(run_id))
+    store.delete(run_id)
+    forget(store.workspace, twin)
 
 
 def forget(workspace: Workspace, twin: str | None) -> None:

@@ -133,9 +133,7 @@ def delete(name: str, workspace: Workspace) -> None:
         runs = [run for row in trials.view(study, workspace).trials for run in row.runs]
         for run_id in (*runs, plan.job_id):
             if store.find(run_id) is not None:
-                twin = tracking.mlflow_run_id(workspace.run(run_id))
-                store.delete(run_id)
-                tracking.forget(workspace, twin)
+                tracking.delete_run(store, run_id)
         connected.delete_study(study._study_id)
 
 

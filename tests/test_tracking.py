@@ -13,6 +13,7 @@ from support import PATIENCE_S, Distilled, last_step, tiny_spec
 
 from kdengine import ExperimentSpec, run, runner, tracking
 from kdengine.errors import KdError, Stopped
+from kdengine.jobs import JobStore
 from kdengine.rundir import RunDirectory
 from kdengine.states import State
 from kdengine.workspace import Workspace
@@ -216,3 +217,14 @@ def test_two_runs_that_are_the_first_of_a_workspace_are_both_mirrored(tmp_path: 
     errors = [process.communicate()[1].decode() for process in both]
     assert not any("Error" in error for error in errors), errors
     assert all(tracking.mlflow_run_id(folder) for folder in folders)
+
+
+def test_damaged_notes_of_the_twin_neither_hide_a_run_nor_keep_it_from_being_deleted(workspace: Workspace) -> None:
+    """By the page and `kd jobs delete`, by `kd disk --free` and with a study: all ask the same function."""
+    run = runner.create(tiny_spec(), workspace, "noted")
+    run.update_status(state="stopped")
+    (run.path / "mlflow.json").write_text("{half")
+    store = JobStore(workspace)
+    assert store.adopt(run) is not None and tracking.address(run) is None
+    tracking.delete_run(store, "noted")
+    assert store.find("noted") is None and not run.path.exists()

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -16,9 +13,9 @@ from app.board import Board, Detail, Record, Row
 from app.events import quiet
 from app.pages import runs_export
 from app.worker import Worker
-from kdengine.errors import DamagedFile, KdError
+from kdengine.errors import KdError
 from kdengine.figures import curves
-from kdengine.jobs import ensure_supervisor, supervisor_alive
+from kdengine.jobs import request, supervisor_alive
 from kdengine.jobs.job import STUDY_PREFIX
 from kdengine.rundir import short_id
 from kdengine.states import State
@@ -218,27 +215,20 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
     timer.tick(**look, concurrency_limit=None, trigger_mode="once")
     which.change(weigh, [chosen, which, seen], [seen, loss], **silent)
 
-    def request(action: Callable[[str], object], needs_supervisor: bool = True) -> Any:
+    def asks(what: str) -> Any:
         """What a button asks for; words in the box when it is refused, an empty box when it is done."""
 
-        def act(run_id: str) -> str:
+        def ask_for(run_id: str) -> str:
             try:
-                board.store.get(run_id)
-                if needs_supervisor:
-                    ensure_supervisor(board.workspace)
-                action(run_id)
+                request(board.workspace, run_id, what)
             except KdError as error:
                 return boxes.error(error)
             return ""
 
-        return act
+        return ask_for
 
-    store = board.store
-    for button, action in ((stop, store.request_stop), (kill, store.request_kill), (resume, store.resume)):
-        button.click(request(action), chosen, refused, **silent).then(**look)
-    for button, direction in ((up, "up"), (down, "down")):
-        move = partial(store.move, where=direction)
-        button.click(request(move, needs_supervisor=False), chosen, refused, **silent).then(**look)
+    for button, what in ((stop, "stop"), (kill, "kill"), (resume, "resume"), (up, "up"), (down, "down")):
+        button.click(asks(what), chosen, refused, **silent).then(**look)
     for button, address in ((clone, "/?clone="), (inside, "/inspect?run="), (demo, "/demo?run=")):
         button.click(None, chosen, None, js=GO_WITH.replace("ADDRESS", address), **silent)
 
@@ -249,12 +239,8 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
     def remove(run_id: str) -> tuple[str, str, Any]:
         from kdengine import tracking
 
-        twin = None
         try:
-            with suppress(DamagedFile):  # what cannot be read is deleted all the same
-                twin = tracking.mlflow_run_id(board.workspace.run(run_id))
-            store.delete(run_id)
-            tracking.forget(board.workspace, twin)
+            tracking.delete_run(board.store, run_id)
         except KdError as error:
             return run_id, boxes.error(error), hidden
         return "", "", hidden

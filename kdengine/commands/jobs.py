@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from kdengine.commands.console import waiting
 from kdengine.commands.tables import duration, show, show_json, show_pairs, size
-from kdengine.errors import BadInput, DamagedFile, KdError, Problem
+from kdengine.errors import BadInput, KdError, Problem
 from kdengine.jobs import (
     Job,
     JobStore,
@@ -105,23 +105,13 @@ def _answer(job: Job | None) -> str:
     return str(job.state)
 
 
-def _twin(run: RunDirectory) -> str | None:
-    from kdengine import tracking
-
-    try:
-        return tracking.mlflow_run_id(run)
-    except DamagedFile:
-        return None  # a run whose notes are damaged can be deleted all the same
-
-
 def _delete(store: JobStore, job_id: str) -> None:
     from kdengine import tracking
 
-    twin, taught = _twin(store.workspace.run(job_id)), store.dependents(job_id)
-    store.delete(job_id)
+    taught = store.dependents(job_id)
+    tracking.delete_run(store, job_id)
     if taught:
         sys.stderr.write(f"kd: {', '.join(taught)} learnt from it; what was known of it is kept in each\n")
-    tracking.forget(store.workspace, twin)
 
 
 ACTIONS: dict[str, Action] = {
