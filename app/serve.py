@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from kdengine.errors import BadInput, KdError, Problem
+from kdengine.errors import BadInput, KdError, Problem, every
 from kdengine.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -60,13 +60,14 @@ def main(options: argparse.Namespace) -> int:
     workspace = Workspace()
     if options.list:
         return _list(workspace)
-    password, token, proxies, port, _ = _every(
+    checks: list[Callable[[], Any]] = [
         lambda: security.password_for(options.host),
         security.given_token,
         lambda: security.proxies_of(options.proxy),
         lambda: _free_port(options.host, options.port),
         workspace.check_writable,
-    )
+    ]
+    password, token, proxies, port, _ = every(checks)
     private = prepare_process()
     mlflow = _mlflow_page(workspace, private) if options.mlflow else None
     record = Record(workspace, port)
@@ -81,19 +82,6 @@ def main(options: argparse.Namespace) -> int:
         if mlflow is not None:
             mlflow.close()
     return 0
-
-
-def _every(*checks: Callable[[], Any]) -> list[Any]:
-    """What each of the checks returns; raises BadInput with the problems of all."""
-    found, problems = [], []
-    for check in checks:
-        try:
-            found.append(check())
-        except BadInput as error:
-            problems += error.problems
-    if problems:
-        raise BadInput(problems)
-    return found
 
 
 def _mlflow_page(workspace: Workspace, folder: Path) -> MlflowPage:

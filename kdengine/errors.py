@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class KdError(Exception):
@@ -36,6 +39,19 @@ class BadInput(KdError, ValueError):
             problems = Problem("", problems)
         self.problems = [problems] if isinstance(problems, Problem) else list(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def every(checks: Iterable[Callable[[], T]]) -> list[T]:
+    """What each of the checks returns, in their order; raises BadInput with the problems of all, each once."""
+    found, problems = [], []
+    for check in checks:
+        try:
+            found.append(check())
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(list(dict.fromkeys(problems)))
+    return found
 
 
 class DataError(KdError):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from kdengine import assembly
-from kdengine.errors import BadInput, Problem
+from kdengine.errors import every
 from kdengine.jobs import Job, JobLabels, JobStore
 from kdengine.rundir import new_run_id
 from kdengine.spec import ExperimentSpec
@@ -33,13 +34,7 @@ def launch(
     Raises:
         BadInput: every problem at once; nothing was queued.
     """
-    store = JobStore(workspace)
-    if token is not None:
-        already = [job for job in store.jobs() if job.token == token]
-        if already:
-            return already
-    assembly.preflight(spec, workspace)
-    return submit(spec, workspace, run_id=run_id, token=token)
+    return _launch([(spec, token)], workspace, run_id)
 
 
 def launch_all(
@@ -59,20 +54,18 @@ def launch_all(
     Raises:
         BadInput: every problem at once; nothing was queued.
     """
-    problems: list[Problem] = []
-    for spec in specs if len(specs) > 1 else ():
-        try:
-            assembly.preflight(spec, workspace)
-        except BadInput as error:
-            problems += error.problems
-    if problems:
-        raise BadInput(list(dict.fromkeys(problems)))
-    parts = [f"{token}-{number}" if token is not None else None for number in range(len(specs))]
-    return [
-        job
-        for spec, part in zip(specs, parts, strict=True)
-        for job in launch(spec, workspace, run_id=run_id, token=part)
-    ]
+    tokens = [f"{token}-{number}" if token is not None else None for number in range(len(specs))]
+    return _launch(list(zip(specs, tokens, strict=True)), workspace, run_id)
+
+
+def _launch(asked: Sequence[tuple[ExperimentSpec, str | None]], workspace: Workspace, run_id: str | None) -> list[Job]:
+    """Queues what no earlier sending of its token has queued, once all of that is checked."""
+    known = {job.token: job for job in JobStore(workspace).jobs() if job.token is not None}
+    every(partial(assembly.preflight, spec, workspace) for spec, token in asked if token not in known)
+    jobs: list[Job] = []
+    for spec, token in asked:
+        jobs += [known[token]] if token in known else submit(spec, workspace, run_id=run_id, token=token)
+    return jobs
 
 
 def submit(

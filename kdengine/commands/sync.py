@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
 from kdengine import mirroring, tracking
 from kdengine.commands.tables import show_json
-from kdengine.errors import BadInput, KdError
-from kdengine.rundir import RunDirectory
+from kdengine.errors import KdError, every
 from kdengine.workspace import Workspace
 
 
@@ -21,27 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Catches up and says what was done; exit code 3 when something is still owed."""
     workspace = Workspace()
-    runs = _named(workspace, options.runs) if options.runs else None
+    named = every(partial(workspace.existing_run, name) for name in options.runs)
     if not tracking.available():
         raise KdError("MLflow is not installed here, so there is nothing to bring up to date")
-    outcome = mirroring.catch_up(workspace, runs)
+    outcome = mirroring.catch_up(workspace, named or None)
     if options.json:
         show_json({"caught_up": outcome.caught_up, "deleted": outcome.deleted, "owed": outcome.owed})
     else:
         _show(workspace, outcome)
     return 0 if outcome.settled else KdError.exit_code
-
-
-def _named(workspace: Workspace, names: list[str]) -> list[RunDirectory]:
-    found, problems = [], []
-    for name in names:
-        try:
-            found.append(workspace.existing_run(name))
-        except BadInput as error:
-            problems += error.problems
-    if problems:
-        raise BadInput(problems)
-    return found
 
 
 def _show(workspace: Workspace, outcome: mirroring.Outcome) -> None:

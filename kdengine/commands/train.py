@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kdengine.commands.console import add_data_changed
-from kdengine.errors import BadInput, Problem
+from kdengine.errors import BadInput, Problem, every
 
 if TYPE_CHECKING:
     from kdengine.spec import ExperimentSpec
@@ -67,8 +68,7 @@ def main(options: argparse.Namespace) -> int:
     from kdengine import assembly, runner
     from kdengine.commands.console import training
 
-    for each in specs:  # every run is looked at before the first begins
-        assembly.preflight(each, workspace)
+    every(partial(assembly.preflight, each, workspace) for each in specs)
     for each in specs:
         folder = runner.create(each, workspace, options.run_id)
         with training(folder):
