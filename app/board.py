@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 
-from kdengine.errors import DamagedFile
 from kdengine.jobs import Job, JobStore, as_it_is, stalled, supervisor_alive
 from kdengine.rundir import RUN_ID, RunDirectory, short_id
 from kdengine.states import State
@@ -129,7 +128,7 @@ class Board:
         return Detail(
             job=job,
             status=status,
-            spec=_spec(run),
+            spec=run.spec_or_nothing(),
             command=run.command(),
             last_beat=run.last_beat(),
             teacher_validation=_accuracy(teacher.get("best"))
@@ -193,13 +192,6 @@ def _mark(path: Path) -> _Mark:
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def _spec(run: RunDirectory) -> dict[str, Any]:
-    try:
-        return run.spec_mapping()
-    except (FileNotFoundError, DamagedFile):
-        return {}
 
 
 def _accuracy(part: dict[str, Any] | None) -> float | None:

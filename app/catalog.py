@@ -10,7 +10,7 @@ from typing import Any
 
 from app import forms
 from kdengine.data.uploads import sources
-from kdengine.errors import BadInput, DamagedFile, Problem
+from kdengine.errors import BadInput, Problem
 from kdengine.registry import DATASETS, METHODS, MODELS
 from kdengine.rundir import RunDirectory, short_id
 from kdengine.states import State
@@ -160,10 +160,7 @@ def _plain_spec(run: RunDirectory) -> dict[str, Any]:
 @lru_cache(maxsize=4096)
 def _read_spec(path: Path, written: int) -> dict[str, Any]:
     """Kept: a spec does not change once it is written, and a workspace can hold hundreds."""
-    try:
-        return RunDirectory(path).spec_mapping()
-    except (FileNotFoundError, DamagedFile):
-        return {}
+    return RunDirectory(path).spec_or_nothing()
 
 
 def _teacher(run: RunDirectory, data: dict[str, Any]) -> tuple[float, str, str] | None:

@@ -249,6 +249,13 @@ class RunDirectory:
             raise DamagedFile(f"{self.spec_file} is damaged: found no mapping, which an experiment is")
         return content
 
+    def spec_or_nothing(self) -> dict[str, Any]:
+        """The experiment as a plain mapping; {} where it is not there or damaged, which `damage` tells of."""
+        try:
+            return self.spec_mapping()
+        except (FileNotFoundError, DamagedFile):
+            return {}
+
     def damage(self, status: Mapping[str, Any] | None = None) -> str:
         """What of status, spec and model card is damaged and what to do about it, in words; "" when all is well.
 
