@@ -25,7 +25,7 @@ def decode_files(container: Container, paths: Sequence[str], size: int, corrupt:
 
     They come in the order that is cheapest to read. Of files and pictures no more is held than a few batches a thread
     (256 pictures or 32 MB of files each). What is missing or cannot be read is added to ``corrupt`` as (path, reason),
-    and its row never comes. Raises DataError when the pictures unpack to more pixels than their bytes can mean.
+    and its row never comes. Raises DataError when the images unpack to more pixels than their bytes can mean.
     """
     budget = PixelBudget(container.name)
     workers = min(8, os.cpu_count() or 1)

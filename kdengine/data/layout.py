@@ -35,10 +35,10 @@ class Layout:
 
     Args:
         classes: class names, in the order of their folders; as people read them.
-        paths: the picture files, training pictures first, each half sorted by class and name.
+        paths: the image files, training images first, each half sorted by class and name.
         labels: int64 (N,).
-        train_count: how many of them are training pictures.
-        ignored: files that are left out: no pictures by their extension, or without a label beside train and test.
+        train_count: how many of them are training images.
+        ignored: files that are left out: no images by their extension, or without a label beside train and test.
         keys: uint64 (N,), of ``<class>/<...>``, whatever lies around it (`splits.key_of`).
     """
 
@@ -64,17 +64,17 @@ def find_layout(
 
     Raises:
         Unclear: folders that may be no classes.
-        DataError: every problem: loose pictures, empty, single or differing classes.
+        DataError: every problem: loose images, empty, single or differing classes.
     """
     names = [PurePosixPath(name).parts for name in listing.files]
     folders = {PurePosixPath(name).parts for name in listing.folders if not _hidden(PurePosixPath(name).parts)}
-    pictures = [parts for parts in names if not _hidden(parts) and _is_picture(parts)]
-    if not pictures:
+    images = [parts for parts in names if not _hidden(parts) and _is_image(parts)]
+    if not images:
         kinds = ", ".join(sorted(EXTENSIONS))
         raise DataError(f"{origin} holds no image ({kinds}); {_EXPECTED}")
     folders |= {parts[:depth] for parts in names if not _hidden(parts) for depth in range(1, len(parts))}
-    skip = _wrapper_depth(pictures, folders, stop=set() if layout == "classes" else {"test"})
-    original = {parts[skip:]: "/".join(parts) for parts in pictures}
+    skip = _wrapper_depth(images, folders, stop=set() if layout == "classes" else {"test"})
+    original = {parts[skip:]: "/".join(parts) for parts in images}
     found = Tree(list(original), {parts[skip:] for parts in folders if len(parts) > skip})
     meaning = Meaning() if layout == "classes" else understand(found)
     _refuse_doubt(meaning.doubt, found, origin)
@@ -93,11 +93,11 @@ def _hidden(parts: Parts) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
-def _is_picture(parts: Parts) -> bool:
+def _is_image(parts: Parts) -> bool:
     return PurePosixPath(parts[-1]).suffix.lower() in EXTENSIONS
 
 
-def _wrapper_depth(pictures: list[Parts], folders: set[Parts], stop: set[str]) -> int:
+def _wrapper_depth(images: list[Parts], folders: set[Parts], stop: set[str]) -> int:
     """How many single folders lie around everything: ``cifar10/`` around train and test, or a lone ``train/``.
 
     One whose name is in ``stop`` lies around nothing: it is a part without the other.
@@ -105,7 +105,7 @@ def _wrapper_depth(pictures: list[Parts], folders: set[Parts], stop: set[str]) -
     depth = 0
     while True:
         tops = {parts[depth] for parts in folders if len(parts) == depth + 1}
-        loose = any(len(parts) <= depth + 2 for parts in pictures)
+        loose = any(len(parts) <= depth + 2 for parts in images)
         if len(tops) != 1 or loose or {top.lower() for top in tops} <= stop:
             return depth
         depth += 1
@@ -115,7 +115,7 @@ def _split_layout(
     found: Tree, words: Mapping[str, str], original: Mapping[Parts, str], file_count: int, origin: str
 ) -> Layout:
     """Of a tree moved to ``<train|test>/<class>/...``; ``words`` are what those two are called in the source."""
-    pictures = [parts for parts in found.images if parts[0] != LEFT_OUT]
+    images = [parts for parts in found.images if parts[0] != LEFT_OUT]
     called = {part: readable(words.get(part, part)) for part in ("train", "test")}
     problems = []
     others = sorted(readable(words.get(top, top)) for top in set(found.tops()) - {"train", "test", LEFT_OUT})
@@ -127,23 +127,23 @@ def _split_layout(
     for part in ("train", "test"):
         if part not in words:
             problems.append(f"there is {some([f'{readable(top)}/' for top in words.values()])} but no {part}/")
-    problems += _loose([original[parts] for parts in pictures if len(parts) < 3])
+    problems += _loose([original[parts] for parts in images if len(parts) < 3])
     listed = {part: found.below(part) for part in called}
     for part, other in (("train", "test"), ("test", "train")):
-        filled = {parts[1] for parts in pictures if parts[0] == part and len(parts) > 2}
+        filled = {parts[1] for parts in images if parts[0] == part and len(parts) > 2}
         problems += _named(f"{called[part]}/ has {{}} class folder(s) without an image", listed[part] - filled)
         lacking = listed[other] - listed[part]
         problems += _named(f"{called[part]}/ lacks {{}} class folder(s) that {called[other]}/ has", lacking)
-    classes = sorted({parts[1] for parts in pictures if parts[0] == "train" and len(parts) > 2})
+    classes = sorted({parts[1] for parts in images if parts[0] == "train" and len(parts) > 2})
     problems += _class_problems(classes)
     _refuse(problems, origin)
     position = {name: number for number, name in enumerate(classes)}
-    ordered = sorted(pictures, key=lambda parts: (parts[0] != "train", parts))
+    ordered = sorted(images, key=lambda parts: (parts[0] != "train", parts))
     labels = np.array([position[parts[1]] for parts in ordered], np.int64)
     train_count = sum(parts[0] == "train" for parts in ordered)
     paths = tuple(original[parts] for parts in ordered)
     keys = _keys([parts[1:] for parts in ordered])
-    return Layout(tuple(map(readable, classes)), paths, labels, train_count, file_count - len(pictures), keys)
+    return Layout(tuple(map(readable, classes)), paths, labels, train_count, file_count - len(images), keys)
 
 
 def _class_layout(found: Tree, original: Mapping[Parts, str], file_count: int, origin: str, by_image: bool) -> Layout:

@@ -16,7 +16,7 @@ from kdengine.figures.pictures import DIVERGING, SEQUENTIAL, coloured, data_url
 GAP, HEAD = 6, 40
 SIDE, SIDE_WITH_NUMBERS = 92, 176
 LETTER = 6.1
-"""Pixels: beside the pictures their labels, wider where numbers stand there too; a letter."""
+"""Pixels: beside the images their labels, wider where numbers stand there too; a letter."""
 FLAT = 0.02
 """A map that spans less than this share of its largest value is flat: it is not stretched over all colours."""
 SMALLEST, LARGEST, WIDE = 76, 112, 1120
