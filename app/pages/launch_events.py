@@ -78,7 +78,7 @@ class Events:
     # the whole experiment -------------------------------------------------------------------------------------------
 
     def tell(self, values: Values, request: gr.Request) -> list[Any]:
-        """Command, YAML, problems at their fields, and the button: the one writer of all four.
+        """Command, YAML, problems at their fields, and both buttons: the one writer of all five.
 
         What the last look at networks and data found counts for the very experiment that it was about.
         """
@@ -95,7 +95,7 @@ class Events:
         if found["yaml"] == text and found["problems"]:
             return [*shown, *launch_problems.told([Problem(*each) for each in found["problems"]], at)]
         warned = boxes.warnings(pairs.warnings(spec, self.workspace))
-        return [*shown, warned, gr.update(interactive=True, value=_button(seeds))]
+        return [*shown, warned, gr.update(interactive=True, value=_button(seeds)), gr.update(interactive=True)]
 
     def measure(self, values: Values, request: gr.Request) -> list[Any]:
         """Cost, and the problems that only show when networks and data are at hand.
@@ -301,7 +301,11 @@ def wire(form: Form, workers: Workers, page: gr.Blocks, out: Parts, own: launch_
     found = form.found = gr.State(NOTHING_FOUND)
     always = {"trigger_mode": "always_last", **silent}
 
-    tell = {"fn": events.tell, "inputs": inputs | {found}, "outputs": [out.command, out.yaml, out.problems, out.launch]}
+    tell = {
+        "fn": events.tell,
+        "inputs": inputs | {found},
+        "outputs": [out.command, out.yaml, out.problems, out.launch, out.tune],
+    }
     measure = {"fn": events.measure, "inputs": inputs, "outputs": [out.cost, found]}
     data_facts = {"fn": events.show_data, "inputs": [form.data, size], "outputs": out.data_facts}
     teachers = {"fn": events.offer_teachers, "inputs": [form.data, size, form.teacher], "outputs": form.teacher}

@@ -39,8 +39,8 @@ def box() -> gr.HTML:
     return gr.HTML("", js_on_load=MARKS_JS, elem_id="problems")
 
 
-def told(problems: list[Problem], at: Mapping[str, Any]) -> tuple[str, Any]:
-    """What the element and the Launch button say.
+def told(problems: list[Problem], at: Mapping[str, Any]) -> tuple[str, Any, Any]:
+    """What the element and the Launch button say, and that nothing can be tuned.
 
     Args:
         problems: all that was found.
@@ -60,7 +60,7 @@ def told(problems: list[Problem], at: Mapping[str, Any]) -> tuple[str, Any]:
     hidden = f'<span hidden data-marks="{text.escape(json.dumps(marks))}"></span>'
     count = len(kept)
     button = gr.update(interactive=False, value=f"{count} problem{'s' if count > 1 else ''} to mend")
-    return boxes.problems(lines) + hidden, button
+    return boxes.problems(lines) + hidden, button, gr.update(interactive=False)
 
 
 def _place(problem: Problem, at: Mapping[str, Any]) -> Any:

@@ -125,9 +125,11 @@ def test_names_are_problems_at_their_own_fields(dashboard: Dashboard, page: Page
     expect(page.locator("#field-student-name .kd-mark")).to_contain_text("there is no model 'resnet21'")
     expect(page.locator("#problems")).to_contain_text("Student: there is no model 'resnet21'")
     expect(page.locator("#launch")).to_be_disabled()
+    expect(page.locator("#tune")).to_be_disabled()
     assert commanded(page) is None
     type_choice(page, "field-student-name", "vgg8")
     expect(page.locator("#launch")).to_be_enabled()
+    expect(page.locator("#tune")).to_be_enabled()
     assert page.locator(".kd-mark").count() == 0
     fill(page, "field-recipe-batch_size", "5000")
     expect(page.locator("#field-recipe-batch_size .kd-mark")).to_contain_text("larger than the")
