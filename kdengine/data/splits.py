@@ -17,7 +17,10 @@ def shuffled_by_class(labels: np.ndarray, classes: int, seed: int, keys: np.ndar
 
     With ``keys`` (`key_of`, (N,) uint64) the place of two samples towards each other depends on nothing but their keys.
     """
-    drawn = None if keys is None else draws(keys, seed)
+    return _ordered(labels, classes, seed, _drawn(keys, seed))
+
+
+def _ordered(labels: np.ndarray, classes: int, seed: int, drawn: np.ndarray | None) -> list[np.ndarray]:
     orders = []
     for label in range(classes):
         positions = np.flatnonzero(labels == label)
@@ -38,10 +41,11 @@ def carve(
     """
     if fraction == 0:
         return np.arange(len(labels)), np.empty(0, np.int64)
-    orders = shuffled_by_class(labels, classes, seed, keys)
+    drawn = _drawn(keys, seed)
+    orders = _ordered(labels, classes, seed, drawn)
     counts = [carved_count(len(order), fraction) for order in orders]
-    if keys is not None:
-        below = draws(keys, seed) < fraction
+    if drawn is not None:
+        below = drawn < fraction
         counts = [_near(int(below[order].sum()), n, len(order)) for n, order in zip(counts, orders, strict=True)]
     carved = np.sort(np.concatenate([order[:count] for order, count in zip(orders, counts, strict=True)]))
     rest = np.setdiff1d(np.arange(len(labels)), carved, assume_unique=True)
@@ -66,6 +70,10 @@ def key_of(name: str) -> int:
 def draws(keys: np.ndarray, seed: int) -> np.ndarray:
     """float64 (N,), 0 up to below 1: evenly spread, and of each key (N,) whatever others there are."""
     return np.array([_draw(int(key), seed) for key in keys], np.float64)
+
+
+def _drawn(keys: np.ndarray | None, seed: int) -> np.ndarray | None:
+    return None if keys is None else draws(keys, seed)
 
 
 def _draw(key: int, seed: int) -> float:
