@@ -12,19 +12,18 @@ import logging
 import os
 import re
 import secrets
-import sqlite3
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Set
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from kdengine import files
+from kdengine import artifact_paths, files
 from kdengine.errors import DamagedFile, KdError
 from kdengine.jobs import JobStore
 from kdengine.rundir import RunDirectory, short_id, user_name
@@ -111,7 +110,7 @@ def prepare(workspace: Workspace) -> None:
         return
     with files.lock(workspace.root / ".mlflow.lock"):
         _client(workspace).search_experiments(max_results=1)
-    _take_home(workspace)
+    artifact_paths.take_home(workspace)
 
 
 def mirror(workspace: Workspace, run: RunDirectory) -> None:
@@ -129,7 +128,7 @@ def mirror(workspace: Workspace, run: RunDirectory) -> None:
     with _in_words(workspace, f"the numbers of {run.id}"), files.lock(run.path / ".mlflow.lock"):
         if own_store():
             if workspace.mlflow_db.exists() and mlflow_run_id(run):
-                _take_home(workspace)
+                artifact_paths.take_home(workspace)
             else:
                 prepare(workspace)
         _mirror(_client(workspace), workspace, run)
@@ -475,45 +474,3 @@ def _memory(run: RunDirectory) -> dict[str, Any]:
 
 def _remember(run: RunDirectory, memory: dict[str, Any]) -> None:
     files.write_json(run.path / "mlflow.json", memory)
-
-
-# the artifacts of a workspace that was moved or copied ----------------------------------------------------------------
-
-
-def _take_home(workspace: Workspace) -> None:
-    """Leads MLflow's database to the artifacts beside it, when it still names those where the workspace was before.
-
-    MLflow keeps whole paths: a copy would write into the original's folder.
-    """
-    with closing(sqlite3.connect(workspace.mlflow_db, timeout=10, isolation_level=None)) as db:
-        if not _strays(db, workspace):
-            return
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            for experiment, old, new in _strays(db, workspace):
-                for table, column in _PLACES:
-                    db.execute(
-                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
-                        f"WHERE experiment_id = ? AND substr({column} || '/', 1, ?) = ?",
-                        (new, len(old) + 1, experiment, len(old) + 1, f"{old}/"),
-                    )
-            db.execute("COMMIT")
-        except sqlite3.Error:
-            db.execute("ROLLBACK")
-            raise
-    log.info("MLflow's artifacts of %s are looked for in %s now", workspace.root, workspace.mlflow_artifacts)
-
-
-_PLACES = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
-
-
-def _strays(db: sqlite3.Connection, workspace: Workspace) -> list[tuple[int, str, str]]:
-    """(id, where its artifacts are said to be, where they are) of each experiment of ours that names another place."""
-    found = []
-    for experiment, name, old in db.execute("SELECT experiment_id, name, artifact_location FROM experiments"):
-        new = (workspace.mlflow_artifacts / name).as_uri()
-        # Only what `_experiment` once wrote: people may keep experiments of their own, anywhere.
-        ours = new.removeprefix(workspace.root.as_uri())
-        if old and old != new and old.startswith("file:") and old.endswith(ours):
-            found.append((experiment, old, new))
-    return found

@@ -21,7 +21,18 @@ FLOORS = (
     {"jobs", "training", "evaluation", "teachers", "reopening"},
     {"spec", "methods", "models", "data"},
     {"figures", "losses", "registry"},
-    {"children", "errors", "fields", "files", "recipes", "rundir", "states", "workspace", "yaml_text"},
+    {
+        "artifact_paths",
+        "children",
+        "errors",
+        "fields",
+        "files",
+        "recipes",
+        "rundir",
+        "states",
+        "workspace",
+        "yaml_text",
+    },
 )
 FLOOR_OF = {room: len(FLOORS) - number for number, floor in enumerate(FLOORS) for room in floor}
 
