@@ -36,9 +36,9 @@ def fill(page: Page, element: str, value: str) -> None:
 
 
 def pick(page: Page, element: str, label: str) -> None:
-    """Chooses from a list."""
+    """Chooses from a list: its own, for the list of another control may still be closing."""
     page.click(f"#{element} input")
-    page.get_by_role("option", name=label, exact=True).click()
+    page.locator(f"#{element}").get_by_role("option", name=label, exact=True).click()
 
 
 def type_choice(page: Page, element: str, value: str) -> None:

