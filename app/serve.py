@@ -169,7 +169,7 @@ def make_app(
     from app.gate import Gate
     from app.missing import answer_for
     from app.security import Outermost
-    from app.theme import css, theme
+    from app.theme import css, head, theme
 
     web = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     # What is added last comes first.
@@ -200,6 +200,7 @@ def make_app(
         enable_monitoring=False,
         theme=theme(),
         css=css(),
+        head=head(),
     )
     return web
 

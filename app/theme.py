@@ -1,4 +1,4 @@
-"""The look: one accent colour, one neutral scale, system fonts, light and dark."""
+"""The look: one accent colour, one neutral scale, system fonts, light and dark; and what all pages load with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import gradio as gr
 
-STYLE = Path(__file__).parent / "assets" / "style.css"
+ASSETS = Path(__file__).parent / "assets"
+STYLE = ASSETS / "style.css"
+SHRUNK_LISTS = ASSETS / "shrunk_lists.js"
 
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
@@ -61,3 +63,8 @@ def theme() -> gr.themes.Base:
 def css() -> str:
     """The page's own style sheet."""
     return STYLE.read_text()
+
+
+def head() -> str:
+    """The script of every page."""
+    return f"<script>{SHRUNK_LISTS.read_text()}</script>"

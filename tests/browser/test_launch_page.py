@@ -154,6 +154,26 @@ def test_a_typed_teacher_stays_and_data_that_it_does_not_know_are_said(
     wait_for(lambda: commanded_value(page, "data.image_size") == 32, "the usual size of one's own images")
 
 
+def test_a_list_that_gets_shorter_while_it_is_open_closes(dashboard: Dashboard, page: Page) -> None:
+    open_launch(page, dashboard.url)
+    page.click("#field-teacher input")
+    options = page.locator("#field-teacher [role=option]")
+    expect(options.first).to_be_visible()
+    before = options.all_inner_texts()
+    page.keyboard.press("Escape")
+    page.route("**/queue/join*", lambda route: None)
+    pick(page, "field-data", "my images: 动物.zip")  # whose three classes fewer teachers know
+    page.click("#field-teacher input")
+    expect(options).to_have_count(len(before))
+    page.unroute("**/queue/join*")
+    expect(options).to_have_count(0)
+    expect(page.locator("#data-facts")).to_contain_text("3 classes")
+    page.locator("#field-teacher input").blur()
+    page.click("#field-teacher input")
+    expect(options.first).to_be_visible()
+    assert len(options.all_inner_texts()) < len(before)
+
+
 def test_a_recipe_fills_its_numbers(dashboard: Dashboard, page: Page, used: Callable[[str], None]) -> None:
     open_launch(page, dashboard.url)
     pick(page, "field-recipe-name", "crd240")
