@@ -8,15 +8,17 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from pydantic import ValidationError
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from kdengine import files
-from kdengine.errors import BadInput, KdError, Problem
+from kdengine.errors import BadInput, DiskFull, KdError, Problem
 from kdengine.workspace import Workspace, sqlite_url
 from studies.plan import Budget, StudyPlan
 
@@ -25,6 +27,7 @@ log = logging.getLogger(__name__)
 VARIABLE = "KD_STUDY_STORAGE"
 PLAN, BUDGET, ENDING, PAIR = "plan", "budget", "ending", "pair"
 PATIENCE_S = 10
+GOES_ON = "Nothing of a study is lost: its runs go on as jobs, and it continues (kd study resume NAME) when"
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -83,11 +86,21 @@ def _in_words(url: str) -> Iterator[None]:
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
         cause = error.__cause__ or error
         first = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        if _met_a_full_disk(first, url):
+            database = make_url(url).database
+            raise DiskFull(f"no space is left on the disk that holds {database}. {GOES_ON} there is room") from error
         where = f"{VARIABLE}={shown(url)}" if os.environ.get(VARIABLE) else shown(url)
         raise KdError(
-            f"the database of the studies cannot be used ({where}): {first}. Nothing of a study is lost: its runs go "
-            "on as jobs, and it continues (kd study resume NAME) when the database answers again"
+            f"the database of the studies cannot be used ({where}): {first}. {GOES_ON} the database answers again"
         ) from error
+
+
+def _met_a_full_disk(said: str, url: str) -> bool:
+    """Whether SQLite had no room: it says so, or has a "disk I/O error" on a disk that is full."""
+    if not url.startswith("sqlite"):
+        return False
+    place = Path(make_url(url).database or "").parent
+    return "full" in said or ("disk I/O" in said and files.is_full(place))
 
 
 def names(storage: BaseStorage) -> list[str]:

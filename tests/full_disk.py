@@ -1,4 +1,6 @@
-"""Run with a folder on a small disk of its own: what a run, a decoded data set and a launch do when that is full.
+"""Run with a folder on a small disk of its own: what the program does when that is full.
+
+A run, a decoded data set, a launch, an upload, a download and a study.
 
 Prints, as JSON, how each ended. ``tests/test_full_disk.py`` makes the disk.
 """
@@ -7,27 +9,41 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from archives import as_zip, picture_files
 from support import last_step, start_kd, tiny_spec, wait_for
 
-from kdengine import runner
+from kdengine import assembly, files, runner
 from kdengine.data import load_dataset
+from kdengine.data.download import RemoteFile, fetch
+from kdengine.data.uploads import keep_upload
 from kdengine.errors import KdError
 from kdengine.jobs import JobStore, as_it_is
 from kdengine.launch import submit
 from kdengine.workspace import Workspace
+from studies import control
+from studies.plan import read
 
 
-def fill(disk: Path) -> None:
-    """Takes every free page of the disk, in its root."""
+def fill(disk: Path, leaving: int = 0) -> None:
+    """Takes every free page of the disk, in its root; or all but some bytes."""
     with (disk / "filler").open("ab", buffering=0) as file, suppress(OSError):
-        while file.write(bytes(4096)):
+        while shutil.disk_usage(disk).free > leaving and file.write(bytes(4096)):
             pass
+
+
+def free(disk: Path) -> None:
+    (disk / "filler").unlink()
 
 
 def told(work: Any) -> str:
@@ -51,7 +67,63 @@ def train(workspace: Workspace, disk: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def main(disk: Path) -> None:
+def upload(workspace: Workspace, elsewhere: Path) -> dict[str, Any]:
+    """An archive that is larger than what is left."""
+    archive = as_zip(elsewhere / "mine.zip", picture_files({"cat": 12, "dog": 12}))
+    own = workspace.datasets / "own"
+    said = told(lambda: keep_upload(own, archive, "mine.zip"))
+    left = [path.name for path in own.glob("*") if path.name != ".lock"] if own.exists() else []
+    return {"said": said, "left": left}
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a server of that folder's files; it answers each request whole, as the simplest ones do."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def download(workspace: Workspace, disk: Path, elsewhere: Path) -> dict[str, Any]:
+    """A published file of which half fits; once there is room, it comes whole."""
+    published = elsewhere / "set.bin"
+    published.write_bytes(os.urandom(2_000_000))
+    with served(elsewhere) as address:
+        remote = RemoteFile(f"{address}/set.bin", files.digest(published, "md5"), size=2_000_000)
+        free(disk)
+        fill(disk, leaving=1_000_000)
+        said = told(lambda: fetch(remote, workspace.datasets))
+        whole = remote.is_here(workspace.datasets)
+        free(disk)
+        again = told(lambda: fetch(remote, workspace.datasets))
+    return {"said": said, "kept as if whole": whole, "again": again}
+
+
+def study(workspace: Workspace, disk: Path) -> dict[str, Any]:
+    """A study that is begun on a full disk, and one on which it fills up: both go on when there is room."""
+    assembly.preflight = lambda spec, workspace: None  # which wants more room than all of this disk
+    experiment = {"data": "digits", "student": "resnet20", "method": "byot", "recipe": {"epochs": 1}}
+    mapping = {"experiment": experiment, "space": {"method.alpha": ""}, "budget": {"trials": 2}}
+    late, early = (read(mapping | {"name": name}) for name in ("late", "early"))
+    control.begin(early, workspace)
+    fill(disk)
+    found = {"begin": told(lambda: control.begin(late, workspace))}
+    words = [sys.executable, "-m", "kdengine", "--home", str(workspace.root), "study", "control", early.job_id]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    found |= {"control": done.stderr, "code": done.returncode}
+    free(disk)
+    found["again"] = told(lambda: control.begin(late, workspace))
+    found["plans"] = sorted(view.plan.name for view in control.views(workspace))
+    return found
+
+
+def main(disk: Path, elsewhere: Path) -> None:
     workspace = Workspace(disk / "home")
     store = JobStore(workspace)
     workspace.check_writable()
@@ -63,7 +135,9 @@ def main(disk: Path) -> None:
     found["stores"] = len([path for path in (workspace.cache / "stores").iterdir() if path.is_dir()])
     found["launch"] = told(lambda: submit(tiny_spec(), workspace, run_id="late"))
     found["runs"] = sorted(path.name for path in workspace.runs.iterdir())
-    (disk / "filler").unlink()
+    found["upload"] = upload(workspace, elsewhere)
+    found["download"] = download(workspace, disk, elsewhere)
+    found["study"] = study(workspace, disk)
     job = store.find("run") or store.adopt(workspace.run("run"))
     assert job is not None
     found["seen as"] = as_it_is(job, workspace.run("run").status(), workspace.root).state
@@ -75,4 +149,4 @@ def main(disk: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -18,14 +18,28 @@ from kdengine.rundir import RunDirectory
 
 HERE = Path(__file__).parent
 # Mounted in a name space of its own: it goes with the process, and needs no rights.
-ON_A_SMALL_DISK = 'mount -t tmpfs -o size=16m tmpfs "$1" && exec "$2" "$3" "$1"'
+ON_A_SMALL_DISK = 'mount -t tmpfs -o size=24m tmpfs "$1" && exec "$2" "$3" "$1" "$4"'
 FULL = "no space is left on the disk"
 
 
 def test_a_full_disk_is_said_once_and_leaves_nothing_half_done(tmp_path: Path) -> None:
+    disk, elsewhere = tmp_path / "disk", tmp_path / "elsewhere"
+    disk.mkdir()
+    elsewhere.mkdir()
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
         pytest.skip("this system lets nobody mount a disk of their own")
-    words = ["unshare", "-rm", "sh", "-c", ON_A_SMALL_DISK, "sh", tmp_path, sys.executable, HERE / "full_disk.py"]
+    words = [
+        "unshare",
+        "-rm",
+        "sh",
+        "-c",
+        ON_A_SMALL_DISK,
+        "sh",
+        disk,
+        sys.executable,
+        HERE / "full_disk.py",
+        elsewhere,
+    ]
     places = os.pathsep.join([str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": places}, check=False)
     assert done.returncode == 0, done.stderr
@@ -36,6 +50,14 @@ def test_a_full_disk_is_said_once_and_leaves_nothing_half_done(tmp_path: Path) -
     assert found["seen as"] in ("failed", "lost") and "running" not in found["listed"]
     assert found["store"].startswith(f"DiskFull: {FULL}") and found["stores"] == 1
     assert found["launch"].startswith(f"DiskFull: {FULL}") and found["runs"] == ["queued", "run"]
+    assert FULL in found["upload"]["said"] and "delete old runs" in found["upload"]["said"]
+    assert found["upload"]["left"] == []
+    assert found["download"]["said"].startswith(f"DiskFull: {FULL}") and not found["download"]["kept as if whole"]
+    assert found["download"]["again"] == "done"
+    study = found["study"]
+    assert study["begin"].startswith(f"DiskFull: {FULL}") and study["again"] == "done"
+    assert study["plans"] == ["early", "late"]
+    assert study["code"] == 3 and FULL in study["control"] and "Traceback" not in study["control"], study["control"]
 
 
 def test_a_log_that_cannot_be_written_does_not_hide_what_ended_the_run(
