@@ -67,6 +67,13 @@ class DataError(KdError):
         super().__init__("\n".join(self.problems))
 
 
+class DataChanged(BadInput):
+    """The data of a run that is opened again are no longer those it was trained on, and nobody has accepted that."""
+
+    failure_class = "data_changed"
+    advice = "Put the data back as they were and resume; or resume with the data as they are now."
+
+
 class DamagedFile(KdError, ValueError):
     """A file of the workspace holds something else than was written there: cut short, overwritten, of a wrong kind."""
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from kdengine.data import DatasetBundle
 from kdengine.data.wording import some
-from kdengine.errors import BadInput, Problem
+from kdengine.errors import BadInput, DataChanged, Problem
 from kdengine.models.stored import read_card
-from kdengine.rundir import RunDirectory
+from kdengine.rundir import ACCEPTS_CHANGED_DATA, RunDirectory
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,8 @@ def compare(run: RunDirectory, bundle: DatasetBundle, *, accept: bool = False, f
         field: what problems stand under.
 
     Raises:
-        BadInput: they changed since the run was trained and that was not accepted, or their number of classes did.
+        BadInput: they changed since the run was trained and that was not accepted (`DataChanged`), or their number of
+            classes did.
     """
     status = run.status()
     before = status.get("data")
@@ -43,16 +44,18 @@ def compare(run: RunDirectory, bundle: DatasetBundle, *, accept: bool = False, f
             _say_once(f"{run.id} comes from an earlier version and holds no digest of its data: not compared")
         return
     if before["digest"] == bundle.digest:
+        if status.get(ACCEPTS_CHANGED_DATA):
+            run.update_status(**{ACCEPTS_CHANGED_DATA: None})  # the word was for a change that is undone
         return
     difference = _difference(run, before, names, bundle)
-    if accept and status.get(ACCEPTED) != bundle.digest:
-        run.update_status(**{ACCEPTED: bundle.digest})
+    if (accept or status.get(ACCEPTS_CHANGED_DATA)) and status.get(ACCEPTED) != bundle.digest:
+        run.update_status(**{ACCEPTED: bundle.digest, ACCEPTS_CHANGED_DATA: None})
     elif status.get(ACCEPTED) != bundle.digest:
         message = (
             f"{difference}; images may have moved between training and test. Put the data back as they were, "
             f"or accept them: kd eval {run.id} {FLAG} accept"
         )
-        raise BadInput(Problem(field, message))
+        raise DataChanged(Problem(field, message))
     _say_once(f"{difference}; that was accepted")
 
 

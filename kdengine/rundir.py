@@ -38,6 +38,8 @@ _PARTS: Mapping[str, Any] = (
     | dict.fromkeys(("progress.epoch", "progress.epochs", "progress.step", "progress.steps"), (int, float))
     | dict.fromkeys(("best.accuracy", "best.epoch", "test.best.accuracy", "teacher_validation"), (int, float))
 )
+# In a status: whether the run goes on with whatever its data are when it starts next.
+ACCEPTS_CHANGED_DATA = "accepts_changed_data"
 RUN_ID = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 
 

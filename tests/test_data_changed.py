@@ -11,11 +11,13 @@ import yaml
 from archives import as_folder, picture_files
 from support import tiny_spec
 
-from kdengine import assembly, cli, files, runner
-from kdengine.errors import BadInput
+from kdengine import assembly, cli, runner
+from kdengine.errors import BadInput, DataChanged
 from kdengine.export import Request, export
 from kdengine.inspection.opening import data_of
-from kdengine.rundir import RunDirectory
+from kdengine.jobs import JobStore
+from kdengine.jobs.control import REQUESTS
+from kdengine.rundir import ACCEPTS_CHANGED_DATA, RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.states import State
 from kdengine.workspace import Workspace
@@ -32,19 +34,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory, furnished: Path) -> Path:
     data = {"name": "folder", "path": str(place / "mine"), "image_size": 16}
     spec = tiny_spec(recipe=RECIPE).model_dump(mode="json") | {"data": data}
     runner.run(ExperimentSpec.from_mapping(spec), run_id="own", workspace=Workspace(place / "home"))
+    shutil.copytree(place / "home" / "runs" / "own", place / "as trained")
     return place
 
 
 @pytest.fixture
 def own(trained: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
-    """The run, its folder and its status as they were after training, whatever a test did before."""
+    """The run, its folder and its data as they were after training, whatever a test did before."""
     monkeypatch.setenv("KD_HOME", str(trained / "home"))
     shutil.rmtree(trained / "mine")
     as_folder(trained / "mine", picture_files({"cat": 15, "dog": 15}))
     run = Workspace(trained / "home").run("own")
-    status = run.status()
-    status.pop("data_accepted", None)
-    files.write_json(run.status_file, status | {"state": State.FINISHED})
+    shutil.rmtree(run.path)
+    shutil.copytree(trained / "as trained", run.path)
+    (trained / "home" / "jobs.db").unlink(missing_ok=True)
     return run
 
 
@@ -92,6 +95,37 @@ def test_resume_refuses_other_images_without_a_word(own: RunDirectory, capsys: p
     assert "55 images" in capsys.readouterr().err and own.state() == State.STOPPED
     with pytest.raises(BadInput, match="55 images"):  # as the queue starts it
         runner.execute(own, Workspace(own.home))
+
+
+def test_a_queued_run_goes_on_with_other_images_when_that_was_asked_for(own: RunDirectory) -> None:
+    home = Workspace(own.home)
+    store = JobStore(home)
+    own.update_status(state=State.STOPPED)
+    job = store.adopt(own)
+    assert job is not None
+    with pytest.raises(BadInput, match="did not end because its data had changed"):
+        REQUESTS["accept"](store, "own")
+    add(own, {"cat": 40})
+    with pytest.raises(DataChanged, match="55 images"):
+        runner.execute(own, home)
+    status = own.status()
+    assert (status["state"], status["reason"]) == ("failed", "data_changed") and "as they are now" in status["advice"]
+    store.change("own", {job.state}, state=State.FAILED, reason=status["reason"])
+    assert REQUESTS["accept"](store, "own").state is State.QUEUED
+    runner.execute(own, home)
+    assert own.state() == State.FINISHED
+    add(own, {"dog": 50})
+    with pytest.raises(DataChanged, match="the data of own changed"):
+        assembly.load_data_of(own, home)
+
+
+def test_the_word_for_a_change_that_is_undone_is_for_no_later_one(own: RunDirectory) -> None:
+    home = Workspace(own.home)
+    own.update_status(**{ACCEPTS_CHANGED_DATA: True})
+    assembly.load_data_of(own, home)
+    add(own, {"cat": 40})
+    with pytest.raises(DataChanged):
+        assembly.load_data_of(own, home)
 
 
 def test_all_who_open_the_data_of_a_run_ask(own: RunDirectory, tmp_path: Path) -> None:

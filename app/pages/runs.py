@@ -94,6 +94,9 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
                 resume = gr.Button(
                     "Resume", visible=False, size="sm", variant="primary", elem_id="resume", min_width=70
                 )
+                accept = gr.Button(
+                    "Resume with the data as they are", visible=False, size="sm", elem_id="accept", min_width=70
+                )
                 up = gr.Button("Move up", visible=False, size="sm", elem_id="up", min_width=70)
                 down = gr.Button("Move down", visible=False, size="sm", elem_id="down", min_width=70)
                 clone = gr.Button("Clone", visible=False, size="sm", elem_id="clone", min_width=70)
@@ -134,7 +137,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
                         language="yaml", show_label=False, interactive=False, max_lines=20, elem_id="run-spec"
                     )
 
-    buttons = [stop, kill, resume, up, down, clone, inside, demo, delete]
+    buttons = [stop, kill, resume, accept, up, down, clone, inside, demo, delete]
     boxes_shown = [*buttons, export.box, export.exits, body]
     outputs = [seen, table, state, *boxes_shown, drawn, accuracy, speed, loss, log, command, spec]
     silent = quiet(state)
@@ -223,7 +226,9 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
 
         return ask_for
 
-    for button, what in ((stop, "stop"), (kill, "kill"), (resume, "resume"), (up, "up"), (down, "down")):
+    for button, what in (
+        (stop, "stop"), (kill, "kill"), (resume, "resume"), (accept, "accept"), (up, "up"), (down, "down"),
+    ):  # fmt: skip
         button.click(asks(what), chosen, refused, **silent).then(**look)
     for button, address in ((clone, "/?clone="), (inside, "/inspect?run="), (demo, "/demo?run=")):
         button.click(None, chosen, None, js=GO_WITH.replace("ADDRESS", address), **silent)
@@ -260,12 +265,12 @@ def _mark(value: Any) -> str:
 
 
 def _visible_buttons(detail: Detail | None) -> list[bool]:
-    """Visibility of stop, kill, resume, up, down, clone, inspect, demo, delete."""
+    """Visibility of stop, kill, resume, accept, up, down, clone, inspect, demo, delete."""
     if detail is None:
-        return [False] * 9
+        return [False] * 10
     state = detail.job.state
     if detail.job.kind == "study":  # the Studies page resumes it: more than its job has to be taken up again
-        return [state in (State.STARTING, State.RUNNING, State.QUEUED), state == State.STOPPING, *[False] * 7]
+        return [state in (State.STARTING, State.RUNNING, State.QUEUED), state == State.STOPPING, *[False] * 8]
     active = state in (State.STARTING, State.RUNNING)
     has_student = bool(detail.status.get("best"))
     queued = state == State.QUEUED
@@ -273,6 +278,7 @@ def _visible_buttons(detail: Detail | None) -> list[bool]:
         active or queued,
         state == State.STOPPING,
         state.resumable,
+        state.resumable and detail.job.reason == "data_changed",
         queued,
         queued,
         bool(detail.spec),

@@ -118,6 +118,7 @@ ACTIONS: dict[str, Action] = {
     "stop": Action("write a checkpoint and end"),
     "kill": Action("end at once"),
     "resume": Action("continue from the last checkpoint"),
+    "accept": Action("continue although the data changed"),
     "cancel": Action("take out of the queue"),
     "delete": Action("remove row and folder for good", _delete),
     "up": Action("earlier in the queue"),

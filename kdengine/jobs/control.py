@@ -19,21 +19,32 @@ from kdengine.jobs.job import ACTIVE, UNENDED, Job
 from kdengine.jobs.sight import as_it_is
 from kdengine.jobs.store import JobStore
 from kdengine.jobs.supervisor import identity_file, lock_file
-from kdengine.rundir import home_identity, is_alive
+from kdengine.rundir import ACCEPTS_CHANGED_DATA, home_identity, is_alive
 from kdengine.workspace import Workspace
 
 START_WAIT_S = 120.0
 LOOK_EVERY_S = 0.05
 SETTLE_WAIT_S = 15.0
 
+
+def _resume_with_other_data(store: JobStore, job_id: str) -> Job:
+    """Resumes a run that ended because its data had changed; it goes on with what they are when it starts."""
+    job = store.get(job_id)
+    if job.reason != "data_changed":
+        raise BadInput(Problem("job", f"{job_id} did not end because its data had changed; resume it"))
+    store.workspace.run(job_id).update_status(**{ACCEPTS_CHANGED_DATA: True})
+    return store.resume(job_id)
+
+
 REQUESTS: dict[str, Callable[[JobStore, str], object]] = {
     "stop": JobStore.request_stop,
     "kill": JobStore.request_kill,
     "resume": JobStore.resume,
+    "accept": _resume_with_other_data,
     "cancel": JobStore.cancel,
 } | {where: partial(JobStore.move, where=where) for where in ("up", "down", "top", "bottom")}
 # What only a supervisor can carry out; the order of a queue that nobody works off may be changed all the same.
-CARRIED_OUT = ("stop", "kill", "resume")
+CARRIED_OUT = ("stop", "kill", "resume", "accept")
 
 
 def supervisor_identity(workspace: Workspace) -> dict[str, Any] | None:
@@ -109,7 +120,8 @@ def request(workspace: Workspace, job_id: str, what: str, argv: Sequence[str] | 
     Args:
         workspace: whose job it is.
         job_id: id of the job.
-        what: "stop", "kill", "resume", "cancel", or where to move it in the queue: "up", "down", "top", "bottom".
+        what: "stop", "kill", "resume", "accept" (resume with data that changed), "cancel", or where to move it in the
+            queue: "up", "down", "top", "bottom".
         argv: how to start a supervisor, see `ensure_supervisor`.
 
     Returns:

@@ -33,6 +33,7 @@ ADVICE: dict[str, str] = {
     "oom_host": "Use fewer loader workers or a smaller batch, or give the machine more memory, then resume.",
     "nan_loss": "Resume with a lower learning rate or a longer warm-up, or switch bf16 off.",
     "data": "Mend or remove the file named above, then resume.",
+    "data_changed": "Put the data back as they were and resume; or resume with the data as they are now.",
     "config": "Clone the run, correct the setting named above, and launch again.",
     "import": "Install the missing package into the environment of the supervisor, then resume.",
     "disk_full": "Free some space (delete old runs on the Runs page), then resume.",

@@ -6,8 +6,10 @@ import os
 import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
+from archives import as_folder, picture_files
 from clicks import commanded, enter, shown_command, wait_for
 from dashboard import Dashboard
 from lived_in import LivedIn
@@ -197,6 +199,30 @@ def test_stop_resume_kill_and_delete(dashboard: Dashboard, long_run: str, page: 
     wait_for(lambda: store.find(long_run) is None)
     assert not folder.path.exists()
     expect(page.locator("#run-state")).to_contain_text("Choose a run")
+
+
+def test_a_run_whose_data_changed_says_so_and_goes_on_when_that_is_asked_for(
+    dashboard: Dashboard, page: Page, tmp_path: Path
+) -> None:
+    folder = as_folder(tmp_path / "mine", picture_files({"cat": 30, "dog": 30}))
+    spec = tiny_spec(recipe={"epochs": 2000, "batch_size": 8}).model_dump(mode="json")
+    spec |= {"data": {"name": "folder", "path": str(folder), "image_size": 16}}
+    ensure_supervisor(dashboard.workspace)
+    run_id = launch(ExperimentSpec.from_mapping(spec), dashboard.workspace)[-1].id
+    open_runs(page, dashboard, run_id)
+    state_is(page, "running")
+    expect(page.locator("#accept")).to_be_hidden()
+    wait_for(dashboard.workspace.run(run_id).last_checkpoint.is_file)
+    page.click("#stop")
+    state_is(page, "stopped")
+    as_folder(folder, picture_files({"cat": 40}, seed=1))
+    page.click("#resume")
+    state_is(page, "failed")
+    expect(page.locator("#run-state")).to_contain_text("70 images")
+    page.click("#accept")
+    state_is(page, "running")
+    page.click("#stop")
+    state_is(page, "stopped")
 
 
 def test_the_queue_is_put_in_another_order_and_a_started_job_says_why_it_cannot(
