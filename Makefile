@@ -13,7 +13,7 @@ export KD_HOME
 DEMO := --dataset digits --teacher resnet8x4 --student mobilenetv3_small --method kd
 DEMO_RUN := $(KD_HOME)/runs/demo
 
-.PHONY: demo test test-pages test-processes controls lint long clean chromium postgres
+.PHONY: demo test test-pages lint long clean chromium postgres
 
 demo: $(VENV)/.installed
 	$(BIN)/kd doctor
@@ -26,21 +26,19 @@ demo: $(VENV)/.installed
 	fi
 	$(BIN)/kd ui
 
-# Two processes at a time; what starts servers and trainers of its own comes second, so that it meets no full load of the
-# first. The tests of the pages share one dashboard, whose handlers are counted at their end: one process runs them.
+# One part after the other: what starts servers and trainers of its own wants the cores for itself. Side by side the last
+# two took twice as long as one after the other.
 test: lint chromium postgres
-	$(BIN)/pytest -n 2 --dist loadfile -m "not long and not processes"
-	$(MAKE) --no-print-directory -j 2 --output-sync=target test-pages test-processes
-
-test-pages:
-	$(BIN)/pytest -m "browser and not long"
-
-# The tests of the pages, and at their end the count of handlers and controls that none of them reached.
-controls: lint chromium
-	$(BIN)/pytest tests/browser -m "browser and (not long or counts)"
-
-test-processes:
+	$(BIN)/pytest -n 2 --dist loadfile -m "not long and not counts and not processes and not browser"
 	$(BIN)/pytest -m "processes and not browser and not long"
+	$(MAKE) --no-print-directory test-pages
+
+# Two dashboards at a time; at the end the count of handlers and controls that no test has reached.
+test-pages: export KD_TEST_NOTES := $(CURDIR)/.pytest_cache/reached
+test-pages: $(VENV)/.installed-dev
+	rm -rf "$$KD_TEST_NOTES"
+	$(BIN)/pytest -n 2 --dist loadfile -m "browser and not long"
+	$(BIN)/pytest -m counts
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

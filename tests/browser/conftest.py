@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,8 +40,12 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the dashboard notes which handlers ran."""
-    return tmp_path_factory.mktemp("notes")
+    """Where the dashboard notes which handlers ran: of all processes that test pages, in one folder that is named."""
+    named = os.environ.get("KD_TEST_NOTES")
+    if not named:
+        return tmp_path_factory.mktemp("notes")
+    Path(named).mkdir(parents=True, exist_ok=True)
+    return Path(named)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""After all other tests of this folder: every event handler of every page ran, and every control was used."""
+"""After all other tests of this folder: every event handler of every page ran, and every control was used.
+
+They look at what those have left in the folder that ``KD_TEST_NOTES`` names: `make test-pages`.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,9 @@ import json
 from pathlib import Path
 
 import pytest
-from dashboard import Dashboard
 from noting import FAILED, HANDLERS, RAN
 
-# `make controls` runs them after all others of this folder.
-pytestmark = [pytest.mark.browser, pytest.mark.long, pytest.mark.counts]
+pytestmark = pytest.mark.counts
 
 # Handlers that only the browser runs, and the test that asserts what they led to.
 LED_TO = {
@@ -31,7 +32,7 @@ LED_TO = {
 ADDRESS = "inspect: "
 
 
-def test_every_handler_ran_and_every_control_was_used(dashboard: Dashboard, notes: Path) -> None:
+def test_every_handler_ran_and_every_control_was_used(notes: Path) -> None:
     handlers = json.loads((notes / HANDLERS).read_text())
     ran = set((notes / RAN).read_text().splitlines())
     used_file = notes / "used.txt"
@@ -59,6 +60,6 @@ def _seen(handler: dict[str, object], ran: set[str], used: set[str]) -> bool:
     return bool(block) and any(key.startswith(f"{number} ") for key in ran) and (control in used or own_setting)
 
 
-def test_no_handler_failed_in_a_way_that_no_page_expects(dashboard: Dashboard, notes: Path) -> None:
+def test_no_handler_failed_in_a_way_that_no_page_expects(notes: Path) -> None:
     failed = notes / FAILED
     assert not failed.exists(), failed.read_text()
