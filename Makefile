@@ -30,7 +30,7 @@ demo: $(VENV)/.installed
 # two took twice as long as one after the other.
 test: lint chromium postgres
 	$(BIN)/pytest -n 2 --dist loadfile -m "not long and not counts and not processes and not browser"
-	$(BIN)/pytest -m "processes and not browser and not long"
+	$(BIN)/pytest -m "processes and not browser and not long and not counts"
 	$(MAKE) --no-print-directory test-pages
 
 # Two dashboards at a time; at the end the count of handlers and controls that no test has reached.
