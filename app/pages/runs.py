@@ -67,7 +67,8 @@ const choose = (event) => {
 };
 const show = () => {
   apply();
-  trigger('select', {run: new URLSearchParams(window.location.search).get('run') || ''});
+  // Of two quick ones the later may be heard first: when it was says which counts.
+  trigger('select', {run: new URLSearchParams(window.location.search).get('run') || '', at: performance.now()});
 };
 element.addEventListener('click', choose);
 element.addEventListener('keydown', (event) => { if (event.key === 'Enter') choose(event); });
@@ -82,6 +83,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
     # A component and no gr.State, which reaches JavaScript as null: the buttons that lead elsewhere read it there.
     chosen = gr.Textbox("", visible="hidden", elem_id="chosen-run")
     seen = gr.State({})
+    chosen_at = gr.State(0.0)
     timer = gr.Timer(POLL_S)
     with gr.Row(equal_height=False):
         with gr.Column(elem_classes="card", scale=7, min_width=380):
@@ -140,6 +142,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
     buttons = [stop, kill, resume, accept, up, down, clone, inside, demo, delete]
     boxes_shown = [*buttons, export.box, export.exits, body]
     outputs = [seen, table, state, *boxes_shown, drawn, accuracy, speed, loss, log, command, spec]
+    selected = [chosen_at, chosen, seen, state, refused, really, *boxes_shown, drawn]
     silent = quiet(state)
     hidden = gr.update(visible=False)
 
@@ -156,17 +159,19 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
         old: list[Any] = before or [None] * len(now)
         return [gr.skip() if is_now == was else gr.update(visible=is_now) for is_now, was in zip(now, old, strict=True)]
 
-    def select(known: dict[str, Any], event: gr.EventData) -> list[Any]:
-        """Answers a click with what takes no time; the curves follow."""
-        run_id = str(event._data.get("run", ""))  # the payload of trigger() above
+    def select(known: dict[str, Any], latest: float, event: gr.EventData) -> list[Any]:
+        """Answers a click with what takes no time, the curves follow; one that a later overtook changes nothing."""
+        run_id, at = str(event._data.get("run", "")), float(event._data.get("at", 0))  # the payload of trigger() above
+        if at < latest:
+            return [gr.skip()] * len(selected)
         detail = board.detail(run_id)
         text_now, shown_now = stands(run_id, detail, any_runs=True), shown(detail)
         changed = changes(shown_now, known.get("shown"))
         known = known | {"state": _mark(text_now), "shown": shown_now}
         if detail is None or board.unread(run_id) < LONG_BYTES:
-            return [run_id, known, text_now, "", hidden, *changed, gr.skip()]
+            return [at, run_id, known, text_now, "", hidden, *changed, gr.skip()]
         # Better no curves for a second than those of another run.
-        return [run_id, known | {"curves": "", "loss": ""}, text_now, "", hidden, *changed, hidden]
+        return [at, run_id, known | {"curves": "", "loss": ""}, text_now, "", hidden, *changed, hidden]
 
     def refresh(run_id: str, kind: str, known: dict[str, Any]) -> list[Any]:
         """Whatever has changed since this page last looked; nothing at all when nothing has."""
@@ -208,8 +213,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
     page.load(arrive, None, chosen, **silent).then(lambda: {}, None, seen, **silent).then(**look)
     # All of several quick clicks count, in their order; by default those that come while one is answered are lost.
     table.select(
-        select, seen, [chosen, seen, state, refused, really, *boxes_shown, drawn], trigger_mode="multiple",
-        concurrency_limit=1, **silent,
+        select, [seen, chosen_at], selected, trigger_mode="multiple", concurrency_limit=1, **silent,
     ).then(**look)  # fmt: skip
     timer.tick(**look, concurrency_limit=None, trigger_mode="once")
     which.change(weigh, [chosen, which, seen], [seen, loss], **silent)

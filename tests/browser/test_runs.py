@@ -13,7 +13,7 @@ from archives import as_folder, picture_files
 from clicks import commanded, enter, shown_command, wait_for
 from dashboard import Dashboard
 from lived_in import LivedIn
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from support import PATIENCE_S, tiny_spec
 
 from kdengine import tracking
@@ -67,6 +67,30 @@ def test_a_run_is_chosen_and_back_leads_to_the_one_before(dashboard: Dashboard, 
     page.go_back()
     assert page.url == f"{dashboard.url}/runs"
     expect(page.locator("#run-state")).to_contain_text("Choose a run")
+
+
+def test_of_two_quick_clicks_the_later_counts_though_it_is_heard_first(
+    dashboard: Dashboard, lived_in: LivedIn, page: Page
+) -> None:
+    open_runs(page, dashboard)
+    expect(page.locator("#run-state")).to_contain_text("Choose a run")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route) if '"at":' in (route.request.post_data or "") else route.continue_()
+
+    page.route("**/queue/join*", hold)
+    for run_id in (lived_in.taught, lived_in.own):
+        page.click(f'#runs-table tr[data-run="{run_id}"]')
+    wait_for(lambda: (page.wait_for_timeout(20), len(held) == 2)[1], "two clicks under way")
+    for route, heard in ((held[1], lived_in.own), (held[0], lived_in.own)):
+        with page.expect_response("**/queue/join*"):
+            route.continue_()
+        expect(page.locator("#run-state .id")).to_contain_text(heard)
+    page.wait_for_timeout(3000)  # more than one look of the page
+    expect(page.locator("#run-state .id")).to_contain_text(lived_in.own)
+    page.click("#clone")
+    page.wait_for_url(f"**/?clone={lived_in.own}")
 
 
 def test_a_name_of_ones_own_stands_wherever_the_run_is(dashboard: Dashboard, lived_in: LivedIn, page: Page) -> None:
