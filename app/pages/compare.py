@@ -201,7 +201,7 @@ class _Events:
             return ["", boxes.error(error), *hidden, ""]
         mark = _mark(now)
         if mark == known:
-            return [gr.skip()] * (5 + len(FORMATS))
+            return [gr.skip()] * (3 + len(hidden))  # mark, text, what can be hidden, what is missing
         return [mark, *_shown(report(now), now)]
 
     def again(self, name: str | None) -> str:
