@@ -27,6 +27,7 @@ from kdengine.spec import DataSpec, ExperimentSpec, ModelSpec
 from kdengine.states import State
 from kdengine.teachers import check, records, weights
 from kdengine.teachers.records import Imported
+from kdengine.training.determinism import check_deterministic
 from kdengine.training.hardware import check_bf16_student, pick_device, seed_everything, use_bf16
 from kdengine.training.replay import MOST_BYTES, ReplayedTeacher, TableKey, open_table, replayable
 from kdengine.training.teacher import FrozenTeacher
@@ -445,6 +446,7 @@ def _check_networks(spec: ExperimentSpec, workspace: Workspace, bundle: DatasetB
             return
     if student is not None:
         problems.attempt(lambda: _check_precision(spec, student), "runtime.precision")
+        problems.attempt(lambda: _check_determinism(spec, student), "runtime.deterministic")
         problems.attempt(lambda: _try_method(spec, bundle, student, teacher), "method")
 
 
@@ -452,6 +454,11 @@ def _check_precision(spec: ExperimentSpec, student: Backbone) -> None:
     device = pick_device(spec.runtime.device)
     if use_bf16(spec.runtime.precision, device).student:
         check_bf16_student(student, device)
+
+
+def _check_determinism(spec: ExperimentSpec, student: Backbone) -> None:
+    if spec.runtime.deterministic and pick_device(spec.runtime.device).type == "cuda":
+        check_deterministic(student)
 
 
 def _try_method(spec: ExperimentSpec, bundle: DatasetBundle, student: Backbone, teacher: Backbone | None) -> None:

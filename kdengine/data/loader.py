@@ -65,6 +65,15 @@ class Batch:
         return self.views[0]
 
 
+class _Prepared(NamedTuple):
+    """What decides an epoch: order of the samples on the host and on the device, draws and numbers of each view."""
+
+    order: Tensor
+    ids: Tensor
+    draws: list[Draws | None]
+    numbers: list[Tensor]
+
+
 class BatchLoader:
     """Gives the batches of an epoch.
 
@@ -136,6 +145,8 @@ class BatchLoader:
         side = self._size + 2 * self._padding
         self.resident = len(part) * side * side * 4 <= resident_bytes
         self._store: Tensor | None = None
+        # Of the epoch asked for last: whoever takes its batches one by one, as meta batches are, draws them once.
+        self._prepared: tuple[int, _Prepared] | None = None
         plain = augmentation is None or not augmentation.resamples
         self._make_view = torch.compile(make_view, dynamic=False) if compile and plain else make_view
 
@@ -144,10 +155,9 @@ class BatchLoader:
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch (0, 1, ...) from ``start_step`` on; equal to those of an epoch that ran through."""
-        order = self._order(generator(self.seed, epoch, "order"))
-        draws = [self._draws(epoch, view) for view in range(self.views)]
-        numbers = [self._numbers(epoch, view, drawn) for view, drawn in enumerate(draws)]
-        ids_on_device = order.to(self.device)
+        if self._prepared is None or self._prepared[0] != epoch:
+            self._prepared = epoch, self._prepare(epoch)
+        order, ids_on_device, draws, numbers = self._prepared[1]
         steps = range(start_step, self.steps_per_epoch)
         places = [slice(step * self.batch_size, (step + 1) * self.batch_size) for step in steps]
         pictures = self._pictures([order[place] for place in places])
@@ -158,6 +168,12 @@ class BatchLoader:
             on_host = order[place]
             drawn = Drawn(on_host, tuple(number[on_host] for number in numbers), views)
             yield Batch(views, self._labels[ids], ids, drawn)
+
+    def _prepare(self, epoch: int) -> _Prepared:
+        order = self._order(generator(self.seed, epoch, "order"))
+        draws = [self._draws(epoch, view) for view in range(self.views)]
+        numbers = [self._numbers(epoch, view, drawn) for view, drawn in enumerate(draws)]
+        return _Prepared(order, order.to(self.device), draws, numbers)
 
     @property
     def view_count(self) -> int | None:

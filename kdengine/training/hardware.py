@@ -93,6 +93,9 @@ def configure(runtime: RuntimeSpec, device: torch.device, threads: int | None = 
     count = threads or runtime.threads or default_threads()
     torch.set_num_threads(count)
     if device.type == "cuda":
+        if device.index is not None:
+            # Libraries and graphs work on the current device, wherever a tensor lies.
+            torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = not runtime.deterministic
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True

@@ -28,7 +28,7 @@ from kdengine.spec import ExperimentSpec
 from kdengine.training import checkpoint
 from kdengine.training.capture import CapturedStep, CudaRecorder, NotCapturable
 from kdengine.training.mixing import make_mixer
-from kdengine.training.optimisation import build_optimizer, learning_rate, make_ema, set_rate
+from kdengine.training.optimisation import build_optimizer, learning_rate, load_optimizer, make_ema, set_rate
 from kdengine.training.replay import ReplayedTeacher
 from kdengine.training.teacher import Answers, FrozenTeacher
 
@@ -150,15 +150,15 @@ class Trainer:
         """Continues from the last checkpoint if there is one; returns whether there was."""
         if not self.run.last_checkpoint.is_file():
             return False
-        state = checkpoint.load(self.run.last_checkpoint, self.device)
+        state = checkpoint.load(self.run.last_checkpoint)
         self.module.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.best = Best(*state["best"])
-        self.sums.load_state_dict(state["sums"])
-        checkpoint.restore_random_states(state["random"])
+        self.sums.load_state_dict(state["sums"], self.device)
+        checkpoint.restore_random_states(state["random"], self.device)
         return True
 
     def fit(self) -> None:
@@ -229,7 +229,7 @@ class Trainer:
         try:
             return self.captured(batch, answers)
         except NotCapturable as error:
-            log.warning("the steps are not recorded as a CUDA graph: %s", error)
+            log.warning("the steps are not recorded as a CUDA graph, and taken one by one: %s", error)
             self.captured = None
             return self._step(batch, answers)
 
@@ -375,7 +375,7 @@ class Trainer:
             "step": self.step,
             "best": [self.best.accuracy, self.best.loss, self.best.epoch],
             "sums": self.sums.state_dict(),
-            "random": checkpoint.random_states(),
+            "random": checkpoint.random_states(self.device),
         }
         if not checkpoint.save(self.run.last_checkpoint, state):
             self._raise_broken("weights or optimiser")
@@ -440,9 +440,9 @@ class RunningSums:
         """Everything, for the checkpoint."""
         return dict(vars(self))
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Sets what `state_dict` gave."""
-        vars(self).update(state)
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Sets what `state_dict` gave; the sums go on on the device."""
+        vars(self).update({name: _on(value, device) for name, value in state.items()})
 
 
 class Pace:
@@ -469,6 +469,10 @@ class Pace:
     def seconds_per_step(self) -> float:
         """Seconds a step in the current epoch."""
         return (time.perf_counter() - self._began) / max(1, self._steps)
+
+
+def _on(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def _readable(means: dict[str, tuple[float, float]]) -> dict[str, dict[str, float]]:

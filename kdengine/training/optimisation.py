@@ -7,8 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from kdengine.spec import RecipeSpec
+
+SWITCHES = ("fused", "foreach", "capturable", "differentiable")
+"""Entries of a parameter group that say how it is computed."""
 
 
 def build_optimizer(
@@ -46,6 +50,23 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             group["lr"] = scaled
 
 
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Sets an optimiser's state; how and where it computes stays as it was built here.
+
+    PyTorch would take that over as well: switches of the attempt before, and a learning rate that lies on the host
+    where a recorded step reads one on the device.
+    """
+    own = [{name: group[name] for name in (*SWITCHES, "lr") if name in group} for group in optimizer.param_groups]
+    saved = [group | before for group, before in zip(state["param_groups"], own, strict=True)]
+    optimizer.load_state_dict(state | {"param_groups": saved})
+    for group, before, then in zip(optimizer.param_groups, own, state["param_groups"], strict=True):
+        group["lr"] = before["lr"]
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(float(then["lr"]))
+        else:
+            group["lr"] = float(then["lr"])
+
+
 def learning_rate(recipe: RecipeSpec, step: int, steps_per_epoch: int) -> float:
     """Learning rate of optimiser step ``step`` (from 0).
 
@@ -64,9 +85,32 @@ def learning_rate(recipe: RecipeSpec, step: int, steps_per_epoch: int) -> float:
     return recipe.lr
 
 
-def make_ema(student: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel | None:
+class MovingAverage(AveragedModel):
+    """Moving average of a network's weights, in a few operations for all of them; buffers are copied.
+
+    PyTorch's own update copies each buffer by itself, and a counter from the host to the device in every step.
+    """
+
+    def __init__(self, student: nn.Module, decay: float) -> None:
+        super().__init__(student)
+        self._pull = 1 - decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Takes the first weights as they are, and pulls the average towards all later ones."""
+        own: list[Tensor] = list(self.module.parameters())
+        theirs: list[Tensor] = list(model.parameters())
+        if own:
+            if self.n_averaged == 0:  # lies on the host: nothing waits for the device here
+                torch._foreach_copy_(own, theirs)
+            else:
+                torch._foreach_lerp_(own, theirs, self._pull)
+        kept, current = list(self.module.buffers()), list(model.buffers())
+        if kept:
+            torch._foreach_copy_(kept, current)
+        self.n_averaged += 1
+
+
+def make_ema(student: nn.Module, decay: float) -> MovingAverage | None:
     """Moving average of the student's weights (buffers are copied), or None for decay 0."""
-    if decay == 0:
-        return None
-    average = torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
-    return torch.optim.swa_utils.AveragedModel(student, multi_avg_fn=average)
+    return MovingAverage(student, decay) if decay else None
