@@ -133,14 +133,19 @@ def _shuffled_batches(
         channels_last=spec.runtime.channels_last,
         sampler=sampler,
         workers=spec.runtime.workers,
-        resident_bytes=_resident_bytes(),
+        resident_bytes=resident_bytes(device),
         compile=spec.runtime.compile,
     )
 
 
-def _resident_bytes() -> int:
-    """How much of a part may stay on the device; ``KD_RESIDENT_MB`` sets another limit than the loader's own."""
-    return whole_number(os.environ, "KD_RESIDENT_MB", RESIDENT_BYTES >> 20, least=0) << 20
+def resident_bytes(device: torch.device) -> int:
+    """How much of a part may stay on the device: on a GPU a quarter of what is free there, on a CPU 2 GiB.
+
+    ``KD_RESIDENT_MB`` sets another limit. Which pictures stay changes no number.
+    """
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+    usual = free // 4 if device.type == "cuda" else RESIDENT_BYTES
+    return whole_number(os.environ, "KD_RESIDENT_MB", usual >> 20, least=0) << 20
 
 
 def augmentation(data: DataSpec) -> Augmentation | None:
@@ -160,8 +165,16 @@ def augmentation(data: DataSpec) -> Augmentation | None:
 def evaluation_batches(
     spec: ExperimentSpec, bundle: DatasetBundle, part: str, device: torch.device, pictures: int | None = None
 ) -> BatchLoader:
-    """Plain batches, in order, of a part; of at most so many ``pictures``, spread evenly over it."""
+    """Plain batches, in order, of a part; of at most so many ``pictures``, spread evenly over it.
+
+    The test part never stays on the device: it is gone through a few times at the end of a run, however large it is.
+    """
     wanted: Part = getattr(bundle, part)
+    limit = resident_bytes(device)
+    passing = part == "test"
+    workers = spec.runtime.workers
+    if passing and workers is None and len(wanted) * spec.data.image_size**2 * 4 <= limit:
+        workers = 0  # so few are read faster than processes start
     return BatchLoader(
         wanted if pictures is None else spread(wanted, pictures),
         batch_size=EVALUATION_BATCH,
@@ -173,8 +186,8 @@ def evaluation_batches(
         shuffle=False,
         drop_last=False,
         channels_last=spec.runtime.channels_last,
-        workers=spec.runtime.workers,
-        resident_bytes=_resident_bytes(),
+        workers=workers,
+        resident_bytes=0 if passing else limit,
     )
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from kdengine import assembly
 from kdengine.data import DatasetBundle, DatasetDefinition, Part, splits
-from kdengine.data.loader import RESIDENT_BYTES, BatchLoader
+from kdengine.data.loader import BatchLoader
 from kdengine.data.store import is_stored
 from kdengine.errors import BadInput, Problem
 from kdengine.evaluation.cost import count, latency, size_in_bytes
@@ -478,7 +478,8 @@ def _resident_bytes(spec: ExperimentSpec, counts: _Counts) -> int:
     augmentation = assembly.augmentation(spec.data)
     padded = size + 2 * augmentation.crop_padding if augmentation else size
     parts = (counts.train * padded**2 * 4, counts.validation * size**2 * 4)
-    return sum(needed for needed in parts if needed <= RESIDENT_BYTES)
+    limit = assembly.resident_bytes(pick_device(spec.runtime.device))
+    return sum(needed for needed in parts if needed <= limit)
 
 
 # no trace -------------------------------------------------------------------------------------------------------------

@@ -299,18 +299,20 @@ class _Execution:
 
     def _test(self, trainer: Trainer, bundle: DatasetBundle, device: torch.device) -> dict[str, Any]:
         """Reads the test part, once: last weights, weights best by validation, and the exits a method adds."""
-        batches = list(assembly.evaluation_batches(self.spec, bundle, "test", device).epoch(0))
+        batches = assembly.evaluation_batches(self.spec, bundle, "test", device)
 
         def on_test(backbone: Backbone) -> Evaluation:
             backbone.to(device).eval()
-            return evaluate(lambda x: backbone(x).logits, batches)
+            with trainer.autocast():  # as validation, by which the weights were chosen
+                return evaluate(lambda x: backbone(x).logits, batches.epoch(0))
 
         last = on_test(trainer.student)
         best = on_test(load_student(self.folder)[0])
         metrics: dict[str, Any] = {"best": best.summary(), "last": last.summary()}
         if trainer.module.method.exits():
             student, method = assembly.load_with_exits(self.folder)
-            answers = evaluate_exits(student.to(device), method.to(device).exits(), batches)
+            with trainer.autocast():
+                answers = evaluate_exits(student.to(device), method.to(device).exits(), batches.epoch(0))
             metrics |= {name: result.summary() for name, result in answers.items() if name != "deployed"}
         card = self._card(bundle, trainer.student)
         write_card(self.folder.card_file, replace(card, metrics={"test": metrics, "per_class": best.per_class}))

@@ -8,6 +8,7 @@ where an epoch was resumed, and a teacher's answers to a view can be replayed.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -25,6 +26,8 @@ from kdengine.data.views import make_view
 from kdengine.errors import BadInput, Problem
 
 __all__ = ["Augmentation", "Batch", "BatchLoader", "Drawn"]
+
+log = logging.getLogger(__name__)
 
 RESIDENT_BYTES = 2 << 30
 
@@ -206,15 +209,25 @@ class BatchLoader:
 
     def _pictures(self, batches: list[Tensor]) -> Iterator[Tensor]:
         """For each batch packed pictures (M, P, P) on the device: all of the part, or those of the batch."""
-        if self.resident:
-            if self._store is None:
-                self._store = packed(self.part, np.arange(len(self.part)), self._padding).to(self.device)
-            yield from itertools.repeat(self._store, len(batches))
+        kept = self._keep()
+        if kept is not None:
+            yield from itertools.repeat(kept, len(batches))
             return
         ids = [batch.numpy() for batch in batches]
         pin = self.device.type == "cuda"
         for pictures in read_batches(self.part, ids, self._padding, self.workers, pin):
             yield pictures.to(self.device, non_blocking=True)
+
+    def _keep(self) -> Tensor | None:
+        """All pictures, on the device; None where they may not stay there, or do not fit."""
+        if self.resident and self._store is None:
+            try:
+                self._store = packed(self.part, np.arange(len(self.part)), self._padding).to(self.device)
+            except torch.OutOfMemoryError:
+                self.resident = False
+                message = "the %d pictures do not fit on %s beside what is there; they are read batch by batch"
+                log.warning(message, len(self.part), self.device)
+        return self._store
 
     def _view(self, store: Tensor, rows: Tensor, ids: Tensor, draws: Draws | None) -> Tensor:
         cutout = self.augmentation.cutout if self.augmentation else 0

@@ -35,6 +35,8 @@ from kdengine.training.teacher import Answers, FrozenTeacher
 log = logging.getLogger(__name__)
 
 NEVER = 1 << 62
+STATUS_S = 0.5
+"""Seconds between two notes of the progress within an epoch; every event is written."""
 
 
 class Batches(Protocol):
@@ -143,6 +145,7 @@ class Trainer:
         self.sums = RunningSums()
         self.attempt = int(run.status().get("attempt", 1))
         self.pace = Pace()
+        self._told_at = 0.0
 
     # the whole run -------------------------------------------------------------------------------------------------
 
@@ -222,7 +225,7 @@ class Trainer:
         """The step itself, as a CUDA graph where that is wanted and possible."""
         answers = None
         if isinstance(self.teacher, ReplayedTeacher):  # stored answers are looked up on the host, so outside a graph
-            with self._autocast():
+            with self.autocast():
                 answers = self.teacher.answers(batch)
         if self.captured is None:
             return self._step(batch, answers)
@@ -236,7 +239,7 @@ class Trainer:
     def _step(self, batch: BatchLike, answers: Answers | None) -> dict[str, Term]:
         """Forward, backward, optimiser; the method's terms, without gradients."""
         self.optimizer.zero_grad(set_to_none=True)
-        with self._autocast():
+        with self.autocast():
             if answers is None and self.teacher is not None:
                 # First, and outside what is compiled: nothing of the student's graph is held meanwhile.
                 answers = self.teacher.answers(batch)
@@ -320,7 +323,7 @@ class Trainer:
     def validate(self) -> Evaluation:
         """Accuracy of the student, as it would be kept, on the validation part."""
         student = self.student.eval()
-        with self._autocast():
+        with self.autocast():
             result = evaluate(lambda x: student(x).logits, self.validation_batches())
         self.module.train()
         return result
@@ -328,8 +331,7 @@ class Trainer:
     # what others see -----------------------------------------------------------------------------------------------
 
     def _report_step(self, rate: float) -> None:
-        broken = self.sums.broken_first()
-        window = self.sums.window()
+        window, broken = self.sums.window()
         if broken:
             raise NonFiniteLoss(
                 f"the loss term {' and '.join(map(repr, broken))} became NaN or infinite at epoch {self.epoch + 1}, "
@@ -349,9 +351,16 @@ class Trainer:
             }
         )
         now = time.time()
-        self.run.update_status(
-            phase="training", progress=self._progress(), progress_at=now, images_per_s=speed, eta_s=self._seconds_left()
-        )
+        # It is synced to the disk each time, which takes longer than many steps on a GPU.
+        if now - self._told_at >= STATUS_S or self.step == self.train_batches.steps_per_epoch:
+            self._told_at = now
+            self.run.update_status(
+                phase="training",
+                progress=self._progress(),
+                progress_at=now,
+                images_per_s=speed,
+                eta_s=self._seconds_left(),
+            )
 
     def _progress(self) -> dict[str, int]:
         return {
@@ -385,7 +394,8 @@ class Trainer:
             f"{what} became NaN or infinite in epoch {self.epoch + 1}; the last good checkpoint is kept"
         )
 
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The precision of forward passes: of training, validation and test alike."""
         if not self.bf16:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
@@ -412,28 +422,27 @@ class RunningSums:
         self.broken_at = torch.where(torch.isfinite(now), before, before.clamp(max=self.steps))
         self.steps += 1
 
-    def broken_first(self) -> list[str]:
-        """Names of the terms that were the first not to be finite; a step later all of them are."""
-        if self.broken_at is None:
-            return []
-        steps = self.broken_at.view(-1, 2).amin(dim=1).tolist()
-        first = min(steps)
-        return [name for name, step in zip(self.names, steps, strict=True) if step == first != NEVER]
-
     def means(self) -> dict[str, tuple[float, float]]:
         """name -> (mean raw, mean weighted) over the epoch so far."""
-        return self._mean(None, self.steps)
+        return {} if self.totals is None else self._by_name((self.totals / max(1, self.steps)).tolist())
 
-    def window(self) -> dict[str, tuple[float, float]]:
-        """The same over the steps since this was last called."""
-        means = self._mean(self.reported, self.steps - self.steps_reported)
+    def window(self) -> tuple[dict[str, tuple[float, float]], list[str]]:
+        """The same over the steps since this was last called; and the terms that were the first not to be finite.
+
+        The device is asked once for both. A step later all terms are broken.
+        """
+        if self.totals is None or self.broken_at is None:
+            return {}, []
+        totals = self.totals if self.reported is None else self.totals - self.reported
+        means = totals / max(1, self.steps - self.steps_reported)
+        # As float64, which holds every number of a step, and NEVER, a power of two.
+        values = torch.cat([means, self.broken_at.double()]).tolist()
         self.reported, self.steps_reported = self.totals, self.steps
-        return means
+        steps = [min(pair) for pair in self._by_name(values[len(means) :]).values()]
+        broken = [name for name, step in zip(self.names, steps, strict=True) if step == min(steps) != NEVER]
+        return self._by_name(values[: len(means)]), broken
 
-    def _mean(self, since: Tensor | None, steps: int) -> dict[str, tuple[float, float]]:
-        if self.totals is None:
-            return {}
-        values = ((self.totals if since is None else self.totals - since) / max(1, steps)).tolist()
+    def _by_name(self, values: list[float]) -> dict[str, tuple[float, float]]:
         return {name: (values[2 * i], values[2 * i + 1]) for i, name in enumerate(self.names)}
 
     def state_dict(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ MIXED = {"mixup": 0.4, "cutmix": 1.0}
 
 MAY_WAIT = {
     ("data/loader.py", "_prepare"): "meta batches: order and draws go to the device once a pass over their pictures",
-    ("data/loader.py", "_pictures"): "meta batches: their pictures go to the device once, where they may stay",
+    ("data/loader.py", "_keep"): "meta batches: their pictures go to the device once, where they may stay",
 }
 """What may make the host wait within a step, and why: (file of the engine, function) -> reason."""
 
