@@ -84,7 +84,7 @@ def same_answers(pair: Pair, name: str, switches: Switches) -> Gate:
     with torch.no_grad():
         plain = pair.new_teacher().to(pair.device)(image.contiguous()).logits
     apart = float((own - plain).abs().max() / plain.abs().max())
-    return Gate(f"{name}: teacher's logits", apart, REDUCED if teacher.bf16 else LOGITS_FP32)
+    return Gate(f"{name}: teacher's logits", apart, REDUCED if teacher.reduced is not None else LOGITS_FP32)
 
 
 def same_losses(pair: Pair, name: str, switches: Switches) -> Gate:

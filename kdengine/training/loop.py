@@ -89,7 +89,7 @@ class Trainer:
         run: the run's folder; events, progress, checkpoints and weights go there.
         device: where everything lies already.
         meta: batches held out for a method that asks for them.
-        bf16: whether forward passes run under bfloat16 autocast.
+        reduced: what forward passes compute in under autocast; None = float32. Gradients of float16 are scaled.
         stop: asked after each step; a true answer ends the run with a checkpoint.
         on_stop: called after that checkpoint; must raise.
         on_checkpoint: called after each epoch's checkpoint.
@@ -107,7 +107,7 @@ class Trainer:
         run: RunDirectory,
         device: torch.device,
         meta: Batches | None = None,
-        bf16: bool = False,
+        reduced: torch.dtype | None = None,
         stop: Callable[[], bool] = lambda: False,
         on_stop: Callable[[], None] = lambda: None,
         on_checkpoint: Callable[[], None] = lambda: None,
@@ -125,16 +125,23 @@ class Trainer:
         self.validation_batches = validation
         self.meta_batches = meta
         self.mix = make_mixer(self.recipe, method.context.classes)
-        self.bf16 = bf16
+        self.reduced = reduced
+        self.scaler = torch.amp.GradScaler(device.type, enabled=reduced == torch.float16)
         self.stop = stop
         self.on_stop = on_stop
         self.on_checkpoint = on_checkpoint
         groups = [{"params": list(student.parameters())}, *method.param_groups()]
         self.captured: CapturedStep | None = None
-        if spec.runtime.cuda_graph and device.type == "cuda" and method.capturable(method.params):
+        # A scaler of gradients decides on the host whether a step is taken.
+        recordable = not self.scaler.is_enabled() and method.capturable(method.params)
+        if spec.runtime.cuda_graph and device.type == "cuda" and recordable:
             self.captured = CapturedStep(self._step, CudaRecorder(device))
         self.optimizer = build_optimizer(
-            self.recipe, groups, fused=device.type == "cuda", capturable=self.captured is not None
+            self.recipe,
+            groups,
+            fused=device.type == "cuda",
+            capturable=self.captured is not None,
+            scaled=self.scaler.is_enabled(),
         )
         self.ema = make_ema(self.deployed, self.recipe.ema)
         self.compiled = torch.compile(self.module, dynamic=False) if spec.runtime.compile else self.module
@@ -156,6 +163,8 @@ class Trainer:
         state = checkpoint.load(self.run.last_checkpoint)
         self.module.load_state_dict(state["module"])
         load_optimizer(self.optimizer, state["optimizer"])
+        if state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         self.epoch, self.step = state["epoch"], state["step"]
@@ -245,12 +254,14 @@ class Trainer:
                 answers = self.teacher.answers(batch)
             terms = self.compiled(batch, answers, self.clock)
         loss = torch.stack([term.weighted.float() for term in terms.values()]).sum()
-        loss.backward()
+        self.scaler.scale(loss).backward()
         if self.recipe.clip_norm > 0:
+            self.scaler.unscale_(self.optimizer)
             # What the method trains by itself has gradients of its own that are none of this step's.
             stepped = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
             nn.utils.clip_grad_norm_(stepped, self.recipe.clip_norm)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         return {name: term.detached() for name, term in terms.items()}
 
     def _look_ahead(self, batch: BatchLike, moment: Moment) -> None:
@@ -379,6 +390,7 @@ class Trainer:
         state = {
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "ema": self.ema.state_dict() if self.ema is not None else {},
             "epoch": self.epoch,
             "step": self.step,
@@ -396,9 +408,9 @@ class Trainer:
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The precision of forward passes: of training, validation and test alike."""
-        if not self.bf16:
+        if self.reduced is None:
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return torch.autocast(self.device.type, dtype=self.reduced)
 
 
 class RunningSums:

@@ -16,11 +16,14 @@ SWITCHES = ("fused", "foreach", "capturable", "differentiable")
 
 
 def build_optimizer(
-    recipe: RecipeSpec, groups: list[dict[str, Any]], fused: bool, capturable: bool = False
+    recipe: RecipeSpec, groups: list[dict[str, Any]], fused: bool, capturable: bool = False, scaled: bool = False
 ) -> torch.optim.Optimizer:
     """SGD or AdamW over the parameter groups; weight decay applies to all parameters, as in the field's recipes.
 
-    With ``capturable`` the learning rate is a tensor beside the parameters, which a recorded step reads anew.
+    Args:
+        fused: one kernel for all parameters.
+        capturable: the learning rate is a tensor beside the parameters, which a recorded step reads anew.
+        scaled: gradients are scaled, and a step is left out where they overflow.
     """
     if capturable:
         # One for each group: they may have factors of their own.
@@ -30,9 +33,23 @@ def build_optimizer(
             groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused, capturable=capturable
         )
     nesterov = recipe.nesterov and recipe.momentum > 0
-    return torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, weight_decay=recipe.weight_decay, fused=fused
     )
+    if scaled and recipe.momentum > 0:
+        _still(optimizer)
+    return optimizer
+
+
+def _still(optimizer: torch.optim.SGD) -> None:
+    """Lets momentum begin at zero, which the first gradient then becomes, as it does without.
+
+    PyTorch's fused form reserves it in the first step and leaves it unwritten where that step is left out, as the first
+    ones in float16 usually are.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def _device(group: dict[str, Any]) -> torch.device:

@@ -34,7 +34,7 @@ MEMORY = 16 << 30
 def fake_gpu(
     *,
     cards: int = 1,
-    bf16: bool = True,
+    bf16: bool | tuple[bool, ...] = True,
     tf32: bool = False,
     memory: int = MEMORY,
     allowed: dict[tuple[str, str], str] | None = None,
@@ -43,7 +43,7 @@ def fake_gpu(
 
     Args:
         cards: how many.
-        bf16: whether they compute in bfloat16; where not, it is emulated, as on cards before Ampere.
+        bf16: whether they compute in bfloat16, all or each; where not, it is emulated, as on cards before Ampere.
         tf32: whether they round the factors of float32 products where PyTorch allows it, as cards from Ampere on.
         memory: bytes of each, half of which are free.
         allowed: reasons by (file of the engine, function) for what may make the host wait within a step.
@@ -69,7 +69,7 @@ def fake_gpu(
         begin(Watch())
 
 
-def _patches(state: Watch, cards: int, bf16: bool, memory: int) -> Iterator[tuple[Any, str, Any]]:
+def _patches(state: Watch, cards: int, bf16: bool | tuple[bool, ...], memory: int) -> Iterator[tuple[Any, str, Any]]:
     from kdengine.training.loop import Trainer
 
     for name, value in _cuda(state, cards, bf16, memory).items():
@@ -86,9 +86,11 @@ def _patches(state: Watch, cards: int, bf16: bool, memory: int) -> Iterator[tupl
     yield Trainer, "train_step", _in_a_step(Trainer.train_step)
 
 
-def _cuda(state: Watch, cards: int, bf16: bool, memory: int) -> dict[str, Any]:
+def _cuda(state: Watch, cards: int, bf16: bool | tuple[bool, ...], memory: int) -> dict[str, Any]:
+    fast = bf16 if isinstance(bf16, tuple) else (bf16,) * cards
+
     def set_device(device: Any) -> None:
-        state.index = torch.device(device).index or 0 if not isinstance(device, int) else device
+        state.index = _index(device, state)
 
     def synchronize(*_: Any) -> None:
         state.waits("synchronize()")
@@ -101,7 +103,9 @@ def _cuda(state: Watch, cards: int, bf16: bool, memory: int) -> dict[str, Any]:
         "current_device": lambda: state.index,
         "set_device": set_device,
         "synchronize": synchronize,
-        "is_bf16_supported": lambda including_emulation=True: bf16 or including_emulation,
+        "is_bf16_supported": lambda including_emulation=True: including_emulation or fast[state.index],
+        "get_device_capability": lambda device=None: (8, 0) if fast[_index(device, state)] else (7, 5),
+        "device": functools.partial(_on_device, state),
         "memory_allocated": lambda *_: 0,
         "max_memory_allocated": lambda *_: memory // 8,
         "reset_peak_memory_stats": lambda *_: None,
@@ -122,6 +126,22 @@ def _cuda(state: Watch, cards: int, bf16: bool, memory: int) -> dict[str, Any]:
         "CUDAGraph": FakeGraph,
         "graph": capture,
     }
+
+
+def _index(device: Any, state: Watch) -> int:
+    if isinstance(device, int):
+        return device
+    index = None if device is None else torch.device(device).index
+    return state.index if index is None else index
+
+
+@contextmanager
+def _on_device(state: Watch, device: Any) -> Iterator[None]:
+    before, state.index = state.index, _index(device, state)
+    try:
+        yield
+    finally:
+        state.index = before
 
 
 def _check_state(state: Tensor) -> None:

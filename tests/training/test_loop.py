@@ -35,6 +35,7 @@ def make_trainer(
     seed: int = 0,
     runtime: dict[str, Any] | None = None,
     device: torch.device = CPU,
+    reduced: torch.dtype | None = None,
     **recipe: Any,
 ) -> Trainer:
     """A trainer over 3 steps of 8 random pictures an epoch, in a run folder that may have a checkpoint already."""
@@ -51,7 +52,13 @@ def make_trainer(
         torch.manual_seed(99)
         mean, std = NORM
         teacher = FrozenTeacher(
-            TinyNet(4, 16, (7, 9, 12)), mean=mean, std=std, batch_mean=mean, batch_std=std, device=device
+            TinyNet(4, 16, (7, 9, 12)),
+            mean=mean,
+            std=std,
+            batch_mean=mean,
+            batch_std=std,
+            device=device,
+            reduced=reduced,
         )
     seed_everything(seed)
     net = student()
@@ -65,7 +72,7 @@ def make_trainer(
 
     plain = {"augmentation": None, "shuffle": False, "drop_last": False}
     return Trainer(
-        spec=spec, student=net, method=built, teacher=teacher, run=run, device=device, on_stop=on_stop,
+        spec=spec, student=net, method=built, teacher=teacher, run=run, device=device, reduced=reduced, on_stop=on_stop,
         train=random_loader(views=needs.views, sampler=needs.sampler, device=device),
         meta=random_loader(count=12, device=device) if needs.meta or needs.meta_from_train else None,
         validation=lambda: random_loader(count=12, device=device, **plain).epoch(0),
