@@ -40,6 +40,13 @@ def spec_of(method: str, teacher: str) -> ExperimentSpec:
     return tiny_spec(**changes, **({"teacher": f"run:{teacher}"} if needs.teacher else {}))
 
 
+STORED = {
+    ("training/replay.py", "_packed"): "replay=on: what the teacher answers is stored on the host",
+    ("training/replay.py", "_answer"): "replay=on: what is stored goes to the device, from pinned memory",
+}
+"""Why teacher replay is off on a GPU unless it is asked for, or nothing is left to compute."""
+
+
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory, furnished: Path) -> tuple[Workspace, str]:
     """A workspace with a teacher that was trained on the CPU, and its id."""
@@ -73,3 +80,30 @@ def test_from_the_forecast_to_the_exported_file(
     assert again.accuracy == result.test_accuracy
     assert exported.networks and seen
     assert "was not looked at" not in caplog.text
+
+
+@pytest.mark.parametrize("augmentation", ["none", "crop"])
+def test_stored_answers_are_read_where_nothing_is_left_to_compute(
+    taught: tuple[Workspace, str], augmentation: str
+) -> None:
+    """One view a picture: one run stores them all. Of 25 views one epoch leaves most to compute, and none is read."""
+    workspace, teacher = taught
+    spec = spec_of("kd", teacher)
+    data = {"data": spec.data.model_copy(update={"augmentation": augmentation}), "seed": 7}
+    asked = [
+        spec.model_copy(update=data | {"runtime": spec.runtime.model_copy(update={"replay": mode})})
+        for mode in ("auto", "on")
+    ]
+    auto, on = (ExperimentSpec.from_mapping(each.model_dump(mode="json")) for each in asked)
+    with fake_gpu(allowed=MAY_WAIT):
+        assert forecast(auto, workspace).replay_share == 0.0
+        first = run(auto, workspace=workspace)
+    with fake_gpu(allowed=MAY_WAIT | STORED):
+        run(on, workspace=workspace)
+        later, expected = run(auto, workspace=workspace), forecast(auto, workspace)
+    assert "replay" not in workspace.run(first.run_id).status()
+    read = workspace.run(later.run_id).status().get("replay")
+    if augmentation == "none":
+        assert read is not None and read["computed"] == 0 and expected.replay_share == 1.0
+    else:
+        assert read is None and expected.replay_share == 0.0

@@ -57,6 +57,7 @@ class Precision(NamedTuple):
 
 
 Bf16 = Precision
+"""Its name of before, which `kd doctor` still uses."""
 WORDS = {torch.bfloat16: "bf16", torch.float16: "fp16"}
 TF32_SINCE = (8, 0)
 

@@ -18,7 +18,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad
-from torch.optim import optimizer
+from torch.optim import optimizer, swa_utils
 from torch.utils import _pytree as pytree
 
 from fake_gpu.graphs import FakeGraph, capture
@@ -81,7 +81,7 @@ def _patches(state: Watch, cards: int, bf16: bool | tuple[bool, ...], memory: in
     # The numbers are the CPU's, so its autocast is the one that sees them.
     yield torch, "autocast", _Autocast
     yield torch, "is_autocast_enabled", lambda *_: _AUTOCAST_ENABLED("cpu")
-    for module in (clip_grad, optimizer):
+    for module in (clip_grad, optimizer, swa_utils):
         yield module, "_group_tensors_by_device_and_dtype", _grouping(module._group_tensors_by_device_and_dtype)
     yield Trainer, "train_step", _in_a_step(Trainer.train_step)
 
