@@ -27,8 +27,9 @@ from kdengine.spec import DataSpec, ExperimentSpec, ModelSpec
 from kdengine.states import State
 from kdengine.teachers import check, records, weights
 from kdengine.teachers.records import Imported
-from kdengine.training.hardware import check_bf16_student, pick_device, seed_everything, use_bf16
-from kdengine.training.replay import MOST_BYTES, ReplayedTeacher, TableKey, open_table, replayable
+from kdengine.training.determinism import check_deterministic
+from kdengine.training.hardware import check_bf16_student, choose_precision, pick_device, seed_everything
+from kdengine.training.replay import MOST_BYTES, ReplayedTeacher, TableKey, filled_share, open_table, replayable
 from kdengine.training.teacher import FrozenTeacher
 from kdengine.workspace import Workspace
 
@@ -132,14 +133,19 @@ def _shuffled_batches(
         channels_last=spec.runtime.channels_last,
         sampler=sampler,
         workers=spec.runtime.workers,
-        resident_bytes=_resident_bytes(),
+        resident_bytes=resident_bytes(device),
         compile=spec.runtime.compile,
     )
 
 
-def _resident_bytes() -> int:
-    """How much of a part may stay on the device; ``KD_RESIDENT_MB`` sets another limit than the loader's own."""
-    return whole_number(os.environ, "KD_RESIDENT_MB", RESIDENT_BYTES >> 20, least=0) << 20
+def resident_bytes(device: torch.device) -> int:
+    """How much of a part may stay on the device: on a GPU a quarter of what is free there, on a CPU 2 GiB.
+
+    ``KD_RESIDENT_MB`` sets another limit. Which pictures stay changes no number.
+    """
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+    usual = free // 4 if device.type == "cuda" else RESIDENT_BYTES
+    return whole_number(os.environ, "KD_RESIDENT_MB", usual >> 20, least=0) << 20
 
 
 def augmentation(data: DataSpec) -> Augmentation | None:
@@ -159,8 +165,16 @@ def augmentation(data: DataSpec) -> Augmentation | None:
 def evaluation_batches(
     spec: ExperimentSpec, bundle: DatasetBundle, part: str, device: torch.device, pictures: int | None = None
 ) -> BatchLoader:
-    """Plain batches, in order, of a part; of at most so many ``pictures``, spread evenly over it."""
+    """Plain batches, in order, of a part; of at most so many ``pictures``, spread evenly over it.
+
+    The test part never stays on the device: it is gone through a few times at the end of a run, however large it is.
+    """
     wanted: Part = getattr(bundle, part)
+    limit = resident_bytes(device)
+    passing = part == "test"
+    workers = spec.runtime.workers
+    if passing and workers is None and len(wanted) * spec.data.image_size**2 * 4 <= limit:
+        workers = 0  # so few are read faster than processes start
     return BatchLoader(
         wanted if pictures is None else spread(wanted, pictures),
         batch_size=EVALUATION_BATCH,
@@ -172,8 +186,8 @@ def evaluation_batches(
         shuffle=False,
         drop_last=False,
         channels_last=spec.runtime.channels_last,
-        workers=spec.runtime.workers,
-        resident_bytes=_resident_bytes(),
+        workers=workers,
+        resident_bytes=0 if passing else limit,
     )
 
 
@@ -183,7 +197,7 @@ def freeze_teacher(
     device: torch.device,
     channels_last: bool,
     compile: bool = False,
-    bf16: bool = False,
+    reduced: torch.dtype | None = None,
 ) -> FrozenTeacher:
     """The network of a finished run, or an import, as a teacher for these data."""
     backbone, card = load_teacher(taught)
@@ -196,7 +210,7 @@ def freeze_teacher(
         device=device,
         channels_last=channels_last,
         compile=compile,
-        bf16=bf16,
+        reduced=reduced,
     )
 
 
@@ -211,6 +225,14 @@ def replays(spec: ExperimentSpec, batches: BatchLoader) -> bool:
     return mode != "off" and comes_again and replayable(needs(spec)) and not recipe.mixup and not recipe.cutmix
 
 
+def pays_to_replay(spec: ExperimentSpec, device: torch.device, filled: float) -> bool:
+    """Whether reading stored answers saves time, of which a share of 0..1 is there, where they are worth storing.
+
+    On a GPU only when all are: one that is missing has the whole batch computed, and asking costs more than is saved.
+    """
+    return device.type == "cpu" or spec.runtime.replay == "on" or filled == 1
+
+
 def replay_key(
     spec: ExperimentSpec, bundle: DatasetBundle, taught: Taught, teacher: Shapes, batches: BatchLoader
 ) -> TableKey | None:
@@ -223,7 +245,7 @@ def replay_key(
         return None
     finite = batches.view_count is not None
     views = f"{batches.augmentation}" if finite else f"{batches.augmentation}, seed {spec.seed}, {batches.views} views"
-    bf16 = use_bf16(spec.runtime.precision, batches.device).teacher
+    precision = choose_precision(spec.runtime.precision, batches.device)
     key = TableKey(
         teacher=f"{_digest(taught)}, shown pictures normalised by {bundle.mean}, {bundle.std}",
         data=bundle.digest,
@@ -231,7 +253,7 @@ def replay_key(
         views=views,
         slots=batches.view_count or spec.recipe.epochs * batches.views,
         width=teacher.classes + (teacher.embedding if "embedding" in needs(spec).teacher else 0),
-        precision="bf16" if bf16 else "fp32",
+        precision=precision.of_teacher,
     )
     return key if key.bytes <= MOST_BYTES else None
 
@@ -250,6 +272,9 @@ def replayed(
     if taught is not None and teacher is not None:
         key = replay_key(spec, bundle, taught, teacher.shapes(), batches)
     if key is None or teacher is None:
+        yield teacher
+        return
+    if not pays_to_replay(spec, batches.device, filled_share(workspace.cache, key)):
         yield teacher
         return
     with open_table(workspace.cache, key) as table:
@@ -349,7 +374,7 @@ def preflight(spec: ExperimentSpec, workspace: Workspace) -> DatasetBundle:
     usable = not problems.found
     device = problems.attempt(lambda: pick_device(spec.runtime.device), "runtime.device")
     if device is not None:
-        problems.attempt(lambda: use_bf16(spec.runtime.precision, device), "runtime.precision")
+        problems.attempt(lambda: choose_precision(spec.runtime.precision, device), "runtime.precision")
     if spec.teacher is not None:
         problems.attempt(lambda: find_teacher(spec, workspace), "teacher")
     bundle = problems.attempt(lambda: load_data(spec, workspace), "data") if usable else None
@@ -445,13 +470,19 @@ def _check_networks(spec: ExperimentSpec, workspace: Workspace, bundle: DatasetB
             return
     if student is not None:
         problems.attempt(lambda: _check_precision(spec, student), "runtime.precision")
+        problems.attempt(lambda: _check_determinism(spec, student), "runtime.deterministic")
         problems.attempt(lambda: _try_method(spec, bundle, student, teacher), "method")
 
 
 def _check_precision(spec: ExperimentSpec, student: Backbone) -> None:
     device = pick_device(spec.runtime.device)
-    if use_bf16(spec.runtime.precision, device).student:
+    if choose_precision(spec.runtime.precision, device).student is not None:
         check_bf16_student(student, device)
+
+
+def _check_determinism(spec: ExperimentSpec, student: Backbone) -> None:
+    if spec.runtime.deterministic and pick_device(spec.runtime.device).type == "cuda":
+        check_deterministic(student)
 
 
 def _try_method(spec: ExperimentSpec, bundle: DatasetBundle, student: Backbone, teacher: Backbone | None) -> None:

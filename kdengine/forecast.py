@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from kdengine import assembly
 from kdengine.data import DatasetBundle, DatasetDefinition, Part, splits
-from kdengine.data.loader import RESIDENT_BYTES, BatchLoader
+from kdengine.data.loader import BatchLoader
 from kdengine.data.store import is_stored
 from kdengine.errors import BadInput, Problem
 from kdengine.evaluation.cost import count, latency, size_in_bytes
@@ -32,7 +32,7 @@ from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.teachers.records import pinned
 from kdengine.training import checkpoint
-from kdengine.training.hardware import configure, pick_device, use_bf16
+from kdengine.training.hardware import choose_precision, configure, pick_device
 from kdengine.training.loop import Trainer
 from kdengine.training.replay import expected_live, filled_share
 from kdengine.training.teacher import FrozenTeacher
@@ -269,7 +269,7 @@ def _trainer(spec: ExperimentSpec, workspace: Workspace, counts: _Counts, device
         validation=lambda: iter(()),
         run=RunDirectory(workspace.runs / "forecast"),  # single steps write nothing there
         device=device,
-        bf16=use_bf16(spec.runtime.precision, device).student,
+        reduced=choose_precision(spec.runtime.precision, device).student,
     )
 
 
@@ -295,7 +295,7 @@ def _teacher(spec: ExperimentSpec, workspace: Workspace, classes: int, device: t
         batch_std=same[1],
         device=device,
         channels_last=spec.runtime.channels_last,
-        bf16=use_bf16(spec.runtime.precision, device).teacher,
+        reduced=choose_precision(spec.runtime.precision, device).teacher,
     )
 
 
@@ -372,7 +372,7 @@ def _forward_seconds(trainer: Trainer, spec: ExperimentSpec, device: torch.devic
     seconds = []
     for _ in range(2):
         began = time.perf_counter()
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=trainer.bf16):
+        with trainer.autocast():
             student(batch.image)
         _wait(device)
         seconds.append(time.perf_counter() - began)
@@ -399,6 +399,8 @@ def _read_share(trainer: Trainer, spec: ExperimentSpec, workspace: Workspace, co
     if trainer.teacher is None or not assembly.replays(spec, batches):
         return 0.0
     filled = _filled_share(trainer.teacher.shapes(), spec, workspace)
+    if not assembly.pays_to_replay(spec, trainer.device, filled):
+        return 0.0
     seen = spec.recipe.epochs * batches.views
     return 1 - (expected_live(batches.view_count, seen, filled) if batches.view_count else 1 - filled)
 
@@ -478,7 +480,8 @@ def _resident_bytes(spec: ExperimentSpec, counts: _Counts) -> int:
     augmentation = assembly.augmentation(spec.data)
     padded = size + 2 * augmentation.crop_padding if augmentation else size
     parts = (counts.train * padded**2 * 4, counts.validation * size**2 * 4)
-    return sum(needed for needed in parts if needed <= RESIDENT_BYTES)
+    limit = assembly.resident_bytes(pick_device(spec.runtime.device))
+    return sum(needed for needed in parts if needed <= limit)
 
 
 # no trace -------------------------------------------------------------------------------------------------------------

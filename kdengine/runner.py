@@ -30,7 +30,7 @@ from kdengine.rundir import RunDirectory, new_run_id, process_identity
 from kdengine.spec import ExperimentSpec, with_absolute_paths
 from kdengine.states import State
 from kdengine.teachers.records import Imported, pinned
-from kdengine.training.hardware import configure, describe, pick_device, seed_everything, use_bf16
+from kdengine.training.hardware import choose_precision, configure, describe, pick_device, seed_everything
 from kdengine.training.loop import Trainer
 from kdengine.training.replay import ReplayedTeacher
 from kdengine.training.teacher import FrozenTeacher
@@ -192,9 +192,9 @@ class _Execution:
         taught = self._train_teacher()
         folder.update_status(state=State.RUNNING, phase="loading data")
         device = pick_device(spec.runtime.device)
-        bf16 = use_bf16(spec.runtime.precision, device)
+        precision = choose_precision(spec.runtime.precision, device)
         threads = configure(spec.runtime, device, folder.environment().get("threads"))
-        folder.write_environment(describe(device, threads, bf16))
+        folder.write_environment(describe(device, threads, precision))
         bundle = assembly.load_data(spec, self.workspace)
         if folder.last_checkpoint.is_file():
             reopening.compare(folder, bundle)
@@ -206,7 +206,7 @@ class _Execution:
         if taught is not None:
             assembly.check_teacher_fits(taught, spec, bundle)
             teacher = assembly.freeze_teacher(
-                taught, bundle, device, spec.runtime.channels_last, spec.runtime.compile, bf16.teacher
+                taught, bundle, device, spec.runtime.channels_last, spec.runtime.compile, precision.teacher
             )
         taught_by = teacher.backbone if teacher is not None else None
         method = assembly.build_method(spec, len(bundle.classes), len(bundle.train), student, taught_by)
@@ -223,7 +223,7 @@ class _Execution:
         with assembly.replayed(spec, bundle, taught, teacher, train, self.workspace) as guide:
             trainer = Trainer(
                 spec=spec, student=student, method=method, teacher=guide, run=folder, device=device,
-                bf16=bf16.student,
+                reduced=precision.student,
                 train=train, meta=assembly.meta_batches(spec, bundle, device),
                 validation=lambda: validation.epoch(0),
                 stop=lambda: bool(self.stop), on_stop=self.stop.raise_stopped,
@@ -299,18 +299,20 @@ class _Execution:
 
     def _test(self, trainer: Trainer, bundle: DatasetBundle, device: torch.device) -> dict[str, Any]:
         """Reads the test part, once: last weights, weights best by validation, and the exits a method adds."""
-        batches = list(assembly.evaluation_batches(self.spec, bundle, "test", device).epoch(0))
+        batches = assembly.evaluation_batches(self.spec, bundle, "test", device)
 
         def on_test(backbone: Backbone) -> Evaluation:
             backbone.to(device).eval()
-            return evaluate(lambda x: backbone(x).logits, batches)
+            with trainer.autocast():  # as validation, by which the weights were chosen
+                return evaluate(lambda x: backbone(x).logits, batches.epoch(0))
 
         last = on_test(trainer.student)
         best = on_test(load_student(self.folder)[0])
         metrics: dict[str, Any] = {"best": best.summary(), "last": last.summary()}
         if trainer.module.method.exits():
             student, method = assembly.load_with_exits(self.folder)
-            answers = evaluate_exits(student.to(device), method.to(device).exits(), batches)
+            with trainer.autocast():
+                answers = evaluate_exits(student.to(device), method.to(device).exits(), batches.epoch(0))
             metrics |= {name: result.summary() for name, result in answers.items() if name != "deployed"}
         card = self._card(bundle, trainer.student)
         write_card(self.folder.card_file, replace(card, metrics={"test": metrics, "per_class": best.per_class}))

@@ -288,12 +288,12 @@ class RuntimeSpec(Settings):
         advanced=True,
         description="auto, cpu, cuda or cuda:<n>; auto takes a GPU when there is one.",
     )
-    precision: Literal["auto", "fp32", "bf16", "bf16_teacher"] = setting(
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16", "bf16_teacher"] = setting(
         "auto",
         title="Precision",
         advanced=True,
-        description="auto: bf16 on GPUs that have it, else fp32; bf16_teacher: the teacher alone, on a CPU with AMX "
-        "twice as fast.",
+        description="auto: bf16 on GPUs that have it, fp16 on older ones, fp32 on a CPU. tf32: fp32 with products by "
+        "tensor cores, on GPUs from Ampere on. bf16_teacher: the teacher alone, on a CPU with AMX twice as fast.",
     )
     threads: int | None = setting(
         None,
@@ -332,7 +332,8 @@ class RuntimeSpec(Settings):
         title="Teacher replay",
         advanced=True,
         description="Store what the teacher answers to each view and read it when the view comes again. auto: where "
-        "there are finitely many views; on: also for views that come again in other runs of the same seed alone.",
+        "there are finitely many views, and on a GPU only where all their answers are stored already; on: also for "
+        "views that come again in other runs of the same seed alone.",
     )
     deterministic: bool = setting(
         False, title="Deterministic", advanced=True, description="Bit-exact resume on a GPU too, at some speed."

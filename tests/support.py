@@ -62,13 +62,18 @@ def make_workspace(root: Path, furnished: Path) -> Workspace:
 class TinyNet(Backbone):
     """Three 3x3 convolutions with batch normalisation, the later two with stride 2; three stages."""
 
-    def __init__(self, classes: int = 5, image_size: int = 16, channels: tuple[int, int, int] = (6, 8, 10)) -> None:
+    def __init__(
+        self,
+        classes: int = 5,
+        image_size: int = 16,
+        channels: tuple[int, int, int] = (6, 8, 10),
+        dropout: float = 0.0,
+    ) -> None:
         layers = []
         for index, (before, after) in enumerate(zip((3, *channels), channels, strict=False)):
             stride = 1 if index == 0 else 2
-            layers.append(
-                nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
-            )
+            parts = [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+            layers.append(nn.Sequential(*parts, *([nn.Dropout(dropout)] if dropout else [])))
         body = nn.ModuleDict({"layers": nn.ModuleList(layers), "fc": nn.Linear(channels[-1], classes)})
         super().__init__(body, "tiny", image_size)
 
@@ -165,7 +170,12 @@ def bench(
 
 
 def random_loader(
-    count: int = 24, batch_size: int = 8, size: int = 16, classes: int = 4, **options: Any
+    count: int = 24,
+    batch_size: int = 8,
+    size: int = 16,
+    classes: int = 4,
+    device: torch.device | str = "cpu",
+    **options: Any,
 ) -> BatchLoader:
     """A real loader over random pictures whose brightness tells the class."""
     rng = np.random.default_rng(0)
@@ -176,7 +186,7 @@ def random_loader(
     )
     settings: dict[str, Any] = {"augmentation": Augmentation(2, True), "shuffle": True, "drop_last": True} | options
     return BatchLoader(
-        Part(images, np.arange(count), labels), batch_size=batch_size, mean=NORM[0], std=NORM[1], device="cpu", seed=0,
+        Part(images, np.arange(count), labels), batch_size=batch_size, mean=NORM[0], std=NORM[1], device=device, seed=0,
         **settings,
     )  # fmt: skip
 

@@ -111,7 +111,7 @@ def frozen(pair: Pair, switches: Switches) -> FrozenTeacher:
         fold=switches.fold,
         winograd=switches.winograd,
         compile=switches.compile,
-        bf16=switches.bf16 or switches.bf16_teacher,
+        reduced=torch.bfloat16 if switches.bf16 or switches.bf16_teacher else None,
     )
 
 
@@ -145,7 +145,7 @@ def trainer(
         train=batches,
         device=pair.device,
         meta=loader(pair, switches, seed=1),
-        bf16=switches.bf16,
+        reduced=torch.bfloat16 if switches.bf16 else None,
         **settings,
     )
 

@@ -84,7 +84,7 @@ def same_answers(pair: Pair, name: str, switches: Switches) -> Gate:
     with torch.no_grad():
         plain = pair.new_teacher().to(pair.device)(image.contiguous()).logits
     apart = float((own - plain).abs().max() / plain.abs().max())
-    return Gate(f"{name}: teacher's logits", apart, REDUCED if teacher.bf16 else LOGITS_FP32)
+    return Gate(f"{name}: teacher's logits", apart, REDUCED if teacher.reduced is not None else LOGITS_FP32)
 
 
 def same_losses(pair: Pair, name: str, switches: Switches) -> Gate:
@@ -98,7 +98,7 @@ def same_losses(pair: Pair, name: str, switches: Switches) -> Gate:
         batch = next(stream)
         expected = plain.step(batch.image.contiguous(), batch.target)
         loop.train_step(batch)
-        own = sum(weighted for _, weighted in loop.sums.window().values())
+        own = sum(weighted for _, weighted in loop.sums.window()[0].values())
         apart = max(apart, abs(own - expected) / abs(expected))
     reduced = switches.bf16 or switches.bf16_teacher
     return Gate(f"{name}: losses of {STEPS} steps", apart, REDUCED if reduced else LOSS_FP32)

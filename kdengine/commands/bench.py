@@ -39,10 +39,11 @@ def main(options: argparse.Namespace) -> int:
     from kdengine.bench.gates import gates
     from kdengine.bench.pair import Pair
     from kdengine.bench.reference import reference_arm
-    from kdengine.training.hardware import default_threads, pick_device
+    from kdengine.spec import RuntimeSpec
+    from kdengine.training.hardware import configure, pick_device
 
-    torch.set_num_threads(options.threads or default_threads())
     device = pick_device(options.device)
+    configure(RuntimeSpec(threads=options.threads), device)
     pair = Pair(options.teacher, options.student, options.image_size, options.batch_size, device=device)
     switches = {"engine": Switches()} | ({"engine, compiled": Switches(compile=True)} if options.compile else {})
     _tell(f"{pair}, {device}, {torch.get_num_threads()} threads")

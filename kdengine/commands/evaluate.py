@@ -38,15 +38,15 @@ def main(options: argparse.Namespace) -> int:
     device = pick_device(options.device)
     spec = ExperimentSpec.from_yaml(run.spec_text())
     bundle = assembly.load_data_of(run, workspace, accept=options.data_changed is not None)
-    batches = assembly.evaluation_batches(spec, bundle, options.part, device).epoch(0)
+    batches = assembly.evaluation_batches(spec, bundle, options.part, device)
     if options.exits:
         from kdengine.commands import exits, tables
 
-        measured = exits.measure(run, list(batches), device)
+        measured = exits.measure(run, lambda: batches.epoch(0), device)
         (tables.show_json if options.json else exits.show)(measured)
         return 0
     student = load_student(run, last=options.last)[0].to(device)
-    result = evaluate(lambda x: student(x).logits, batches)
+    result = evaluate(lambda x: student(x).logits, batches.epoch(0))
     if options.json:
         per_class = dict(zip(card.classes, result.per_class, strict=True))
         numbers = result.summary() | {"count": result.count, "per_class": per_class}

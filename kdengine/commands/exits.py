@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -18,12 +18,16 @@ from kdengine.rundir import RunDirectory
 CONFIDENCES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
-def measure(run: RunDirectory, batches: Sequence[BatchLike], device: torch.device) -> dict[str, Any]:
-    """Numbers of all exits by name, of the training frame, and of early answers; raises BadInput without exits."""
+def measure(run: RunDirectory, batches: Callable[[], Iterable[BatchLike]], device: torch.device) -> dict[str, Any]:
+    """Numbers of all exits by name, of the training frame, and of early answers; raises BadInput without exits.
+
+    Args:
+        batches: gives the batches anew each time: they are gone through once for each confidence.
+    """
     student, method = assembly.load_with_exits(run)
     exits = method.to(device).exits()
     answers: dict[str, Any] = {
-        name: result.summary() for name, result in evaluate_exits(student.to(device), exits, batches).items()
+        name: result.summary() for name, result in evaluate_exits(student.to(device), exits, batches()).items()
     }
     numbers = {"exits": answers, "training_frame": training_frame(student, method)}
     try:
@@ -33,7 +37,7 @@ def measure(run: RunDirectory, batches: Sequence[BatchLike], device: torch.devic
     costs = early.costs()
     for cost in costs:
         answers[cost.name] |= {"parameters": cost.parameters, "macs": cost.macs, "milliseconds": cost.milliseconds}
-    return numbers | {"early": [evaluate_early(early, costs, batches, confidence) for confidence in CONFIDENCES]}
+    return numbers | {"early": [evaluate_early(early, costs, batches(), confidence) for confidence in CONFIDENCES]}
 
 
 def show(numbers: dict[str, Any]) -> None:

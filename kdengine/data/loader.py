@@ -8,6 +8,7 @@ where an epoch was resumed, and a teacher's answers to a view can be replayed.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -25,6 +26,8 @@ from kdengine.data.views import make_view
 from kdengine.errors import BadInput, Problem
 
 __all__ = ["Augmentation", "Batch", "BatchLoader", "Drawn"]
+
+log = logging.getLogger(__name__)
 
 RESIDENT_BYTES = 2 << 30
 
@@ -63,6 +66,15 @@ class Batch:
     def image(self) -> Tensor:
         """The first view, float32 (B, 3, H, W)."""
         return self.views[0]
+
+
+class _Prepared(NamedTuple):
+    """What decides an epoch: order of the samples on the host and on the device, draws and numbers of each view."""
+
+    order: Tensor
+    ids: Tensor
+    draws: list[Draws | None]
+    numbers: list[Tensor]
 
 
 class BatchLoader:
@@ -136,6 +148,8 @@ class BatchLoader:
         side = self._size + 2 * self._padding
         self.resident = len(part) * side * side * 4 <= resident_bytes
         self._store: Tensor | None = None
+        # Of the epoch asked for last: whoever takes its batches one by one, as meta batches are, draws them once.
+        self._prepared: tuple[int, _Prepared] | None = None
         plain = augmentation is None or not augmentation.resamples
         self._make_view = torch.compile(make_view, dynamic=False) if compile and plain else make_view
 
@@ -144,10 +158,9 @@ class BatchLoader:
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch (0, 1, ...) from ``start_step`` on; equal to those of an epoch that ran through."""
-        order = self._order(generator(self.seed, epoch, "order"))
-        draws = [self._draws(epoch, view) for view in range(self.views)]
-        numbers = [self._numbers(epoch, view, drawn) for view, drawn in enumerate(draws)]
-        ids_on_device = order.to(self.device)
+        if self._prepared is None or self._prepared[0] != epoch:
+            self._prepared = epoch, self._prepare(epoch)
+        order, ids_on_device, draws, numbers = self._prepared[1]
         steps = range(start_step, self.steps_per_epoch)
         places = [slice(step * self.batch_size, (step + 1) * self.batch_size) for step in steps]
         pictures = self._pictures([order[place] for place in places])
@@ -158,6 +171,12 @@ class BatchLoader:
             on_host = order[place]
             drawn = Drawn(on_host, tuple(number[on_host] for number in numbers), views)
             yield Batch(views, self._labels[ids], ids, drawn)
+
+    def _prepare(self, epoch: int) -> _Prepared:
+        order = self._order(generator(self.seed, epoch, "order"))
+        draws = [self._draws(epoch, view) for view in range(self.views)]
+        numbers = [self._numbers(epoch, view, drawn) for view, drawn in enumerate(draws)]
+        return _Prepared(order, order.to(self.device), draws, numbers)
 
     @property
     def view_count(self) -> int | None:
@@ -190,15 +209,25 @@ class BatchLoader:
 
     def _pictures(self, batches: list[Tensor]) -> Iterator[Tensor]:
         """For each batch packed pictures (M, P, P) on the device: all of the part, or those of the batch."""
-        if self.resident:
-            if self._store is None:
-                self._store = packed(self.part, np.arange(len(self.part)), self._padding).to(self.device)
-            yield from itertools.repeat(self._store, len(batches))
+        kept = self._keep()
+        if kept is not None:
+            yield from itertools.repeat(kept, len(batches))
             return
         ids = [batch.numpy() for batch in batches]
         pin = self.device.type == "cuda"
         for pictures in read_batches(self.part, ids, self._padding, self.workers, pin):
             yield pictures.to(self.device, non_blocking=True)
+
+    def _keep(self) -> Tensor | None:
+        """All pictures, on the device; None where they may not stay there, or do not fit."""
+        if self.resident and self._store is None:
+            try:
+                self._store = packed(self.part, np.arange(len(self.part)), self._padding).to(self.device)
+            except torch.OutOfMemoryError:
+                self.resident = False
+                message = "the %d pictures do not fit on %s beside what is there; they are read batch by batch"
+                log.warning(message, len(self.part), self.device)
+        return self._store
 
     def _view(self, store: Tensor, rows: Tensor, ids: Tensor, draws: Draws | None) -> Tensor:
         cutout = self.augmentation.cutout if self.augmentation else 0

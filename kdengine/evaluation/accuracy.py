@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,35 +39,75 @@ class Evaluation:
         return {"accuracy": self.accuracy, "top5": self.top5, "loss": self.loss, "ece": self.ece}
 
 
+class Seen(NamedTuple):
+    """What counts of some answers: 19 bytes a picture, so that testing holds neither pictures nor logits.
+
+    Attributes:
+        target: class indices (N,), int64.
+        hit: whether the highest logit is the class, bool (N,).
+        near: whether it is among the five highest, bool (N,).
+        log_probability: of the class, float32 (N,).
+        confidence: highest probability, float32 (N,).
+        confirmed: whether it is the class's, bool (N,); among equals another than ``hit`` may be looked at.
+    """
+
+    target: Tensor
+    hit: Tensor
+    near: Tensor
+    log_probability: Tensor
+    confidence: Tensor
+    confirmed: Tensor
+
+
 @torch.no_grad()
 def evaluate(logits_of: Callable[[Tensor], Tensor], batches: Iterable[BatchLike]) -> Evaluation:
-    """Runs a network over batches, accumulating on the device.
+    """Runs a network over batches, accumulating on the device; memory does not grow with the pictures.
 
     Args:
         logits_of: pictures (B, 3, H, W) -> logits (B, C); the caller has put the network in eval mode.
         batches: at least one batch.
     """
-    logits, targets = [], []
+    parts = []
+    classes = 0
     for batch in batches:
-        logits.append(logits_of(batch.image).float())
-        targets.append(batch.target)
-    return score(torch.cat(logits), torch.cat(targets))
+        logits = logits_of(batch.image).float()
+        classes = logits.shape[1]
+        parts.append(seen(logits, batch.target))
+    return summarised(parts, classes)
 
 
 def score(logits: Tensor, target: Tensor) -> Evaluation:
     """The numbers of `Evaluation` for logits (N, C) and class indices (N,)."""
-    classes = logits.shape[1]
-    ranked = logits.topk(min(5, classes), dim=1).indices
-    hit = ranked[:, 0] == target
-    seen = torch.bincount(target, minlength=classes)
+    return summarised([seen(logits, target)], logits.shape[1])
+
+
+def seen(logits: Tensor, target: Tensor) -> Seen:
+    """What counts of logits (B, C), float32, and class indices (B,)."""
+    ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    confidence, predicted = logits.softmax(dim=1).max(dim=1)
+    return Seen(
+        target=target,
+        hit=ranked[:, 0] == target,
+        near=(ranked == target[:, None]).any(dim=1),
+        log_probability=F.log_softmax(logits, dim=1).gather(1, target[:, None])[:, 0],
+        confidence=confidence,
+        confirmed=predicted == target,
+    )
+
+
+def summarised(parts: Sequence[Seen], classes: int) -> Evaluation:
+    """The numbers of `Evaluation` for answers that were seen part by part; the same whatever the parts."""
+    target, hit, near, log_probability, confidence, confirmed = map(torch.cat, zip(*parts, strict=True))
+    number = torch.bincount(target, minlength=classes)
     right = torch.bincount(target[hit], minlength=classes)
     return Evaluation(
         count=len(target),
         accuracy=hit.float().mean().item(),
-        top5=(ranked == target[:, None]).any(dim=1).float().mean().item(),
-        loss=F.cross_entropy(logits, target).item(),
-        ece=expected_calibration_error(logits, target),
-        per_class=tuple((right / seen.clamp(min=1)).tolist()),
+        top5=near.float().mean().item(),
+        # Not `mean`: summed as cross_entropy sums, so that it is equal to it in the last bit too.
+        loss=F.nll_loss(log_probability[:, None], torch.zeros_like(target)).item(),
+        ece=_calibration_error(confidence, confirmed),
+        per_class=tuple((right / number.clamp(min=1)).tolist()),
     )
 
 
@@ -76,7 +117,11 @@ def expected_calibration_error(logits: Tensor, target: Tensor, bins: int = BINS)
     Guo, Pleiss, Sun, Weinberger: On Calibration of Modern Neural Networks. ICML 2017, equation 3.
     """
     confidence, predicted = logits.softmax(dim=1).max(dim=1)
+    return _calibration_error(confidence, predicted == target, bins)
+
+
+def _calibration_error(confidence: Tensor, right: Tensor, bins: int = BINS) -> float:
     # Not a number counts as bin 0: an index out of range would take a GPU down for the whole process.
     index = (confidence * bins).nan_to_num(0).long().clamp(max=bins - 1)
-    gap = (predicted == target).float() - confidence
-    return torch.zeros(bins, device=logits.device).index_add_(0, index, gap).abs().sum().item() / len(target)
+    gap = right.float() - confidence
+    return torch.zeros(bins, device=gap.device).index_add_(0, index, gap).abs().sum().item() / len(right)

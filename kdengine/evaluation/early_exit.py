@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx
 
 from kdengine.errors import KdError
-from kdengine.evaluation.accuracy import Evaluation, score
+from kdengine.evaluation.accuracy import Evaluation, Seen, seen, summarised
 from kdengine.evaluation.cost import blank_pictures, count_parameters, macs_of, median_seconds
 from kdengine.methods.base import BatchLike, Exit
 from kdengine.models.backbone import Backbone, Outputs
@@ -197,10 +197,10 @@ def all_answers(outputs: Outputs, exits: Sequence[Exit]) -> dict[str, Tensor]:
 @torch.no_grad()
 def evaluate_exits(backbone: Backbone, exits: Sequence[Exit], batches: Iterable[BatchLike]) -> dict[str, Evaluation]:
     """Accuracy of each answer of `all_answers` over batches; backbone and heads are in eval mode."""
-    collected: dict[str, list[Tensor]] = {}
-    targets = []
+    collected: dict[str, list[Seen]] = {}
+    classes = 0
     for batch in batches:
-        targets.append(batch.target)
         for name, logits in all_answers(backbone(batch.image), exits).items():
-            collected.setdefault(name, []).append(logits.float())
-    return {name: score(torch.cat(parts), torch.cat(targets)) for name, parts in collected.items()}
+            classes = logits.shape[1]
+            collected.setdefault(name, []).append(seen(logits.float(), batch.target))
+    return {name: summarised(parts, classes) for name, parts in collected.items()}

@@ -22,7 +22,7 @@ from kdengine.models.stored import ModelCard, card_of, load_network, load_studen
 from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.states import State
-from kdengine.training.hardware import Bf16, describe
+from kdengine.training.hardware import Precision, describe
 from kdengine.workspace import Workspace
 
 __all__ = ["Exported", "Request", "export", "load"]
@@ -66,7 +66,7 @@ def export(
             shutil.copyfile(run.method_file, place / pieces.EXITS)
         loading = library.loading(student, card, place / pieces.WEIGHTS) if request.format == "safetensors" else None
         pictures = sum(len(batch.target) for batch in test)
-        hardware = describe(CPU, 1, Bf16())["device_name"]
+        hardware = describe(CPU, 1, Precision())["device_name"]
         exported = Exported(run.id, folder, request, bundle.name, pictures, hardware, measured, loading)
         write_card(place / CARD, card)
         shutil.copyfile(run.spec_file, place / "spec.yaml")

@@ -114,7 +114,7 @@ def _method_state(run: RunDirectory, epoch: Epoch, needed: bool) -> Mapping[str,
     """The method's own parts at an epoch; {} for a method that has none."""
     if epoch == LAST:
         if run.last_checkpoint.is_file():
-            module: dict[str, Any] = checkpoint.load(run.last_checkpoint, torch.device("cpu"))["module"]
+            module: dict[str, Any] = checkpoint.load(run.last_checkpoint)["module"]
             return {
                 name.removeprefix("method."): value
                 for name, value in module.items()

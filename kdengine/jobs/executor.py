@@ -42,6 +42,8 @@ PASSED_ON = (
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "COVERAGE_*"),
 )
+# cuBLAS reads it when it starts; without it a run that asks for determinism is refused by PyTorch.
+DETERMINISM = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 # The dashboard's own password is no business of a trainer.
 KEPT_BACK = ("KD_*PASSWORD*", "KD_*SECRET*", TOKEN_VARIABLE)
 
@@ -93,7 +95,7 @@ class LocalExecutor:
 
     def start(self, order: StartOrder) -> dict[str, Any]:
         """See ``Executor``. Output is appended to ``log.txt``: a pipe that nobody reads would stop the training."""
-        environment = child_environment() | dict(order.environment) | {TOKEN_VARIABLE: order.token}
+        environment = DETERMINISM | child_environment() | dict(order.environment) | {TOKEN_VARIABLE: order.token}
         with files.disk_errors(order.run.log_file), order.run.log_file.open("ab") as output:
             child = subprocess.Popen(
                 list(order.argv),

@@ -8,8 +8,11 @@ different sides are brought to the smaller one by average pooling.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from kdengine.losses.relations import full_precision
 
 
 def attention_map(feature: Tensor) -> Tensor:
@@ -36,5 +39,26 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
         positions), hence weights of the order of 1000.
     """
     side = min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3])
-    own, guide = (attention_map(F.adaptive_avg_pool2d(feature.float(), side)) for feature in (student, teacher))
+    own, guide = (attention_map(averaged(feature.float(), side)) for feature in (student, teacher))
     return F.mse_loss(own, guide)
+
+
+def averaged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Adaptive average pooling of (B, C, H, W) to (B, C, h, w).
+
+    Its backward pass is not deterministic on CUDA: where that is asked for, the same means are products of matrices.
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        return F.adaptive_avg_pool2d(maps, size)
+    if maps.shape[2:] == size:
+        return maps
+    down, across = (_means(*sides, maps) for sides in zip(maps.shape[2:], size, strict=True))
+    with full_precision(maps):
+        return down @ maps @ across.T
+
+
+def _means(side: int, places: int, like: Tensor) -> Tensor:
+    """(places, side): the weights by which adaptive pooling makes that many means of a row."""
+    place, along = torch.arange(places, device=like.device)[:, None], torch.arange(side, device=like.device)
+    begin, end = place * side // places, -(-(place + 1) * side // places)
+    return ((along >= begin) & (along < end)).to(like.dtype) / (end - begin)

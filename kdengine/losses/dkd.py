@@ -35,30 +35,26 @@ def dkd(
     """
     log_student = F.log_softmax(student.float() / temperature, dim=1)
     log_teacher = F.log_softmax(teacher.float() / temperature, dim=1)
-    is_target = F.one_hot(target, student.shape[1]).bool()
+    others = _others(target, student.shape[1])
     scale = temperature**2
 
-    target_student = _target_and_rest(log_student, is_target)
-    target_teacher = _target_and_rest(log_teacher, is_target)
+    target_student = _target_and_rest(log_student, target, others)
+    target_teacher = _target_and_rest(log_teacher, target, others)
     target_term = F.kl_div(target_student, target_teacher, reduction="batchmean", log_target=True) * scale
 
-    rest_student = _without_target(log_student, is_target)
-    rest_teacher = _without_target(log_teacher, is_target)
+    rest_student = F.log_softmax(log_student.gather(1, others), dim=1)
+    rest_teacher = F.log_softmax(log_teacher.gather(1, others), dim=1)
     non_target_term = F.kl_div(rest_student, rest_teacher, reduction="batchmean", log_target=True) * scale
     return alpha * target_term, beta * non_target_term
 
 
-def _target_and_rest(log_probabilities: Tensor, is_target: Tensor) -> Tensor:
+def _target_and_rest(log_probabilities: Tensor, target: Tensor, others: Tensor) -> Tensor:
     """(B, 2): log of the target's probability, and of all others together."""
-    target = log_probabilities[is_target].unsqueeze(1)
-    rest = torch.logsumexp(_others(log_probabilities, is_target), dim=1, keepdim=True)
-    return torch.cat([target, rest], dim=1)
+    rest = torch.logsumexp(log_probabilities.gather(1, others), dim=1, keepdim=True)
+    return torch.cat([log_probabilities.gather(1, target[:, None]), rest], dim=1)
 
 
-def _without_target(log_probabilities: Tensor, is_target: Tensor) -> Tensor:
-    """(B, C-1): log-softmax over the classes that are not the target."""
-    return F.log_softmax(_others(log_probabilities, is_target), dim=1)
-
-
-def _others(values: Tensor, is_target: Tensor) -> Tensor:
-    return values[~is_target].view(values.shape[0], values.shape[1] - 1)
+def _others(target: Tensor, classes: int) -> Tensor:
+    """(B, C-1): the classes that are not the target, ascending; by a mask, the host would wait for the size found."""
+    rest = torch.arange(classes - 1, device=target.device)
+    return rest + (rest >= target[:, None])

@@ -83,8 +83,9 @@ class LastBatch(Method):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restores them."""
-        self.last_logits = state["logits"].clone()
-        self.last_index = state["index"].clone()
+        device = self.last_logits.device
+        self.last_logits = state["logits"].to(device, copy=True)
+        self.last_index = state["index"].to(device, copy=True)
 
     @classmethod
     def capturable(cls, params: DlbParams) -> bool:

@@ -142,8 +142,9 @@ class MixupSelf(Method):
         pictures = batch.image
         partner = torch.randperm(len(pictures), device=pictures.device)
         concentration = torch.tensor(self.params.alpha)
-        share = torch.distributions.Beta(concentration, concentration, validate_args=False).sample()
-        share = share.to(pictures.device, pictures.dtype)
+        drawn = torch.distributions.Beta(concentration, concentration, validate_args=False).sample()
+        # Filled in, not copied: a copy of one number would make the host wait for the device.
+        share = pictures.new_full((), float(drawn))
         blend = share * pictures + (1 - share) * pictures[partner]
         return MixedBatch((pictures, blend), batch.target, batch.index, partner, share)
 

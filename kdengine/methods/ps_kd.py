@@ -71,4 +71,4 @@ class Progressive(Method):
     @torch.no_grad()
     def _remember(self, index: Tensor, logits: Tensor) -> None:
         self.past[index] = full(logits.detach()).softmax(dim=1).to(self.past.dtype)
-        self.seen[index] = True
+        self.seen.index_fill_(0, index, True)  # assigned, the one True would be copied from the host

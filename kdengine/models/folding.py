@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,19 +25,38 @@ def folded(backbone: Backbone) -> Backbone:
     on random pictures, stage maps too; a pair that does not (its convolution feeds something else besides) stays.
     The network given is not changed, and no random number is drawn from the global generator.
     """
-    plain = copy.deepcopy(backbone).eval()
-    parameter = next(plain.parameters())
+    found = copy.deepcopy(backbone).eval()
+    parameter = next(found.parameters())
     generator = torch.Generator().manual_seed(0)
-    side = plain.image_size
+    side = found.image_size
     pictures = torch.randn(2, 3, side, side, generator=generator).to(parameter.device, parameter.dtype)
-    expected = plain(pictures)
-    pairs = _pairs(plain, pictures)
-    candidate = _with_folds(plain, pairs)
-    if _agree(expected, candidate(pictures)):
-        return candidate
-    harmless = [pair for pair in pairs if _agree(expected, _with_folds(plain, [pair])(pictures))]
-    candidate = _with_folds(plain, harmless)
-    return candidate if _agree(expected, candidate(pictures)) else plain
+    with _full_precision(parameter.device):
+        expected = found(pictures)
+        pairs = _pairs(found, pictures)
+        undone = [_fold(found, *pair) for pair in pairs]
+        if _agree(expected, found(pictures)):
+            return found
+        for undo in reversed(undone):
+            undo()
+        # One after the other, in the same copy: what changes an answer is taken back.
+        for pair in pairs:
+            undo = _fold(found, *pair)
+            if not _agree(expected, found(pictures)):
+                undo()
+    return found
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Products of float32 numbers as they are: rounded as TF32 does, no network would agree with its folded form."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.allow_tf32 = matmul.allow_tf32 = False
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
 def _pairs(backbone: Backbone, pictures: Tensor) -> list[tuple[str, str]]:
@@ -63,24 +84,26 @@ def _pairs(backbone: Backbone, pictures: Tensor) -> list[tuple[str, str]]:
     return [(names[one], names[other]) for one, other in found if calls[one] == calls[other] == 1]
 
 
-def _with_folds(plain: Backbone, pairs: list[tuple[str, str]]) -> Backbone:
-    """A copy with those pairs folded."""
-    copied = copy.deepcopy(plain)
-    for convolution, norm in pairs:
-        _fold(copied.get_submodule(convolution), copied.get_submodule(norm))  # type: ignore[arg-type]
-        copied.set_submodule(norm, nn.Identity())
-    return copied
-
-
-def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    assert norm.running_mean is not None and norm.running_var is not None
+def _fold(backbone: Backbone, convolution: str, norm: str) -> Callable[[], None]:
+    """Folds a pair, by the names of its modules; returns what takes that back."""
+    one: nn.Conv2d = backbone.get_submodule(convolution)  # type: ignore[assignment]
+    other: nn.BatchNorm2d = backbone.get_submodule(norm)  # type: ignore[assignment]
+    assert other.running_mean is not None and other.running_var is not None
+    before = one.weight, one.bias
     weight, bias = fuse_conv_bn_weights(
-        convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        one.weight, one.bias, other.running_mean, other.running_var, other.eps, other.weight, other.bias
     )
-    layout = torch.channels_last if convolution.weight.is_contiguous(memory_format=torch.channels_last) else None
+    layout = torch.channels_last if one.weight.is_contiguous(memory_format=torch.channels_last) else None
     kept = weight.contiguous(memory_format=layout) if layout is not None else weight
-    convolution.weight = nn.Parameter(kept, requires_grad=False)
-    convolution.bias = nn.Parameter(bias, requires_grad=False)
+    one.weight = nn.Parameter(kept, requires_grad=False)
+    one.bias = nn.Parameter(bias, requires_grad=False)
+    backbone.set_submodule(norm, nn.Identity())
+
+    def undo() -> None:
+        one.weight, one.bias = before
+        backbone.set_submodule(norm, other)
+
+    return undo
 
 
 def _agree(plain: Outputs, candidate: Outputs) -> bool:

@@ -25,7 +25,7 @@ Work = Callable[[Any, Answers | None], Terms]
 
 
 class NotCapturable(Exception):
-    """Something in the batch is no tensor, so that a graph would keep its first value for ever."""
+    """The step cannot be recorded, and was not taken: a batch holds what is no tensor, or CUDA refuses to record it."""
 
 
 class Recorder(Protocol):
@@ -55,10 +55,21 @@ class CudaRecorder:
         main.wait_stream(self._stream)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Captures the work."""
+        """Captures the work. A thread that pins memory meanwhile does not spoil it: only this one is watched.
+
+        Where that fails, stream and random numbers are as before: CUDA leaves both as they are during a capture.
+        """
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            work()
+        main = torch.cuda.current_stream(self._device)
+        generator = torch.cuda.default_generators[self._device.index or 0]
+        before = generator.clone_state()
+        try:
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                work()
+        except Exception:
+            torch.cuda.set_stream(main)
+            generator.graphsafe_set_state(before)
+            raise
         return graph.replay
 
 
@@ -89,7 +100,10 @@ class CapturedStep:
                 self._recorder.warm(lambda: self._do(batch, answers))
                 return self._terms
             self._batch, self._answers = held, _held_answers(answers, held.views)
-            self._replay = self._recorder.record(lambda: self._do(self._batch, self._answers))
+            try:
+                self._replay = self._recorder.record(lambda: self._do(self._batch, self._answers))
+            except Exception as error:
+                raise NotCapturable(" ".join(str(error).split()) or type(error).__name__) from error
         _copy(self._batch, batch)
         if answers is not None and self._answers is not None:
             for mine, theirs in zip(self._answers.outputs, answers.outputs, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ from kdengine.errors import KdError
 FORMAT = 1
 
 
-def random_states() -> dict[str, Any]:
-    """States of the random generators of Python, NumPy, torch and every GPU, in types that load safely."""
+def random_states(device: torch.device | None = None) -> dict[str, Any]:
+    """States of the random generators of Python, NumPy and torch, in types that load safely.
+
+    Args:
+        device: the GPU whose generator belongs to them, for a run that may go on elsewhere; None = every GPU here.
+    """
     kind, keys, position, has_gauss, gauss = np.random.get_state()
     return {
         "python": random.getstate(),
@@ -29,19 +34,29 @@ def random_states() -> dict[str, Any]:
             float(gauss),
         ],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": _cuda_states(device),
     }
 
 
-def restore_random_states(states: dict[str, Any]) -> None:
-    """Sets what `random_states` read."""
+def _cuda_states(device: torch.device | None) -> list[Tensor]:
+    if not torch.cuda.is_available() or (device is not None and device.type != "cuda"):
+        return []
+    return torch.cuda.get_rng_state_all() if device is None else [torch.cuda.get_rng_state(device)]
+
+
+def restore_random_states(states: dict[str, Any], device: torch.device | None = None) -> None:
+    """Sets what `random_states` read, of the same device or of the one that has taken its place."""
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
     kind, keys, position, has_gauss, cached = states["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
-    torch.set_rng_state(states["torch"].cpu())
-    if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
+    torch.set_rng_state(states["torch"])
+    if device is None:
+        for index, state in enumerate(states["cuda"]):
+            torch.cuda.set_rng_state(state, index)
+    elif device.type == "cuda" and states["cuda"]:
+        # Checkpoints of before hold the generators of all the GPUs that were there.
+        torch.cuda.set_rng_state(states["cuda"][min(device.index or 0, len(states["cuda"]) - 1)], device)
 
 
 def save(path: Path, state: dict[str, Any]) -> bool:
@@ -55,10 +70,13 @@ def save(path: Path, state: dict[str, Any]) -> bool:
     return True
 
 
-def load(path: Path, device: torch.device) -> dict[str, Any]:
-    """Reads a checkpoint of our own; raises KdError when it is damaged or of another format."""
+def load(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint of our own, all of it onto the host; raises KdError when it is damaged or of another format.
+
+    Some of it belongs there, such as the states of random generators; what belongs on a device, who restores it moves.
+    """
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise KdError(f"the checkpoint {path} cannot be read ({error}); delete it to start the run over") from error
     if state.pop("format", None) != FORMAT:
@@ -67,11 +85,17 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
 
 
 def all_finite(tree: Any) -> bool:
-    """Whether every floating-point tensor in nested dicts and lists is finite."""
+    """Whether every floating-point tensor in nested dicts and lists is finite; a device is asked once for all of it."""
+    told: dict[torch.device, list[Tensor]] = {}
+    for tensor in _tensors(tree):
+        if tensor.is_floating_point():
+            told.setdefault(tensor.device, []).append(torch.isfinite(tensor).all())
+    return all(bool(torch.stack(each).all()) for each in told.values())
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
     if isinstance(tree, Tensor):
-        return not tree.is_floating_point() or bool(torch.isfinite(tree).all())
-    if isinstance(tree, dict):
-        return all(all_finite(value) for value in tree.values())
-    if isinstance(tree, list | tuple):
-        return all(all_finite(value) for value in tree)
-    return True
+        yield tree
+    elif isinstance(tree, dict | list | tuple):
+        for value in tree.values() if isinstance(tree, dict) else tree:
+            yield from _tensors(value)

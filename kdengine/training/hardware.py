@@ -30,41 +30,69 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-class Bf16(NamedTuple):
-    """Which forward passes run under bfloat16 autocast."""
+class Precision(NamedTuple):
+    """What forward passes compute in; weights, losses and the optimiser stay in float32.
 
-    student: bool = False
-    teacher: bool = False
+    Attributes:
+        student: of the student, under autocast; None = float32.
+        teacher: of the teacher.
+        tf32: whether products of float32 numbers may be computed by tensor cores, which read eleven bits of each.
+    """
+
+    student: torch.dtype | None = None
+    teacher: torch.dtype | None = None
+    tf32: bool = False
 
     @property
     def word(self) -> str:
-        """As ``runtime.precision`` says it: "bf16", "bf16_teacher" or "fp32"."""
-        return "bf16" if self.student else "bf16_teacher" if self.teacher else "fp32"
+        """As ``runtime.precision`` says it."""
+        if self.student is not None:
+            return WORDS[self.student]
+        return "bf16_teacher" if self.teacher is not None else "tf32" if self.tf32 else "fp32"
+
+    @property
+    def of_teacher(self) -> str:
+        """The same of what the teacher answers in."""
+        return WORDS[self.teacher] if self.teacher is not None else "tf32" if self.tf32 else "fp32"
 
 
-def use_bf16(precision: str, device: torch.device) -> Bf16:
-    """What to run in bfloat16: ``auto`` takes it on GPUs that have it.
+Bf16 = Precision
+"""Its name of before, which `kd doctor` still uses."""
+WORDS = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+TF32_SINCE = (8, 0)
+
+
+def choose_precision(precision: str, device: torch.device) -> Precision:
+    """What to compute in: ``auto`` takes bfloat16 on GPUs that have it, float16 on older ones, float32 on a CPU.
 
     Raises:
-        BadInput: it is asked for where it would be slower (a CPU without AVX512-BF16 and AMX).
+        BadInput: what is asked for is not there, or would be slower than float32.
     """
     if precision == "fp32" or (precision == "auto" and device.type == "cpu"):
-        return Bf16()
-    has = has_fast_bf16(device)
-    if precision != "auto" and not has:
-        raise BadInput(
-            Problem(
-                "runtime.precision",
-                f"this {device.type} has no fast bfloat16; choose fp32 or auto ({precision} would be slower)",
-            )
-        )
-    return Bf16(student=has and precision != "bf16_teacher", teacher=has)
+        return Precision()
+    if precision == "tf32":
+        if device.type != "cuda" or torch.cuda.get_device_capability(device) < TF32_SINCE:
+            raise _refusal(f"this {device.type} has no TF32, which GPUs have from Ampere on; choose fp32 or auto")
+        return Precision(tf32=True)
+    if precision == "fp16" and device.type != "cuda":
+        raise _refusal(f"float16 is for GPUs, this is a {device.type}; choose fp32 or auto")
+    if precision == "fp16" or (precision == "auto" and not has_fast_bf16(device)):
+        return Precision(student=torch.float16, teacher=torch.float16)
+    if not has_fast_bf16(device):
+        others = "fp32 or auto" if device.type == "cpu" else "fp16, fp32 or auto"
+        raise _refusal(f"this {device.type} has no fast bfloat16; choose {others} ({precision} would be slower)")
+    return Precision(student=None if precision == "bf16_teacher" else torch.bfloat16, teacher=torch.bfloat16)
+
+
+def _refusal(message: str) -> BadInput:
+    return BadInput(Problem("runtime.precision", message))
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 faster than in float32."""
+    """Whether a device computes in bfloat16 faster than in float32: not where that is emulated, as before Ampere."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        with torch.cuda.device(device):  # it is asked of the current one
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
@@ -93,9 +121,12 @@ def configure(runtime: RuntimeSpec, device: torch.device, threads: int | None = 
     count = threads or runtime.threads or default_threads()
     torch.set_num_threads(count)
     if device.type == "cuda":
+        if device.index is not None:
+            # Libraries and graphs work on the current device, wherever a tensor lies.
+            torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = not runtime.deterministic
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.allow_tf32 = True
+        # Of what is not under autocast: losses on relations, for example, and all of a network in fp32.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = runtime.precision == "tf32"
         if runtime.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True)
@@ -120,7 +151,7 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def describe(device: torch.device, threads: int, bf16: Bf16) -> dict[str, Any]:
+def describe(device: torch.device, threads: int, precision: Precision) -> dict[str, Any]:
     """What to record of an attempt: versions, hardware, threads, precision, commit."""
     return {
         "python": platform.python_version(),
@@ -129,7 +160,7 @@ def describe(device: torch.device, threads: int, bf16: Bf16) -> dict[str, Any]:
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "threads": threads,
-        "precision": bf16.word,
+        "precision": precision.word,
         "platform": platform.platform(),
     }
 

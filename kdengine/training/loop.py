@@ -28,13 +28,15 @@ from kdengine.spec import ExperimentSpec
 from kdengine.training import checkpoint
 from kdengine.training.capture import CapturedStep, CudaRecorder, NotCapturable
 from kdengine.training.mixing import make_mixer
-from kdengine.training.optimisation import build_optimizer, learning_rate, make_ema, set_rate
+from kdengine.training.optimisation import build_optimizer, learning_rate, load_optimizer, make_ema, set_rate
 from kdengine.training.replay import ReplayedTeacher
 from kdengine.training.teacher import Answers, FrozenTeacher
 
 log = logging.getLogger(__name__)
 
 NEVER = 1 << 62
+STATUS_S = 0.5
+"""Seconds between two notes of the progress within an epoch; every event is written."""
 
 
 class Batches(Protocol):
@@ -87,7 +89,7 @@ class Trainer:
         run: the run's folder; events, progress, checkpoints and weights go there.
         device: where everything lies already.
         meta: batches held out for a method that asks for them.
-        bf16: whether forward passes run under bfloat16 autocast.
+        reduced: what forward passes compute in under autocast; None = float32. Gradients of float16 are scaled.
         stop: asked after each step; a true answer ends the run with a checkpoint.
         on_stop: called after that checkpoint; must raise.
         on_checkpoint: called after each epoch's checkpoint.
@@ -105,7 +107,7 @@ class Trainer:
         run: RunDirectory,
         device: torch.device,
         meta: Batches | None = None,
-        bf16: bool = False,
+        reduced: torch.dtype | None = None,
         stop: Callable[[], bool] = lambda: False,
         on_stop: Callable[[], None] = lambda: None,
         on_checkpoint: Callable[[], None] = lambda: None,
@@ -123,16 +125,23 @@ class Trainer:
         self.validation_batches = validation
         self.meta_batches = meta
         self.mix = make_mixer(self.recipe, method.context.classes)
-        self.bf16 = bf16
+        self.reduced = reduced
+        self.scaler = torch.amp.GradScaler(device.type, enabled=reduced == torch.float16)
         self.stop = stop
         self.on_stop = on_stop
         self.on_checkpoint = on_checkpoint
         groups = [{"params": list(student.parameters())}, *method.param_groups()]
         self.captured: CapturedStep | None = None
-        if spec.runtime.cuda_graph and device.type == "cuda" and method.capturable(method.params):
+        # A scaler of gradients decides on the host whether a step is taken.
+        recordable = not self.scaler.is_enabled() and method.capturable(method.params)
+        if spec.runtime.cuda_graph and device.type == "cuda" and recordable:
             self.captured = CapturedStep(self._step, CudaRecorder(device))
         self.optimizer = build_optimizer(
-            self.recipe, groups, fused=device.type == "cuda", capturable=self.captured is not None
+            self.recipe,
+            groups,
+            fused=device.type == "cuda",
+            capturable=self.captured is not None,
+            scaled=self.scaler.is_enabled(),
         )
         self.ema = make_ema(self.deployed, self.recipe.ema)
         self.compiled = torch.compile(self.module, dynamic=False) if spec.runtime.compile else self.module
@@ -143,6 +152,7 @@ class Trainer:
         self.sums = RunningSums()
         self.attempt = int(run.status().get("attempt", 1))
         self.pace = Pace()
+        self._told_at = 0.0
 
     # the whole run -------------------------------------------------------------------------------------------------
 
@@ -150,15 +160,17 @@ class Trainer:
         """Continues from the last checkpoint if there is one; returns whether there was."""
         if not self.run.last_checkpoint.is_file():
             return False
-        state = checkpoint.load(self.run.last_checkpoint, self.device)
+        state = checkpoint.load(self.run.last_checkpoint)
         self.module.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
+        if state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.best = Best(*state["best"])
-        self.sums.load_state_dict(state["sums"])
-        checkpoint.restore_random_states(state["random"])
+        self.sums.load_state_dict(state["sums"], self.device)
+        checkpoint.restore_random_states(state["random"], self.device)
         return True
 
     def fit(self) -> None:
@@ -222,32 +234,34 @@ class Trainer:
         """The step itself, as a CUDA graph where that is wanted and possible."""
         answers = None
         if isinstance(self.teacher, ReplayedTeacher):  # stored answers are looked up on the host, so outside a graph
-            with self._autocast():
+            with self.autocast():
                 answers = self.teacher.answers(batch)
         if self.captured is None:
             return self._step(batch, answers)
         try:
             return self.captured(batch, answers)
         except NotCapturable as error:
-            log.warning("the steps are not recorded as a CUDA graph: %s", error)
+            log.warning("the steps are not recorded as a CUDA graph, and taken one by one: %s", error)
             self.captured = None
             return self._step(batch, answers)
 
     def _step(self, batch: BatchLike, answers: Answers | None) -> dict[str, Term]:
         """Forward, backward, optimiser; the method's terms, without gradients."""
         self.optimizer.zero_grad(set_to_none=True)
-        with self._autocast():
+        with self.autocast():
             if answers is None and self.teacher is not None:
                 # First, and outside what is compiled: nothing of the student's graph is held meanwhile.
                 answers = self.teacher.answers(batch)
             terms = self.compiled(batch, answers, self.clock)
         loss = torch.stack([term.weighted.float() for term in terms.values()]).sum()
-        loss.backward()
+        self.scaler.scale(loss).backward()
         if self.recipe.clip_norm > 0:
+            self.scaler.unscale_(self.optimizer)
             # What the method trains by itself has gradients of its own that are none of this step's.
             stepped = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
             nn.utils.clip_grad_norm_(stepped, self.recipe.clip_norm)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         return {name: term.detached() for name, term in terms.items()}
 
     def _look_ahead(self, batch: BatchLike, moment: Moment) -> None:
@@ -320,7 +334,7 @@ class Trainer:
     def validate(self) -> Evaluation:
         """Accuracy of the student, as it would be kept, on the validation part."""
         student = self.student.eval()
-        with self._autocast():
+        with self.autocast():
             result = evaluate(lambda x: student(x).logits, self.validation_batches())
         self.module.train()
         return result
@@ -328,8 +342,7 @@ class Trainer:
     # what others see -----------------------------------------------------------------------------------------------
 
     def _report_step(self, rate: float) -> None:
-        broken = self.sums.broken_first()
-        window = self.sums.window()
+        window, broken = self.sums.window()
         if broken:
             raise NonFiniteLoss(
                 f"the loss term {' and '.join(map(repr, broken))} became NaN or infinite at epoch {self.epoch + 1}, "
@@ -349,9 +362,16 @@ class Trainer:
             }
         )
         now = time.time()
-        self.run.update_status(
-            phase="training", progress=self._progress(), progress_at=now, images_per_s=speed, eta_s=self._seconds_left()
-        )
+        # It is synced to the disk each time, which takes longer than many steps on a GPU.
+        if now - self._told_at >= STATUS_S or self.step == self.train_batches.steps_per_epoch:
+            self._told_at = now
+            self.run.update_status(
+                phase="training",
+                progress=self._progress(),
+                progress_at=now,
+                images_per_s=speed,
+                eta_s=self._seconds_left(),
+            )
 
     def _progress(self) -> dict[str, int]:
         return {
@@ -370,12 +390,13 @@ class Trainer:
         state = {
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "ema": self.ema.state_dict() if self.ema is not None else {},
             "epoch": self.epoch,
             "step": self.step,
             "best": [self.best.accuracy, self.best.loss, self.best.epoch],
             "sums": self.sums.state_dict(),
-            "random": checkpoint.random_states(),
+            "random": checkpoint.random_states(self.device),
         }
         if not checkpoint.save(self.run.last_checkpoint, state):
             self._raise_broken("weights or optimiser")
@@ -385,10 +406,11 @@ class Trainer:
             f"{what} became NaN or infinite in epoch {self.epoch + 1}; the last good checkpoint is kept"
         )
 
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if not self.bf16:
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The precision of forward passes: of training, validation and test alike."""
+        if self.reduced is None:
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return torch.autocast(self.device.type, dtype=self.reduced)
 
 
 class RunningSums:
@@ -412,37 +434,36 @@ class RunningSums:
         self.broken_at = torch.where(torch.isfinite(now), before, before.clamp(max=self.steps))
         self.steps += 1
 
-    def broken_first(self) -> list[str]:
-        """Names of the terms that were the first not to be finite; a step later all of them are."""
-        if self.broken_at is None:
-            return []
-        steps = self.broken_at.view(-1, 2).amin(dim=1).tolist()
-        first = min(steps)
-        return [name for name, step in zip(self.names, steps, strict=True) if step == first != NEVER]
-
     def means(self) -> dict[str, tuple[float, float]]:
         """name -> (mean raw, mean weighted) over the epoch so far."""
-        return self._mean(None, self.steps)
+        return {} if self.totals is None else self._by_name((self.totals / max(1, self.steps)).tolist())
 
-    def window(self) -> dict[str, tuple[float, float]]:
-        """The same over the steps since this was last called."""
-        means = self._mean(self.reported, self.steps - self.steps_reported)
+    def window(self) -> tuple[dict[str, tuple[float, float]], list[str]]:
+        """The same over the steps since this was last called; and the terms that were the first not to be finite.
+
+        The device is asked once for both. A step later all terms are broken.
+        """
+        if self.totals is None or self.broken_at is None:
+            return {}, []
+        totals = self.totals if self.reported is None else self.totals - self.reported
+        means = totals / max(1, self.steps - self.steps_reported)
+        # As float64, which holds every number of a step, and NEVER, a power of two.
+        values = torch.cat([means, self.broken_at.double()]).tolist()
         self.reported, self.steps_reported = self.totals, self.steps
-        return means
+        steps = [min(pair) for pair in self._by_name(values[len(means) :]).values()]
+        broken = [name for name, step in zip(self.names, steps, strict=True) if step == min(steps) != NEVER]
+        return self._by_name(values[: len(means)]), broken
 
-    def _mean(self, since: Tensor | None, steps: int) -> dict[str, tuple[float, float]]:
-        if self.totals is None:
-            return {}
-        values = ((self.totals if since is None else self.totals - since) / max(1, steps)).tolist()
+    def _by_name(self, values: list[float]) -> dict[str, tuple[float, float]]:
         return {name: (values[2 * i], values[2 * i + 1]) for i, name in enumerate(self.names)}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, for the checkpoint."""
         return dict(vars(self))
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Sets what `state_dict` gave."""
-        vars(self).update(state)
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Sets what `state_dict` gave; the sums go on on the device."""
+        vars(self).update({name: _on(value, device) for name, value in state.items()})
 
 
 class Pace:
@@ -469,6 +490,10 @@ class Pace:
     def seconds_per_step(self) -> float:
         """Seconds a step in the current epoch."""
         return (time.perf_counter() - self._began) / max(1, self._steps)
+
+
+def _on(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def _readable(means: dict[str, tuple[float, float]]) -> dict[str, dict[str, float]]:

@@ -37,7 +37,7 @@ LEAST_LIVE = 32
 """Fewer pictures at once are computed by other kernels on a CPU, whose last bit differs."""
 TRIED = 64
 TOLERANCE = 1e-3
-"""How far a stored answer may be from the live one, relative to the largest; bfloat16: ten times that."""
+"""How far a stored answer may be from the live one, relative to the largest; in reduced precision ten times that."""
 
 
 def replayable(needs: Needs) -> bool:
@@ -55,7 +55,7 @@ class TableKey:
         samples: training pictures, N.
         views: what is done to them, in words, and the number of views a picture has, V.
         width: numbers stored of each answer.
-        precision: "fp32" or "bf16".
+        precision: that the teacher answers in: "fp32", "tf32", "bf16" or "fp16".
     """
 
     teacher: str
@@ -233,7 +233,10 @@ class ReplayedTeacher:
             wanted = np.isin(live, missing)
             values[missing] = fresh[wanted]
             self.table.write(cells[missing], fresh[wanted])
-        return self._unpacked(torch.from_numpy(values).to(view.device, non_blocking=True))
+        stored = torch.from_numpy(values)
+        if view.device.type == "cuda":  # only from such memory a copy runs beside the device's work
+            stored = stored.pin_memory()
+        return self._unpacked(stored.to(view.device, non_blocking=True))
 
     def _live_places(self, missing: np.ndarray, batch: int) -> np.ndarray:
         """Places of the batch to compute, ascending: what is missing, and as many others as make a full kernel."""
@@ -270,7 +273,7 @@ class ReplayedTeacher:
         live = self._packed(self.teacher(pictures))
         stored = self.table.read(cells)
         apart = float(np.abs(live - stored).max()) / max(float(np.abs(live).max()), 1e-6)
-        if apart <= TOLERANCE * (10 if self.teacher.bf16 else 1):
+        if apart <= TOLERANCE * (10 if self.teacher.reduced is not None else 1):
             return True
         log.warning(
             "stored answers of the teacher differ from live ones by %.2g of the largest; they are computed anew", apart

@@ -29,8 +29,8 @@ class FrozenTeacher:
         winograd: whether its wide 3x3 convolutions are computed with a quarter of the products, where it is folded and
             computes in float32 on a CPU; its outputs move by some 2e-6 of the largest.
         compile: whether its forward pass goes through torch.compile.
-        bf16: whether it computes under bfloat16 autocast. Its outputs are bfloat16 where those of the student are, and
-            float32 otherwise.
+        reduced: what it computes in under autocast; None = float32. Its outputs are of that kind where those of the
+            student are, and float32 otherwise.
     """
 
     def __init__(
@@ -46,16 +46,16 @@ class FrozenTeacher:
         fold: bool = True,
         winograd: bool = True,
         compile: bool = False,
-        bf16: bool = False,
+        reduced: torch.dtype | None = None,
     ) -> None:
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.backbone = backbone.to(device, memory_format=layout).eval().requires_grad_(False)  # type: ignore[call-overload]
         net = folded(self.backbone) if fold else self.backbone
-        if fold and winograd and device.type == "cpu" and not bf16:
+        if fold and winograd and device.type == "cpu" and reduced is None:
             net = with_winograd(net)
         self._net: nn.Module = torch.compile(net, dynamic=False) if compile else net  # type: ignore[assignment]
         self.compiled = compile
-        self.bf16 = bf16
+        self.reduced = reduced
         self.device = device
         own_mean, own_std, their_mean, their_std = (
             torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (mean, std, batch_mean, batch_std)
@@ -66,9 +66,9 @@ class FrozenTeacher:
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Outputs:
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(self.device.type, dtype=self.reduced, enabled=self.reduced is not None):
             outputs: Outputs = self._net(self._normalised(x))
-        as_student = not self.bf16 or torch.is_autocast_enabled(self.device.type)
+        as_student = self.reduced is None or torch.is_autocast_enabled(self.device.type)
         return outputs if as_student else outputs.single()
 
     def plainly(self, x: Tensor) -> Outputs:

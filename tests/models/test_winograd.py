@@ -121,7 +121,7 @@ def test_a_teacher_uses_it_in_float32_on_a_cpu(name: str, count: int) -> None:
     net = build_model(name, 10, 32)
     kind = {**PLAIN, "device": CPU}
     assert len(replaced(FrozenTeacher(copy.deepcopy(net), **kind)._net)) == count  # type: ignore[arg-type]
-    for off in ({"bf16": True}, {"winograd": False}, {"fold": False}):
+    for off in ({"reduced": torch.bfloat16}, {"winograd": False}, {"fold": False}):
         assert not replaced(FrozenTeacher(copy.deepcopy(net), **kind, **off)._net)  # type: ignore[arg-type]
 
 

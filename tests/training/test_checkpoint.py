@@ -23,7 +23,7 @@ def test_random_states_continue_where_they_were(tmp_path: Path) -> None:
     np.random.randn()  # leaves a cached second Gaussian behind
     checkpoint.save(tmp_path / "last.pt", {"random": checkpoint.random_states()})
     wanted = [draws() for _ in range(3)]
-    checkpoint.restore_random_states(checkpoint.load(tmp_path / "last.pt", CPU)["random"])
+    checkpoint.restore_random_states(checkpoint.load(tmp_path / "last.pt")["random"])
     assert [draws() for _ in range(3)] == wanted
 
 
@@ -42,16 +42,16 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     checkpoint.save(path, {"weights": torch.randn(1000)})
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(KdError, match=r"last\.pt cannot be read.*delete it to start the run over"):
-        checkpoint.load(path, CPU)
+        checkpoint.load(path)
 
 
 def test_another_format_is_refused(tmp_path: Path) -> None:
     torch.save({"format": 99}, tmp_path / "last.pt")
     with pytest.raises(KdError, match="another format"):
-        checkpoint.load(tmp_path / "last.pt", CPU)
+        checkpoint.load(tmp_path / "last.pt")
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     torch.save({"format": 1, "path": Path("/")}, tmp_path / "last.pt")
     with pytest.raises(KdError, match="cannot be read"):
-        checkpoint.load(tmp_path / "last.pt", CPU)
+        checkpoint.load(tmp_path / "last.pt")

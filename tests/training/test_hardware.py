@@ -14,9 +14,9 @@ from kdengine.spec import RuntimeSpec
 from kdengine.training.hardware import (
     available_cores,
     check_bf16_student,
+    choose_precision,
     configure,
     default_threads,
-    use_bf16,
 )
 from kdengine.training.teacher import FrozenTeacher
 
@@ -56,11 +56,10 @@ def test_what_the_run_names_wins_and_its_first_attempt_wins_over_all(monkeypatch
 
 
 def test_a_cpu_takes_bfloat16_when_asked_to(fast_bf16: None) -> None:
-    asked = {word: tuple(use_bf16(word, CPU)) for word in ("auto", "fp32", "bf16", "bf16_teacher")}
-    assert asked == {
-        "auto": (False, False), "fp32": (False, False), "bf16": (True, True), "bf16_teacher": (False, True)
-    }  # fmt: skip
-    assert [use_bf16(word, CPU).word for word in asked] == ["fp32", "fp32", "bf16", "bf16_teacher"]
+    asked = {word: choose_precision(word, CPU)[:2] for word in ("auto", "fp32", "bf16", "bf16_teacher")}
+    half = torch.bfloat16
+    assert asked == {"auto": (None, None), "fp32": (None, None), "bf16": (half, half), "bf16_teacher": (None, half)}
+    assert [choose_precision(word, CPU).word for word in asked] == ["fp32", "fp32", "bf16", "bf16_teacher"]
 
 
 @pytest.mark.parametrize("word", ["bf16", "bf16_teacher"])
@@ -68,7 +67,7 @@ def test_bfloat16_is_refused_where_it_is_slower(word: str, monkeypatch: pytest.M
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     with pytest.raises(BadInput, match="no fast bfloat16"):
-        use_bf16(word, CPU)
+        choose_precision(word, CPU)
 
 
 def test_a_student_with_depthwise_convolutions_is_not_trained_in_bfloat16_on_a_cpu() -> None:
@@ -81,7 +80,7 @@ def test_a_teacher_in_bfloat16_answers_as_its_student_computes() -> None:
     pictures = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     network = build_model("resnet8x4", 10, 32)
     plain = FrozenTeacher(network, **PLAIN, device=CPU)(pictures)
-    reduced = FrozenTeacher(network, **PLAIN, device=CPU, bf16=True)
+    reduced = FrozenTeacher(network, **PLAIN, device=CPU, reduced=torch.bfloat16)
     alone = reduced(pictures)
     assert {each.dtype for each in (alone.logits, alone.embedding, *alone.stages)} == {torch.float32}
     apart = (alone.logits - plain.logits).abs().max() / plain.logits.abs().max()

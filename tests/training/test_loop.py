@@ -34,6 +34,8 @@ def make_trainer(
     student: Callable[[], Backbone] = lambda: TinyNet(4),
     seed: int = 0,
     runtime: dict[str, Any] | None = None,
+    device: torch.device = CPU,
+    reduced: torch.dtype | None = None,
     **recipe: Any,
 ) -> Trainer:
     """A trainer over 3 steps of 8 random pictures an epoch, in a run folder that may have a checkpoint already."""
@@ -50,23 +52,30 @@ def make_trainer(
         torch.manual_seed(99)
         mean, std = NORM
         teacher = FrozenTeacher(
-            TinyNet(4, 16, (7, 9, 12)), mean=mean, std=std, batch_mean=mean, batch_std=std, device=CPU
+            TinyNet(4, 16, (7, 9, 12)),
+            mean=mean,
+            std=std,
+            batch_mean=mean,
+            batch_std=std,
+            device=device,
+            reduced=reduced,
         )
     seed_everything(seed)
     net = student()
     shapes = teacher.shapes() if teacher else None
     built = cls.build(settings, Context(4, 24, net.shapes(), shapes, epochs=spec.recipe.epochs))
     seed_everything(seed + 1)
+    net, built = net.to(device), built.to(device)
 
     def on_stop() -> None:
         raise Stopped(15)
 
     plain = {"augmentation": None, "shuffle": False, "drop_last": False}
     return Trainer(
-        spec=spec, student=net, method=built, teacher=teacher, run=run, device=CPU, on_stop=on_stop,
-        train=random_loader(views=needs.views, sampler=needs.sampler),
-        meta=random_loader(count=12) if needs.meta or needs.meta_from_train else None,
-        validation=lambda: random_loader(count=12, **plain).epoch(0),
+        spec=spec, student=net, method=built, teacher=teacher, run=run, device=device, reduced=reduced, on_stop=on_stop,
+        train=random_loader(views=needs.views, sampler=needs.sampler, device=device),
+        meta=random_loader(count=12, device=device) if needs.meta or needs.meta_from_train else None,
+        validation=lambda: random_loader(count=12, device=device, **plain).epoch(0),
     )  # fmt: skip
 
 
@@ -88,7 +97,7 @@ def told(run: RunDirectory, kind: str, key: str) -> list[dict[str, Any]]:
 
 
 def assert_equal_ends(run: RunDirectory, other: RunDirectory) -> None:
-    assert same(checkpoint.load(run.last_checkpoint, CPU), checkpoint.load(other.last_checkpoint, CPU))
+    assert same(checkpoint.load(run.last_checkpoint), checkpoint.load(other.last_checkpoint))
     for file in ("student.safetensors", "last.safetensors"):
         assert (run.path / file).read_bytes() == (other.path / file).read_bytes()
     assert told(run, "epoch", "epoch") == told(other, "epoch", "epoch")
@@ -319,7 +328,7 @@ def test_a_nan_loss_names_the_term_and_keeps_the_last_checkpoint(tmp_path: Path,
     ) as caught:
         trainer.fit()
     assert caught.value.failure_class == "nan_loss"
-    kept = checkpoint.load(trainer.run.last_checkpoint, CPU)
+    kept = checkpoint.load(trainer.run.last_checkpoint)
     assert (kept["epoch"], kept["step"]) == (1, 0) and checkpoint.all_finite(kept)
     assert make_trainer(tmp_path / "run").resume()
 
@@ -329,7 +338,7 @@ def test_a_nan_gradient_in_the_last_step_of_an_epoch_spoils_no_file(tmp_path: Pa
     with pytest.raises(NonFiniteLoss, match=r"epoch 2.*last good checkpoint is kept"):
         trainer.fit()
     run = trainer.run
-    assert checkpoint.load(run.last_checkpoint, CPU)["epoch"] == 1
+    assert checkpoint.load(run.last_checkpoint)["epoch"] == 1
     assert all(torch.isfinite(value).all() for value in load_file(run.student_file).values())
     assert all(torch.isfinite(value).all() for value in weights(run).values())
     assert [event["epoch"] for event in run.events("epoch")] == [1]

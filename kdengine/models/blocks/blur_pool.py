@@ -52,5 +52,18 @@ class BlurPool(nn.Module):
                 f"found a map of {height}x{width} pixels for a blur filter of size {self.filter_size}, which needs "
                 f"more than {after} in each direction; use larger pictures or a smaller filter"
             )
-        padded = F.pad(x, (before, after, before, after), mode="reflect")
+        padded = mirrored(x, before, after)
         return F.conv2d(padded, self.kernel.to(x.dtype), stride=self.stride, groups=x.shape[1])
+
+
+def mirrored(x: Tensor, before: int, after: int) -> Tensor:
+    """(B, C, H, W) with a mirrored border, so many pixels before and after in each direction.
+
+    The backward pass of PyTorch's padding is not deterministic on CUDA: where that is asked for, parts are flipped.
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        return F.pad(x, (before, after, before, after), mode="reflect")
+    for dim in (2, 3):
+        size = x.shape[dim]
+        x = torch.cat([x.narrow(dim, 1, before).flip(dim), x, x.narrow(dim, size - 1 - after, after).flip(dim)], dim)
+    return x
