@@ -115,6 +115,8 @@ def state(detail: Detail, mlflow: str | None) -> str:
         facts = (*took, f"attempt {job.attempt}", f"{text.size(detail.size)} on disk")
         lines.append("".join(f" · {fact}" for fact in facts))
     lines.append(_accuracies(detail))
+    if status.get("lacking"):
+        lines.append(boxes.warnings([f"It trains on the CPU, not on a GPU: {status['lacking']}."]))
     if detail.damaged:
         lines.append(f'<div class="kd-failure" role="alert"><b>damaged</b>: {e(detail.damaged)}</div>')
     if job.state in (State.FAILED, State.LOST):

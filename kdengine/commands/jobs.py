@@ -173,7 +173,7 @@ def _row(job: Job, status: dict[str, Any], damage: str) -> list[str]:
         job.dataset,
         job.method,
         "" if best is None else f"{100 * best:.1f} %",
-        ", ".join(filter(None, ("damaged" if damage else "", _progress(job, status)))),
+        ", ".join(filter(None, ("damaged" if damage else "", _progress(job, status), _missed(status)))),
         duration(time.time() - job.submitted),
     ]
 
@@ -196,6 +196,10 @@ def _progress(job: Job, status: dict[str, Any]) -> str:
     left = status.get("eta_s")
     parts = (epochs, f"{duration(left)} left" if left and at else status.get("phase", ""))
     return ", ".join(dict.fromkeys(filter(None, parts)))
+
+
+def _missed(status: dict[str, Any]) -> str:
+    return "on the CPU, for want of a GPU" if status.get("lacking") else ""
 
 
 def _status(store: JobStore, job: Job) -> dict[str, Any]:
@@ -237,7 +241,8 @@ def _show(store: JobStore, job: Job, options: argparse.Namespace) -> int:
             ("test", "" if test is None else f"{100 * test:.1f} %"),
             ("attempts", str(job.attempt)),
             ("waits for", job.after or ""),
-            ("slot", job.slot or ""),
+            ("slot", " ".join(filter(None, (job.slot, job.device)))),
+            ("no GPU", status.get("lacking") or ""),
             ("message", job.message or ""),
             ("advice", job.advice or ""),
             ("note", job.note),

@@ -13,7 +13,7 @@ from kdengine.jobs.executor import RUNNING_LOCK, Executor, LocalExecutor, StartO
 from kdengine.jobs.failures import Failure, classify_exception, classify_exit
 from kdengine.jobs.job import Job, JobLabels, stalled
 from kdengine.jobs.keeper import Keeper
-from kdengine.jobs.placement import Gpu, Placement, Slot
+from kdengine.jobs.placement import Placement, Slot
 from kdengine.jobs.sight import as_it_is, dead_end, waits_in_vain
 from kdengine.jobs.store import JobStore
 from kdengine.jobs.supervisor import Supervisor, default_command
@@ -22,7 +22,6 @@ __all__ = [
     "RUNNING_LOCK",
     "Executor",
     "Failure",
-    "Gpu",
     "Job",
     "JobLabels",
     "JobStore",
