@@ -24,6 +24,7 @@ from kdengine.inspection.record import Recorder, epochs_to_record
 from kdengine.jobs.executor import RUNNING_LOCK
 from kdengine.jobs.failures import classify_exception
 from kdengine.jobs.placement import as_placed, why_no_gpu
+from kdengine.machine.sampling import Sampler, sampled
 from kdengine.mirroring import Companion
 from kdengine.models.backbone import Backbone
 from kdengine.models.stored import ModelCard, added_to, load_student, write_card
@@ -168,6 +169,7 @@ class _Execution:
         self.spec = ExperimentSpec.from_yaml(folder.spec_text())
         self.stop = StopRequest()
         self.companion = Companion(workspace, folder)
+        self.sampler = Sampler(folder.path)
 
     def go(self) -> RunResult:
         self.folder.mend_events()
@@ -179,7 +181,7 @@ class _Execution:
         )  # fmt: skip
         self.folder.append_event({"kind": "start", "attempt": attempt})
         try:
-            with self.stop.listening(), _beating(self.folder):
+            with self.stop.listening(), _beating(self.folder), sampled(self.folder, self.sampler):
                 metrics = self._train_and_test()
         except BaseException as error:
             raise self._record_failure(error) from error
@@ -252,6 +254,7 @@ class _Execution:
         except BadInput as error:
             why = why_no_gpu(named)
             raise BadInput([*error.problems, Problem("runtime.device", why)]) if why else error from None
+        self.sampler.follow((device.index or 0) if device.type == "cuda" else None)
         lacking = why_no_gpu(named) if device.type == "cpu" else ""
         if lacking:
             log.warning("it trains on the CPU, not on a GPU: %s", lacking)

@@ -114,6 +114,11 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
                 loss = gr.Plot(show_label=False, container=False, elem_id="loss-plot")
                 with gr.Accordion("Throughput", open=False):
                     speed = gr.Plot(show_label=False, container=False, elem_id="speed-plot")
+            with (
+                gr.Column(visible=False) as busy,
+                gr.Accordion("Machine: GPU, CPU, memory, disk", open=False, elem_id="system-box"),
+            ):
+                system = gr.Plot(show_label=False, container=False, elem_id="system-plot")
             export = runs_export.Panel(worker, chosen)
             with gr.Column(visible=False) as body:
                 with gr.Accordion("Log", open=True):
@@ -136,7 +141,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
 
     buttons = [stop, kill, resume, up, down, clone, inside, demo, delete]
     boxes_shown = [*buttons, export.box, export.exits, body]
-    outputs = [seen, table, state, *boxes_shown, drawn, accuracy, speed, loss, log, command, spec]
+    outputs = [seen, table, state, *boxes_shown, drawn, accuracy, speed, loss, busy, system, log, command, spec]
     silent = quiet(state)
     hidden = gr.update(visible=False)
 
@@ -175,6 +180,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
             "state": stands(run_id, detail, bool(rows)),
             "curves": _length(run_id, record),
             "loss": (_length(run_id, record), kind),
+            "system": (run_id, len(record.system)),
             "log": record.log,
             "settings": (detail.command, detail.spec) if detail else None,
         }
@@ -189,6 +195,8 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
         answer.append(gr.update(visible=bool(record.steps)) if "curves" in new else gr.skip())
         answer += _curves(detail, record) if "curves" in new and detail else [gr.skip()] * 2
         answer.append(_loss(run_id, record, kind) if "loss" in new and detail else gr.skip())
+        answer.append(gr.update(visible=bool(record.system)) if "system" in new else gr.skip())
+        answer.append(curves.system(record.system, label=run_id) if "system" in new and record.system else gr.skip())
         answer.append(_log(record) if "log" in new else gr.skip())
         answer += list(_settings(detail)) if "settings" in new else [gr.skip()] * 2
         return answer

@@ -147,7 +147,8 @@ def _under_way(detail: Detail) -> str:
     stop = ""
     if job.state == State.STOPPING and job.stopping_since:
         stop = f" · stopping for {text.duration(time.time() - job.stopping_since)}; killed after 30 s"
-    late = ' <span class="kd-badge stalled">stalled: no step for a minute</span>' if detail.stalled else ""
+    silent = text.duration(time.time() - (status.get("progress_at") or time.time()))
+    late = f' <span class="kd-badge stalled">stalled: no step for {silent}</span>' if detail.stalled else ""
     parts = [
         text.escape(status.get("phase") or ""),
         f"epoch {min(at['epoch'] + 1, at['epochs'])} of {at['epochs']}, step {at['step']} of {at['steps']}",

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any, NamedTuple
 
 from kdengine.commands.console import waiting
@@ -18,6 +19,7 @@ from kdengine.jobs import (
     as_it_is,
     dead_end,
     ensure_supervisor,
+    last_looks,
     request,
     stalled,
     supervisor_alive,
@@ -139,7 +141,7 @@ def _list(store: JobStore, as_json: bool) -> int:
         sys.stdout.write(f"There are no jobs in {store.workspace.root}. `kd train --queue` makes one.\n")
         return 0
     damages = {job.id: _damage(store, job, status) for job, status in found}
-    show(COLUMNS, [_row(job, status, damages[job.id]) for job, status in found])
+    show(COLUMNS, [_row(store, job, status, damages[job.id]) for job, status in found])
     sys.stderr.writelines(f"kd: {job_id}: {damage}\n" for job_id, damage in damages.items() if damage)
     if any(job.state in UNENDED for job, _ in found) and not watched:
         sys.stderr.write("No supervisor is at work, so nothing is started or stopped; `kd ui` or a resume starts it.\n")
@@ -163,8 +165,8 @@ def _adopt_all(store: JobStore) -> None:
                 sys.stderr.write(f"kd: {run.id} is not in the table: {error}\n")
 
 
-def _row(job: Job, status: dict[str, Any], damage: str) -> list[str]:
-    state = "stalled" if job.state is State.RUNNING and stalled(status) else str(job.state)
+def _row(store: JobStore, job: Job, status: dict[str, Any], damage: str) -> list[str]:
+    state = "stalled" if _is_stalled(store, job, status) else str(job.state)
     best = (status.get("best") or {}).get("accuracy")
     return [
         state,
@@ -198,6 +200,10 @@ def _progress(job: Job, status: dict[str, Any]) -> str:
     return ", ".join(dict.fromkeys(filter(None, parts)))
 
 
+def _is_stalled(store: JobStore, job: Job, status: dict[str, Any]) -> bool:
+    return job.state is State.RUNNING and stalled(status, looks=partial(last_looks, store.workspace.run(job.id)))
+
+
 def _missed(status: dict[str, Any]) -> str:
     return "on the CPU, for want of a GPU" if status.get("lacking") else ""
 
@@ -213,7 +219,11 @@ def _damage(store: JobStore, job: Job, status: dict[str, Any]) -> str:
 
 def _described(store: JobStore, job: Job, status: dict[str, Any]) -> dict[str, Any]:
     row = {key: value for key, value in asdict(job).items() if key not in PRIVATE}
-    return row | {"stalled": stalled(status), "status": status, "damaged": _damage(store, job, status) or None}
+    return row | {
+        "stalled": _is_stalled(store, job, status),
+        "status": status,
+        "damaged": _damage(store, job, status) or None,
+    }
 
 
 # one job -------------------------------------------------------------------------------------------------------------
@@ -231,7 +241,7 @@ def _show(store: JobStore, job: Job, options: argparse.Namespace) -> int:
         [
             ("id", job.id),
             ("name", job.name),
-            ("state", "stalled" if job.state is State.RUNNING and stalled(status) else str(job.state)),
+            ("state", "stalled" if _is_stalled(store, job, status) else str(job.state)),
             ("progress", _progress(job, status)),
             ("data", job.dataset),
             ("method", job.method),
