@@ -89,7 +89,7 @@ def table(content: dict) -> str:
         f"{content['python']}. In a run there is one look every {content['every_s']:g} s, later fewer. "
         f"Other work kept {content['load']} cores busy meanwhile.",
         "",
-        "| processes of the run | of the machine | CPU time of a look | median | longest | share of a core | an event |",
+        "| processes of the run | of the machine | CPU time | median | longest | share of a core | an event |",
         "|---|---|---|---|---|---|---|",
     ]
     lines += [

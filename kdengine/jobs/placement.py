@@ -126,7 +126,7 @@ class Placement:
 
     def _find_gpu(self, gpus: Sequence[Gpu], active: Sequence[Job]) -> Slot | str:
         most = self.jobs_per_gpu
-        beside = {gpu.uuid: [job for job in active if _is_on(job, gpu)] for gpu in gpus}
+        beside = {gpu.uuid: [job for job in active if is_on(job, gpu)] for gpu in gpus}
         open_ones = [gpu for gpu in gpus if len(beside[gpu.uuid]) < most]
         if not open_ones:
             if len(gpus) == 1:
@@ -216,7 +216,7 @@ def why_no_gpu(
     return f"the driver ({inventory.driver}) shows {seen[0].name}, but this torch cannot use it; `kd doctor` tells more"
 
 
-def _is_on(job: Job, gpu: Gpu) -> bool:
+def is_on(job: Job, gpu: Gpu) -> bool:
     """Whether a job is on that GPU. By its UUID, since indices shift when a GPU is lost; earlier versions kept none."""
     by_index = job.slot == gpu.slot and (job.device or "").isdigit()
     return job.device == gpu.uuid or by_index
