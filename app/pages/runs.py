@@ -10,7 +10,7 @@ import gradio as gr
 from app import boxes, text
 from app.board import Board, Detail, Record
 from app.events import quiet
-from app.pages import runs_export, runs_state
+from app.pages import runs_export, runs_queue, runs_state
 from app.worker import Worker
 from kdengine.errors import KdError
 from kdengine.figures import curves
@@ -86,6 +86,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
     with gr.Row(equal_height=False):
         with gr.Column(elem_classes="card", scale=7, min_width=380):
             table = gr.HTML("", js_on_load=TABLE_JS, elem_id="runs-table", apply_default_css=False)
+            runs_queue.build(board.workspace, page)
         with gr.Column(elem_classes="card", scale=8, min_width=400):
             state = gr.HTML(runs_state.nothing_chosen(), elem_id="run-state")
             with gr.Row(elem_id="run-buttons"):

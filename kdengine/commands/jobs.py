@@ -26,6 +26,7 @@ from kdengine.jobs import (
     waits_in_vain,
 )
 from kdengine.jobs.job import ACTIVE, UNENDED
+from kdengine.jobs.settings import set_jobs_per_gpu
 from kdengine.rundir import RunDirectory
 from kdengine.states import State
 from kdengine.workspace import Workspace
@@ -55,12 +56,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--follow", action="store_true", help="log: go on until the job has ended")
     parser.add_argument("-n", "--lines", type=int, default=LOG_LINES, help=f"log: last lines (default {LOG_LINES})")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--jobs-per-gpu", type=int, metavar="N",
+                        help="let N runs share a GPU, here and from now on; 0: what KD_JOBS_PER_GPU says")  # fmt: skip
 
 
 def main(options: argparse.Namespace) -> int:
     """Lists, tells of one job, or changes one."""
     workspace = Workspace()
     store = JobStore(workspace)
+    if options.jobs_per_gpu is not None:
+        set_jobs_per_gpu(workspace, options.jobs_per_gpu or None)
     if options.action == "list":
         if options.job:
             raise BadInput(Problem("", f"list takes no id; `kd jobs show {options.job}` tells of one job"))
