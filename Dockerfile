@@ -1,7 +1,9 @@
 # docker build -t kd .
 # docker run --init -p 127.0.0.1:7860:7860 -e KD_PASSWORD=... -v kd-workspace:/workspace kd
 #
-# --init reaps trainers that outlive their supervisor; add --gpus all on a machine with NVIDIA's container toolkit.
+# --init reaps trainers that outlive their supervisor. On a machine with NVIDIA's container toolkit add
+#   --gpus all --shm-size 8g
+# the second because processes that read pictures hand them over in shared memory, of which Docker gives 64 MB.
 # Without KD_PASSWORD the server refuses to listen on anything but loopback, and the container ends saying so.
 FROM python:3.12-slim
 

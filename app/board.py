@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from kdengine.jobs import Job, JobStore, as_it_is, stalled, supervisor_alive
+from kdengine.jobs import Job, JobStore, as_it_is, last_looks, stalled, supervisor_alive
 from kdengine.rundir import RUN_ID, RunDirectory, short_id
 from kdengine.states import State
 from kdengine.workspace import Workspace
@@ -68,11 +69,13 @@ class Detail:
 
 @dataclass(frozen=True)
 class Record:
-    """What one run has logged: its epochs and steps in order, the last word on each, and the end of its log."""
+    """What one run has logged: its epochs and steps in order, the last word on each, the end of its log, and how busy
+    the machine was meanwhile ("system" events, as they came)."""
 
     epochs: list[dict[str, Any]]
     steps: list[dict[str, Any]]
     log: list[str]
+    system: list[dict[str, Any]] = field(default_factory=list)
     unreadable: int = 0
     """Lines of events.jsonl that are no events and are left out; a crash may cut one short."""
 
@@ -106,7 +109,8 @@ class Board:
             if job.state == State.QUEUED:
                 queued += 1
                 position = queued
-            rows.append(_row(job, status, position, now, self._damage(job, status)))
+            stuck = _is_stalled(self.workspace, job, status, now)
+            rows.append(_row(job, status, position, now, stuck, self._damage(job, status)))
         return rows
 
     def trained(self) -> list[Row]:
@@ -136,7 +140,7 @@ class Board:
             or gone.get("validation"),
             teacher_test=_accuracy((teacher.get("test") or {}).get("best")) or gone.get("test"),
             size=run.size() if job.state.ended else 0,
-            stalled=_is_stalled(job, status, time.time()),
+            stalled=_is_stalled(self.workspace, job, status, time.time()),
             damaged=self._damage(job, status),
         )
 
@@ -146,7 +150,7 @@ class Board:
         with self._lock:
             reader = self._reader(run)
             reader.catch_up()
-            return Record(*reader.events(), run.log_tail(40), reader.unreadable)
+            return Record(*reader.events(), run.log_tail(40), list(reader.system), reader.unreadable)
 
     def unread(self, run_id: str) -> int:
         """Bytes of events that `record` has still to read."""
@@ -207,6 +211,7 @@ class _EventReader:
         self._epochs: dict[int, dict[str, Any]] = {}
         self._steps: dict[int, dict[str, Any]] = {}
         self._sorted: tuple[list[dict[str, Any]], list[dict[str, Any]]] | None = None
+        self.system: list[dict[str, Any]] = []
         self.unreadable = 0
 
     def catch_up(self) -> None:
@@ -231,6 +236,9 @@ class _EventReader:
     def _take(self, line: bytes) -> None:
         try:
             event = orjson.loads(line)
+            if event["kind"] == "system":
+                self.system.append(event | {"time": float(event["time"])})
+                return
             places = {"epoch": self._epochs, "step": self._steps}
             if event["kind"] in places:
                 places[event["kind"]][int(event[event["kind"]])] = event
@@ -247,11 +255,12 @@ class _EventReader:
         return self._sorted
 
 
-def _is_stalled(job: Job, status: dict[str, Any], now: float) -> bool:
-    return job.state == State.RUNNING and stalled(status, now)
+def _is_stalled(workspace: Workspace, job: Job, status: dict[str, Any], now: float) -> bool:
+    looks = partial(last_looks, workspace.run(job.id))
+    return job.state == State.RUNNING and stalled(status, now, looks=looks)
 
 
-def _row(job: Job, status: dict[str, Any], position: int | None, now: float, damaged: str | None) -> Row:
+def _row(job: Job, status: dict[str, Any], position: int | None, now: float, stuck: bool, damaged: str | None) -> Row:
     at = status.get("progress") or {}
     active = job.state in (State.RUNNING, State.STARTING, State.STOPPING)
     progress = f"{at['epoch']}/{at['epochs']}" if "epoch" in at and "epochs" in at else ""
@@ -277,7 +286,7 @@ def _row(job: Job, status: dict[str, Any], position: int | None, now: float, dam
         eta=status.get("eta_s") if active else None,
         submitted=job.submitted,
         seconds=ended - started if ended and started else None,
-        stalled=_is_stalled(job, status, now),
+        stalled=stuck,
         position=position,
         damaged=damaged,
     )

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from app.gate import Entrance
     from app.mlflow_page import MlflowPage
-    from app.record import Record
     from app.worker import Worker, Workers
+    from kdengine.dashboards import Record
 
 DEFAULT_PORT = 7860
 LATER_S = 3.0
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Serves until Ctrl-C."""
     from app import security
-    from app.record import Record
+    from kdengine.dashboards import Record
 
     workspace = Workspace()
     if options.list:
@@ -92,7 +92,7 @@ def _mlflow_page(workspace: Workspace, folder: Path) -> MlflowPage:
 
 def _list(workspace: Workspace) -> int:
     """Prints where the dashboards of this workspace are."""
-    from app.record import at_work
+    from kdengine.dashboards import at_work
 
     found = at_work(workspace)
     for one in found:

@@ -6,8 +6,11 @@ Every task takes the workspace and plain values and returns plain values (number
 from __future__ import annotations
 
 import base64
+import gc
 import io
 import logging
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
@@ -18,6 +21,7 @@ from PIL import Image
 
 from kdengine.children import live_with_parent
 from kdengine.errors import BadInput, KdError, Problem
+from kdengine.machine.visible import ORDER
 from kdengine.rundir import RunDirectory, short_id
 from kdengine.teachers import records
 from kdengine.workspace import Workspace
@@ -31,20 +35,37 @@ WATCH_S = 2.0
 
 def start(server: int) -> None:
     """Runs once in the worker: Ctrl-C is the server's business, and no worker outlives a killed server."""
+    for name, value in ORDER.items():
+        os.environ.setdefault(name, value)
     live_with_parent(server, WATCH_S)
 
 
 def run(task: str, home: str, arguments: tuple[Any, ...]) -> dict[str, Any]:
-    """Runs a task; errors come back as plain values, so that nothing of them is lost between processes."""
+    """Runs a task; errors come back as plain values, so that nothing of them is lost between processes.
+
+    Beside ``result``, ``problems`` or ``error`` it tells ``on_gpu``: whether this process has a CUDA context now.
+    """
     try:
-        return {"result": TASKS[task](Workspace(home), *arguments)}
+        answer = {"result": TASKS[task](Workspace(home), *arguments)}
     except BadInput as error:
-        return {"problems": [(problem.field, problem.message) for problem in error.problems]}
+        answer = {"problems": [(problem.field, problem.message) for problem in error.problems]}
     except KdError as error:
-        return {"error": str(error)}
+        answer = {"error": str(error)}
     except Exception as error:
         log.exception("the task %s failed", task)
-        return {"error": f"{type(error).__name__}: {error}"}
+        answer = {"error": f"{type(error).__name__}: {error}"}
+    return answer | {"on_gpu": _tidy_up()}
+
+
+def _tidy_up() -> bool:
+    """Gives the memory on the GPU back that the task has freed; whether there is a context left, which only goes with
+    the process."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return False
+    gc.collect()
+    torch.cuda.empty_cache()
+    return True
 
 
 def warm(workspace: Workspace) -> None:
@@ -103,11 +124,14 @@ def check(workspace: Workspace, spec_yaml: str) -> None:
 
 
 def forecast(workspace: Workspace, spec_yaml: str) -> dict[str, Any]:
-    """What the run will cost, from a short measurement."""
+    """What the run will cost, from a short measurement; ``beside`` says where that was not made on its device."""
     from kdengine.forecast import forecast as measure
+    from kdengine.jobs.beside import beside_training
     from kdengine.spec import ExperimentSpec
 
-    return asdict(measure(ExperimentSpec.from_yaml(spec_yaml), workspace))
+    spec = ExperimentSpec.from_yaml(spec_yaml)
+    place = beside_training(workspace, spec.runtime.device)
+    return asdict(measure(spec, workspace, place.device)) | {"beside": place.why}
 
 
 def launch(workspace: Workspace, spec_yamls: list[str], token: str) -> list[str]:
@@ -314,10 +338,11 @@ def inspect(workspace: Workspace, asked: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         ``seen``: one or two `kdengine.figures.seen.Seen`; ``anchor``: arrays to lay out by; ``kind``, ``title``,
-        ``sentence`` of the view.
+        ``sentence`` of the view; ``beside``: why what was not recorded is computed on the CPU, "" where it is not.
     """
     from kdengine.inspection import looking
     from kdengine.inspection.panels import panel
+    from kdengine.jobs.beside import beside_training
 
     run, one = workspace.existing_run(asked["run"]), panel(asked["what"])
     pictures = None
@@ -336,6 +361,7 @@ def inspect(workspace: Workspace, asked: dict[str, Any]) -> dict[str, Any]:
         "kind": one.kind,
         "title": one.title,
         "sentence": one.sentence,
+        "beside": beside_training(workspace).why,
     }
 
 

@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import TimeoutError as Late
 from concurrent.futures.process import BrokenProcessPool
@@ -15,20 +16,33 @@ from typing import Any
 from app import tasks
 from kdengine.errors import BadInput, KdError, Problem
 
+Run = Callable[[str, str, tuple[Any, ...]], dict[str, Any]]
+
 PATIENCE_S = 600.0
+# Long enough for who looks at one thing after the other; a card is little use to anybody else meanwhile.
+GIVE_BACK_S = 30.0
 
 
 class Worker:
-    """One long-lived child process that runs the functions of `app.tasks` one after the other.
+    """One child process that runs the functions of `app.tasks` one after the other.
+
+    It lives long, for its imports take seconds; but one that has a CUDA context, half a GB of a card, ends when nothing
+    was asked of it for a while: only its end gives that back to the training.
 
     Args:
         home: the workspace folder.
+        run: what runs a task in the process.
+        give_back_s: seconds that one with a CUDA context waits for the next question.
     """
 
-    def __init__(self, home: str) -> None:
+    def __init__(self, home: str, run: Run = tasks.run, give_back_s: float = GIVE_BACK_S) -> None:
         self._home = home
+        self._run = run
+        self._give_back_s = give_back_s
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
+        self._asked = 0
+        self._timer: threading.Timer | None = None
 
     def call(self, task: str, *arguments: Any, patience_s: float = PATIENCE_S) -> Any:
         """Runs a task and returns its answer.
@@ -37,9 +51,10 @@ class Worker:
             BadInput: what the task refused, problem by problem.
             KdError: what went wrong in it, or that the process died; the next call gets a fresh one.
         """
-        pool = self._ready()
+        pool, on_gpu = self._enter(), False
         try:
-            answer = pool.submit(tasks.run, task, self._home, arguments).result(timeout=patience_s)
+            answer = pool.submit(self._run, task, self._home, arguments).result(timeout=patience_s)
+            on_gpu = bool(answer.get("on_gpu"))
         except BrokenProcessPool as error:
             self._discard(pool)
             raise KdError(
@@ -48,6 +63,8 @@ class Worker:
         except Late as error:
             self._discard(pool)
             raise KdError(f"no answer within {patience_s:.0f} s; the computation was ended") from error
+        finally:
+            self._leave(pool, on_gpu)
         if "problems" in answer:
             raise BadInput([Problem(field, message) for field, message in answer["problems"]])
         if "error" in answer:
@@ -64,8 +81,11 @@ class Worker:
         if self._pool is not None:
             self._discard(self._pool)
 
-    def _ready(self) -> ProcessPoolExecutor:
+    def _enter(self) -> ProcessPoolExecutor:
+        """The process, which is not ended before `_leave`."""
         with self._lock:
+            self._asked += 1
+            self._stop_timer()
             if self._pool is None:
                 context = multiprocessing.get_context("spawn")
                 self._pool = ProcessPoolExecutor(
@@ -73,10 +93,31 @@ class Worker:
                 )
             return self._pool
 
+    def _leave(self, pool: ProcessPoolExecutor, on_gpu: bool) -> None:
+        with self._lock:
+            self._asked -= 1
+            if on_gpu and not self._asked and self._pool is pool:
+                self._timer = threading.Timer(self._give_back_s, self._give_back, (pool,))
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _give_back(self, pool: ProcessPoolExecutor) -> None:
+        with self._lock:
+            if self._asked or self._pool is not pool:
+                return
+            self._pool = None
+        self._discard(pool)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _discard(self, pool: ProcessPoolExecutor) -> None:
         with self._lock:
             if self._pool is pool:
                 self._pool = None
+                self._stop_timer()
         for process in list(getattr(pool, "_processes", None) or {}):
             _end(process)
         pool.shutdown(wait=False, cancel_futures=True)

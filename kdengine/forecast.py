@@ -127,25 +127,37 @@ class _Steps(NamedTuple):
     peak: int | None
 
 
-def forecast(spec: ExperimentSpec, workspace: Workspace) -> Forecast:
+def forecast(spec: ExperimentSpec, workspace: Workspace, device: str | None = None) -> Forecast:
     """Measures for a second or two what the experiment will cost. Random states, settings and files stay as they were.
 
     Args:
         spec: the experiment. Its data need not be here: then their published numbers are used.
         workspace: where teachers and decoded data are looked for.
+        device: where to measure, as a spec names it; by default on the device of the spec. On the CPU a precision that
+            only the GPU may have is left to the CPU's own choice.
 
     Raises:
         BadInput: networks, method, batch or device do not fit; DataError: one's own pictures cannot be found.
     """
     spec = pinned(spec, workspace)
     with _no_trace():
-        student = _measure(spec, workspace)
+        student = _measure(_moved_to(spec, device), workspace)
     inner = spec.teacher.spec if spec.teacher else None
     if inner is None or assembly.find_finished(workspace, inner.fingerprint()):
         return student
     with _no_trace():
-        teacher = _measure(inner, workspace)
+        teacher = _measure(_moved_to(inner, device), workspace)
     return _with_teacher_seconds(student, teacher.seconds)
+
+
+def _moved_to(spec: ExperimentSpec, device: str | None) -> ExperimentSpec:
+    """The experiment on another device; it is then good for a measurement alone, since precision is part of it."""
+    if device is None or device == spec.runtime.device:
+        return spec
+    change: dict[str, str] = {"device": device}
+    if device == "cpu" and spec.runtime.precision != "fp32":
+        change["precision"] = "auto"
+    return spec.model_copy(update={"runtime": spec.runtime.model_copy(update=change)})
 
 
 def _with_teacher_seconds(student: Forecast, seconds: float) -> Forecast:

@@ -33,7 +33,9 @@ from kdengine.states import State
 # What lists, pages and the supervisor rely on when they read a status; a part may also be missing or null.
 _PARTS: Mapping[str, Any] = (
     dict.fromkeys(("progress", "best", "validation", "test", "test.best", "process", "teacher_deleted"), dict)
-    | dict.fromkeys(("state", "phase", "reason", "message", "advice", "fingerprint", "teacher_run", "kind"), str)
+    | dict.fromkeys(
+        ("state", "phase", "reason", "message", "advice", "fingerprint", "teacher_run", "kind", "lacking"), str
+    )
     | dict.fromkeys(("created", "started", "ended", "progress_at", "eta_s", "attempt", "exit_code"), (int, float))
     | dict.fromkeys(("progress.epoch", "progress.epochs", "progress.step", "progress.steps"), (int, float))
     | dict.fromkeys(("best.accuracy", "best.epoch", "test.best.accuracy", "teacher_validation"), (int, float))

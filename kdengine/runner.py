@@ -23,6 +23,8 @@ from kdengine.evaluation.early_exit import evaluate_exits
 from kdengine.inspection.record import Recorder, epochs_to_record
 from kdengine.jobs.executor import RUNNING_LOCK
 from kdengine.jobs.failures import classify_exception
+from kdengine.jobs.placement import as_placed, why_no_gpu
+from kdengine.machine.sampling import Sampler, sampled
 from kdengine.mirroring import Companion
 from kdengine.models.backbone import Backbone
 from kdengine.models.stored import ModelCard, added_to, load_student, write_card
@@ -167,6 +169,7 @@ class _Execution:
         self.spec = ExperimentSpec.from_yaml(folder.spec_text())
         self.stop = StopRequest()
         self.companion = Companion(workspace, folder)
+        self.sampler = Sampler(folder.path)
 
     def go(self) -> RunResult:
         self.folder.mend_events()
@@ -178,7 +181,7 @@ class _Execution:
         )  # fmt: skip
         self.folder.append_event({"kind": "start", "attempt": attempt})
         try:
-            with self.stop.listening(), _beating(self.folder):
+            with self.stop.listening(), _beating(self.folder), sampled(self.folder, self.sampler):
                 metrics = self._train_and_test()
         except BaseException as error:
             raise self._record_failure(error) from error
@@ -191,7 +194,7 @@ class _Execution:
         spec, folder = self.spec, self.folder
         taught = self._train_teacher()
         folder.update_status(state=State.RUNNING, phase="loading data")
-        device = pick_device(spec.runtime.device)
+        device = self._device()
         precision = choose_precision(spec.runtime.precision, device)
         threads = configure(spec.runtime, device, folder.environment().get("threads"))
         folder.write_environment(describe(device, threads, precision))
@@ -242,6 +245,22 @@ class _Execution:
                 )
         folder.update_status(phase="testing")
         return self._test(trainer, bundle, device)
+
+    def _device(self) -> torch.device:
+        """The device that the spec names, as this process sees it; a GPU that is missed is missed aloud."""
+        named = self.spec.runtime.device
+        try:
+            device = pick_device(as_placed(named))
+        except BadInput as error:
+            why = why_no_gpu(named)
+            raise BadInput([*error.problems, Problem("runtime.device", why)]) if why else error from None
+        self.sampler.follow((device.index or 0) if device.type == "cuda" else None)
+        lacking = why_no_gpu(named) if device.type == "cpu" else ""
+        if lacking:
+            log.warning("it trains on the CPU, not on a GPU: %s", lacking)
+        if lacking or self.folder.status().get("lacking"):
+            self.folder.update_status(lacking=lacking)
+        return device
 
     def _fit(self, trainer: Trainer) -> None:
         """Trains to the end; a request to stop is heard after each step."""

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from optuna.study import Study
@@ -28,6 +29,7 @@ from kdengine import files, launch
 from kdengine.errors import BadInput, KdError, Problem, Stopped
 from kdengine.jobs import RUNNING_LOCK, Job, JobStore, Placement, classify_exception, dead_end, waits_in_vain
 from kdengine.jobs.job import STUDY_PREFIX
+from kdengine.jobs.settings import jobs_per_gpu
 from kdengine.mirroring import Companion
 from kdengine.rundir import RunDirectory, process_identity
 from kdengine.states import State
@@ -139,7 +141,7 @@ class Controller:
         self.workspace = workspace
         self.folder = folder
         self.store = JobStore(workspace)
-        self.placement = placement or Placement()
+        self.placement = placement or Placement(per_gpu=partial(jobs_per_gpu, workspace))
         self.plan = storage.plan_of(study)
         self.study = study
         self.study.pruner = samplers.pruner(self.plan)

@@ -24,9 +24,11 @@ FLOORS = (
     {
         "artifact_paths",
         "children",
+        "dashboards",
         "errors",
         "fields",
         "files",
+        "machine",
         "recipes",
         "rundir",
         "states",

@@ -15,6 +15,7 @@ from kdengine.cli import main
 from kdengine.comparison.plan import list_plans
 from kdengine.errors import BadInput
 from kdengine.jobs import JobLabels, JobStore, Placement, Supervisor, supervisor_alive
+from kdengine.machine.nvml import Inventory
 from kdengine.rundir import RunDirectory
 from kdengine.states import State
 from kdengine.teachers.records import CARD, damaged_imports, list_imports
@@ -144,7 +145,7 @@ def test_the_supervisor_works_on_and_a_resume_writes_the_file_anew(damaged: Work
     )
     assert (damaged.run("status.json-list").path / "status.json.damaged").read_bytes() == DAMAGES["list"]
     store.cancel("status.json-list")
-    supervisor = Supervisor(damaged, placement=Placement(query=list, environment={}))
+    supervisor = Supervisor(damaged, placement=Placement(query=Inventory, environment={}))
     assert supervisor.tick() and supervisor.tick()
     assert store.get("status.json-garbage").state is State.FINISHED, "the row knows better than a damaged file"
     assert not supervisor_alive(damaged)

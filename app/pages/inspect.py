@@ -173,7 +173,8 @@ def build(board: Board, worker: Worker, page: gr.Blocks) -> None:
             drawings = _drawn(answer, asked)
         except KdError as error:
             return _told(outputs, boxes.refusal(error), "", [])
-        said = f"{_sentence(answer, asked)} {note} {_other_epoch(answer, request)}".strip()
+        where = f"What was not recorded is {answer['beside']}." if answer.get("beside") else ""
+        said = " ".join(filter(None, (_sentence(answer, asked), note, _other_epoch(answer, request), where)))
         words = f'<p class="kd-lead" id="inspect-sentence">{text.escape(said)}</p>'
         return _told(outputs, words, "", drawings, answer, asked)
 

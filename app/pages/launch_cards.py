@@ -105,6 +105,8 @@ def cost(forecast: dict[str, Any], seeds: int = 1) -> str:
         )
     if forecast["method_parameters"]:
         lines.append(f"{text.count(forecast['method_parameters'])} parameters more while training only")
+    if forecast.get("beside"):
+        lines.append(f"<b>{text.escape(forecast['beside'])}</b>: on the GPU it will take far less time")
     lines.append('<span class="soft">Measured just now with a few steps, beside whatever else was running.</span>')
     return f'<div class="kd-forecast kd-num">{"<br>".join(lines)}</div>'
 

@@ -10,7 +10,7 @@ import gradio as gr
 from app import boxes, text
 from app.board import Board, Detail, Record
 from app.events import quiet
-from app.pages import runs_export, runs_state
+from app.pages import runs_export, runs_queue, runs_state
 from app.worker import Worker
 from kdengine.errors import KdError
 from kdengine.figures import curves
@@ -88,6 +88,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
     with gr.Row(equal_height=False):
         with gr.Column(elem_classes="card", scale=7, min_width=380):
             table = gr.HTML("", js_on_load=TABLE_JS, elem_id="runs-table", apply_default_css=False)
+            runs_queue.build(board.workspace, page)
         with gr.Column(elem_classes="card", scale=8, min_width=400):
             state = gr.HTML(runs_state.nothing_chosen(), elem_id="run-state")
             with gr.Row(elem_id="run-buttons"):
@@ -119,6 +120,11 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
                 loss = gr.Plot(show_label=False, container=False, elem_id="loss-plot")
                 with gr.Accordion("Throughput", open=False):
                     speed = gr.Plot(show_label=False, container=False, elem_id="speed-plot")
+            with (
+                gr.Column(visible=False) as busy,
+                gr.Accordion("Machine: GPU, CPU, memory, disk", open=False, elem_id="system-box"),
+            ):
+                system = gr.Plot(show_label=False, container=False, elem_id="system-plot")
             export = runs_export.Panel(worker, chosen)
             with gr.Column(visible=False) as body:
                 with gr.Accordion("Log", open=True):
@@ -141,7 +147,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
 
     buttons = [stop, kill, resume, accept, up, down, clone, inside, demo, delete]
     boxes_shown = [*buttons, export.box, export.exits, body]
-    outputs = [seen, table, state, *boxes_shown, drawn, accuracy, speed, loss, log, command, spec]
+    outputs = [seen, table, state, *boxes_shown, drawn, accuracy, speed, loss, busy, system, log, command, spec]
     selected = [chosen_at, chosen, seen, state, refused, really, *boxes_shown, drawn]
     silent = quiet(state)
     hidden = gr.update(visible=False)
@@ -183,6 +189,7 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
             "state": stands(run_id, detail, bool(rows)),
             "curves": _length(run_id, record),
             "loss": (_length(run_id, record), kind),
+            "system": (run_id, len(record.system)),
             "log": record.log,
             "settings": (detail.command, detail.spec) if detail else None,
         }
@@ -197,6 +204,8 @@ def build(board: Board, worker: Worker, page: gr.Blocks, mlflow_url: str | None)
         answer.append(gr.update(visible=bool(record.steps)) if "curves" in new else gr.skip())
         answer += _curves(detail, record) if "curves" in new and detail else [gr.skip()] * 2
         answer.append(_loss(run_id, record, kind) if "loss" in new and detail else gr.skip())
+        answer.append(gr.update(visible=bool(record.system)) if "system" in new else gr.skip())
+        answer.append(curves.system(record.system, label=run_id) if "system" in new and record.system else gr.skip())
         answer.append(_log(record) if "log" in new else gr.skip())
         answer += list(_settings(detail)) if "settings" in new else [gr.skip()] * 2
         return answer

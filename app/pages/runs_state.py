@@ -115,6 +115,8 @@ def state(detail: Detail, mlflow: str | None) -> str:
         facts = (*took, f"attempt {job.attempt}", f"{text.size(detail.size)} on disk")
         lines.append("".join(f" · {fact}" for fact in facts))
     lines.append(_accuracies(detail))
+    if status.get("lacking"):
+        lines.append(boxes.warnings([f"It trains on the CPU, not on a GPU: {status['lacking']}."]))
     if detail.damaged:
         lines.append(f'<div class="kd-failure" role="alert"><b>damaged</b>: {e(detail.damaged)}</div>')
     if job.state in (State.FAILED, State.LOST):
@@ -145,7 +147,8 @@ def _under_way(detail: Detail) -> str:
     stop = ""
     if job.state == State.STOPPING and job.stopping_since:
         stop = f" · stopping for {text.duration(time.time() - job.stopping_since)}; killed after 30 s"
-    late = ' <span class="kd-badge stalled">stalled: no step for a minute</span>' if detail.stalled else ""
+    silent = text.duration(time.time() - (status.get("progress_at") or time.time()))
+    late = f' <span class="kd-badge stalled">stalled: no step for {silent}</span>' if detail.stalled else ""
     parts = [
         text.escape(status.get("phase") or ""),
         f"epoch {min(at['epoch'] + 1, at['epochs'])} of {at['epochs']}, step {at['step']} of {at['steps']}",

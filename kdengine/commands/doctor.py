@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kdengine import files
+from kdengine.commands import doctor_gpus
+from kdengine.commands.findings import OK, PROBLEM, WARNING, Finding
 from kdengine.commands.tables import show, show_json, size
 from kdengine.errors import KdError
 from kdengine.rundir import RunDirectory
@@ -24,20 +26,10 @@ from kdengine.workspace import Workspace
 if TYPE_CHECKING:
     from kdengine.jobs import Job
 
-OK, WARNING, PROBLEM = "ok", "warning", "problem"
 LEAST_FREE, LITTLE_FREE = 200 << 20, 2 << 30
 LITTLE_MEMORY = 2 << 30
 BEAT_LIMIT_S = 30.0
 EXIT_PROBLEM = 3
-
-
-class Finding(NamedTuple):
-    """One line: "ok", "warning" or "problem"; what was looked at; what was found; what to do ("" when all is well)."""
-
-    level: str
-    subject: str
-    text: str
-    advice: str = ""
 
 
 Check = Callable[[Workspace], Iterator[Finding]]
@@ -112,25 +104,15 @@ def _torch(workspace: Workspace) -> Iterator[Finding]:
     yield Finding(OK, "torch build", found)
 
 
-def _devices(workspace: Workspace) -> Iterator[Finding]:
+def _cpu(workspace: Workspace) -> Iterator[Finding]:
     import torch
 
-    from kdengine.jobs.placement import query_gpus
     from kdengine.training.hardware import Bf16, available_cores, describe, has_fast_bf16
 
-    cpu = describe(torch.device("cpu"), 1, Bf16())["device_name"]
-    devices = [(torch.device("cpu"), f"{cpu}, {available_cores()} of {os.cpu_count()} cores")]
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    for index in range(count):
-        free, total = torch.cuda.mem_get_info(index)
-        name = torch.cuda.get_device_name(index)
-        devices.append((torch.device("cuda", index), f"{name}, {size(free)} of {size(total)} free"))
-    for device, text in devices:
-        fast = has_fast_bf16(device)
-        yield Finding(OK, str(device), f"{text}, {'fast bfloat16' if fast else 'no fast bfloat16 (fp32 is used)'}")
-    if query_gpus() and not count:
-        advice = "install a torch build for this driver's CUDA, or update the driver"
-        yield Finding(WARNING, "cuda", "nvidia-smi sees a GPU, torch does not", advice)
+    cpu = torch.device("cpu")
+    name = describe(cpu, 1, Bf16())["device_name"]
+    fast = "fast bfloat16" if has_fast_bf16(cpu) else "no fast bfloat16 (fp32 is used)"
+    yield Finding(OK, "cpu", f"{name}, {available_cores()} of {os.cpu_count()} cores, {fast}")
 
 
 def _load(workspace: Workspace) -> Iterator[Finding]:
@@ -211,6 +193,16 @@ def _database_trouble(path: Path) -> str:
     except sqlite3.Error as error:
         return f"cannot be read: {error}"
     return "" if answer == "ok" else f"is damaged: {answer}"
+
+
+def _dashboard(workspace: Workspace) -> Iterator[Finding]:
+    from kdengine.dashboards import at_work
+
+    found = [str(one["url"]) for one in at_work(workspace) if one.get("url")]
+    if found:
+        yield Finding(OK, "dashboard", f"{', '.join(found)} (`kd ui --list` prints the address that lets you in)")
+    else:
+        yield Finding(OK, "dashboard", "none of yours is at work for this workspace; `kd ui` opens one")
 
 
 def _supervisor(workspace: Workspace) -> Iterator[Finding]:
@@ -310,6 +302,6 @@ def _stores(workspace: Workspace) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Check, ...] = (
-    *(_python, _packages, _torch, _devices, _load),
-    *(_workspace, _databases, _supervisor, _runs, _teachers, _comparisons, _stores),
+    *(_python, _packages, _torch, _cpu, doctor_gpus.gpus, _load),
+    *(_workspace, _databases, _dashboard, doctor_gpus.queue, _supervisor, _runs, _teachers, _comparisons, _stores),
 )

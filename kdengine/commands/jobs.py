@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any, NamedTuple
 
 from kdengine.commands.console import waiting
@@ -18,12 +19,14 @@ from kdengine.jobs import (
     as_it_is,
     dead_end,
     ensure_supervisor,
+    last_looks,
     request,
     stalled,
     supervisor_alive,
     waits_in_vain,
 )
 from kdengine.jobs.job import ACTIVE, UNENDED
+from kdengine.jobs.settings import set_jobs_per_gpu
 from kdengine.rundir import RunDirectory
 from kdengine.states import State
 from kdengine.workspace import Workspace
@@ -53,12 +56,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--follow", action="store_true", help="log: go on until the job has ended")
     parser.add_argument("-n", "--lines", type=int, default=LOG_LINES, help=f"log: last lines (default {LOG_LINES})")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--jobs-per-gpu", type=int, metavar="N",
+                        help="let N runs share a GPU, here and from now on; 0: what KD_JOBS_PER_GPU says")  # fmt: skip
 
 
 def main(options: argparse.Namespace) -> int:
     """Lists, tells of one job, or changes one."""
     workspace = Workspace()
     store = JobStore(workspace)
+    if options.jobs_per_gpu is not None:
+        set_jobs_per_gpu(workspace, options.jobs_per_gpu or None)
     if options.action == "list":
         if options.job:
             raise BadInput(Problem("", f"list takes no id; `kd jobs show {options.job}` tells of one job"))
@@ -140,7 +147,7 @@ def _list(store: JobStore, as_json: bool) -> int:
         sys.stdout.write(f"There are no jobs in {store.workspace.root}. `kd train --queue` makes one.\n")
         return 0
     damages = {job.id: _damage(store, job, status) for job, status in found}
-    show(COLUMNS, [_row(job, status, damages[job.id]) for job, status in found])
+    show(COLUMNS, [_row(store, job, status, damages[job.id]) for job, status in found])
     sys.stderr.writelines(f"kd: {job_id}: {damage}\n" for job_id, damage in damages.items() if damage)
     if any(job.state in UNENDED for job, _ in found) and not watched:
         sys.stderr.write("No supervisor is at work, so nothing is started or stopped; `kd ui` or a resume starts it.\n")
@@ -164,8 +171,8 @@ def _adopt_all(store: JobStore) -> None:
                 sys.stderr.write(f"kd: {run.id} is not in the table: {error}\n")
 
 
-def _row(job: Job, status: dict[str, Any], damage: str) -> list[str]:
-    state = "stalled" if job.state is State.RUNNING and stalled(status) else str(job.state)
+def _row(store: JobStore, job: Job, status: dict[str, Any], damage: str) -> list[str]:
+    state = "stalled" if _is_stalled(store, job, status) else str(job.state)
     best = (status.get("best") or {}).get("accuracy")
     return [
         state,
@@ -174,7 +181,7 @@ def _row(job: Job, status: dict[str, Any], damage: str) -> list[str]:
         job.dataset,
         job.method,
         "" if best is None else f"{100 * best:.1f} %",
-        ", ".join(filter(None, ("damaged" if damage else "", _progress(job, status)))),
+        ", ".join(filter(None, ("damaged" if damage else "", _progress(job, status), _missed(status)))),
         duration(time.time() - job.submitted),
     ]
 
@@ -199,6 +206,14 @@ def _progress(job: Job, status: dict[str, Any]) -> str:
     return ", ".join(dict.fromkeys(filter(None, parts)))
 
 
+def _is_stalled(store: JobStore, job: Job, status: dict[str, Any]) -> bool:
+    return job.state is State.RUNNING and stalled(status, looks=partial(last_looks, store.workspace.run(job.id)))
+
+
+def _missed(status: dict[str, Any]) -> str:
+    return "on the CPU, for want of a GPU" if status.get("lacking") else ""
+
+
 def _status(store: JobStore, job: Job) -> dict[str, Any]:
     return store.workspace.run(job.id).status()
 
@@ -210,7 +225,11 @@ def _damage(store: JobStore, job: Job, status: dict[str, Any]) -> str:
 
 def _described(store: JobStore, job: Job, status: dict[str, Any]) -> dict[str, Any]:
     row = {key: value for key, value in asdict(job).items() if key not in PRIVATE}
-    return row | {"stalled": stalled(status), "status": status, "damaged": _damage(store, job, status) or None}
+    return row | {
+        "stalled": _is_stalled(store, job, status),
+        "status": status,
+        "damaged": _damage(store, job, status) or None,
+    }
 
 
 # one job -------------------------------------------------------------------------------------------------------------
@@ -228,7 +247,7 @@ def _show(store: JobStore, job: Job, options: argparse.Namespace) -> int:
         [
             ("id", job.id),
             ("name", job.name),
-            ("state", "stalled" if job.state is State.RUNNING and stalled(status) else str(job.state)),
+            ("state", "stalled" if _is_stalled(store, job, status) else str(job.state)),
             ("progress", _progress(job, status)),
             ("data", job.dataset),
             ("method", job.method),
@@ -238,7 +257,8 @@ def _show(store: JobStore, job: Job, options: argparse.Namespace) -> int:
             ("test", "" if test is None else f"{100 * test:.1f} %"),
             ("attempts", str(job.attempt)),
             ("waits for", job.after or ""),
-            ("slot", job.slot or ""),
+            ("slot", " ".join(filter(None, (job.slot, job.device)))),
+            ("no GPU", status.get("lacking") or ""),
             ("message", job.message or ""),
             ("advice", job.advice or ""),
             ("note", job.note),

@@ -40,8 +40,13 @@ def packed(part: Part, ids: np.ndarray, padding: int) -> Tensor:
 
 
 def default_workers(device: torch.device) -> int:
-    """Processes that read for a loader that names no number: none on a CPU, whose cores train already."""
-    return min(MOST_WORKERS, os.cpu_count() or 1) if device.type == "cuda" else 0
+    """Processes that read for a loader that names no number: none on a CPU, whose cores train already.
+
+    Where several runs share the machine, its queue says in ``KD_CORES`` how many cores are this one's.
+    """
+    share = os.environ.get("KD_CORES", "")
+    cores = int(share) if share.isdigit() else os.cpu_count() or 1
+    return min(MOST_WORKERS, cores) if device.type == "cuda" else 0
 
 
 def read_batches(part: Part, batches: Sequence[np.ndarray], padding: int, workers: int, pin: bool) -> Iterator[Tensor]:

@@ -1,7 +1,8 @@
-"""Curves of a run: accuracy against the teacher's line, every loss term, throughput."""
+"""Curves of a run: accuracy against the teacher's line, every loss term, throughput, how busy the machine was."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kdengine.figures import style
@@ -83,3 +84,44 @@ def throughput(events: list[Event], *, label: str = "") -> Any:
         mode="lines", line={"color": style.GREY, "width": 1.5}, hovertemplate="%{y:.0f}",
     )  # fmt: skip
     return figure
+
+
+def system(events: list[Event], *, label: str = "") -> Any:
+    """How busy GPU and machine were, in percent, over the minutes since the run began.
+
+    Args:
+        events: "system" events in order (`kdengine.machine.sampling`); without a GPU its two lines are left out.
+        label: what the figure shows; zoom is kept while it stays the same.
+    """
+    import plotly.graph_objects as go
+
+    points = style.thin(events)
+    figure = go.Figure(layout=style.layout(x="minutes", y="in use (%)", key=f"system-{label}", height=240))
+    figure.update_yaxes(range=[0, 101])
+    begin = points[0]["time"] if points else 0.0
+    x = [(event["time"] - begin) / 60 for event in points]
+    lines = {name: [_percent(read, event) for event in points] for name, read in _SYSTEM.items()}
+    for index, (name, y) in enumerate(lines.items()):
+        if any(value is not None for value in y):
+            figure.add_scatter(
+                x=x, y=y, name=name, mode="lines" if len(x) > 1 else "markers",
+                line={"color": style.TERMS[index], "width": 1.5}, hovertemplate="%{y:.0f} %",
+            )  # fmt: skip
+    return figure
+
+
+_SYSTEM: dict[str, Callable[[Event], float]] = {
+    "GPU": lambda event: event["gpu"]["use"],
+    "GPU memory": lambda event: event["gpu"]["used"] / event["gpu"]["total"],
+    "CPU": lambda event: event["cpu"],
+    "memory": lambda event: event["ram_used"] / event["ram_total"],
+    "disk": lambda event: 1 - event["disk_free"] / event["disk_total"],
+}
+
+
+def _percent(read: Callable[[Event], float], event: Event) -> float | None:
+    """None for what the event does not hold: a machine without GPU, or one that does not tell."""
+    try:
+        return 100 * read(event)
+    except (KeyError, TypeError, ZeroDivisionError):
+        return None

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from kdengine.errors import BadInput, Problem
 from kdengine.evaluation.classifier import open_picture, squared
@@ -16,9 +17,11 @@ from kdengine.inspection.choice import shown
 from kdengine.inspection.opening import BEST, LAST, Epoch, data_of, epochs_with_weights, kept_epochs, open_subject
 from kdengine.inspection.panels import GRAPHED, MAPS, PANELS, Panel, panel
 from kdengine.inspection.subject import UNKNOWN, Arrays, Pictures, Subject
+from kdengine.jobs.beside import beside_training
 from kdengine.methods import get_method
 from kdengine.rundir import RunDirectory, short_id
 from kdengine.spec import ExperimentSpec
+from kdengine.training.hardware import pick_device
 from kdengine.workspace import Workspace
 
 MOST_PICTURES = 128
@@ -44,9 +47,9 @@ def _offered(root: str, run_id: str, stamp: int, recorded: int) -> frozenset[str
     else:
         few = chosen(workspace, run, 4)
         try:
-            subject = _subject(root, run_id, BEST, stamp, few)
+            subject = _subject(root, run_id, BEST, stamp, few, _device(workspace))
         except BadInput:  # a run of an earlier version kept its method's parts in the last checkpoint alone
-            subject = _subject(root, run_id, LAST, stamp, few)
+            subject = _subject(root, run_id, LAST, stamp, few, _device(workspace))
         names = {name for name, one in PANELS.items() if one.pictures and _has(one, subject)}
     if stamp:
         names |= {name for name, one in PANELS.items() if one.compute is not None and not one.pictures}
@@ -209,7 +212,7 @@ def _computed(workspace: Workspace, run: RunDirectory, one: Panel, epoch: Epoch,
         epoch = LAST
     if one.kind == "maps":
         pictures = pictures.first(MAPS)
-    return one.compute(_subject(str(workspace.root), run.id, epoch, _stamp(run), pictures))
+    return one.compute(_subject(str(workspace.root), run.id, epoch, _stamp(run), pictures, _device(workspace)))
 
 
 def _stamp(run: RunDirectory) -> int:
@@ -224,11 +227,16 @@ def _no_such_epoch(run: RunDirectory, one: Panel, epoch: int) -> str:
     return f"there are no weights of epoch {epoch} of {run.id} to make {one.name} of; there are best, {weights}{told}"
 
 
+def _device(workspace: Workspace) -> torch.device:
+    """A GPU that no run trains on, else the CPU."""
+    return pick_device(beside_training(workspace).device)
+
+
 @lru_cache(maxsize=6)
-def _subject(root: str, run_id: str, epoch: Epoch, stamp: int, pictures: Pictures) -> Subject:
+def _subject(root: str, run_id: str, epoch: Epoch, stamp: int, pictures: Pictures, device: torch.device) -> Subject:
     """Kept for the next panel; ``stamp`` makes a run that has trained on a new entry."""
     workspace = Workspace(root)
-    return open_subject(workspace, workspace.run(run_id), epoch, pictures)
+    return open_subject(workspace, workspace.run(run_id), epoch, pictures, device)
 
 
 @lru_cache(maxsize=64)

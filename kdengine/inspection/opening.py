@@ -21,7 +21,6 @@ from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.teachers import records
 from kdengine.training import checkpoint
-from kdengine.training.hardware import pick_device
 from kdengine.training.teacher import FrozenTeacher
 from kdengine.workspace import Workspace
 
@@ -44,15 +43,16 @@ def epochs_with_weights(run: RunDirectory) -> list[int]:
     return sorted({*kept_epochs(run), *([last] if run.last_student_file.is_file() and last else [])})
 
 
-def open_subject(workspace: Workspace, run: RunDirectory, epoch: Epoch, pictures: Pictures) -> Subject:
-    """Student, method and teacher of a run as they were, in eval mode, before these pictures.
+def open_subject(
+    workspace: Workspace, run: RunDirectory, epoch: Epoch, pictures: Pictures, device: torch.device
+) -> Subject:
+    """Student, method and teacher of a run as they were, in eval mode, before these pictures, on that device.
 
     Raises:
         BadInput: no weights of that epoch, or those of the teacher or of the method's own parts are gone; in words.
     """
     spec = ExperimentSpec.from_yaml(run.spec_text())
     bundle = data_of(workspace, run)
-    device = pick_device("auto")
     student = _student(run, epoch).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     taught = _taught(workspace, run, spec)
     teacher: FrozenTeacher | None = None

@@ -11,10 +11,11 @@ from kdengine.jobs.control import (
 )
 from kdengine.jobs.executor import RUNNING_LOCK, Executor, LocalExecutor, StartOrder, child_environment
 from kdengine.jobs.failures import Failure, classify_exception, classify_exit
-from kdengine.jobs.job import Job, JobLabels, stalled
+from kdengine.jobs.job import Job, JobLabels
 from kdengine.jobs.keeper import Keeper
-from kdengine.jobs.placement import Gpu, Placement, Slot
+from kdengine.jobs.placement import Placement, Slot
 from kdengine.jobs.sight import as_it_is, dead_end, waits_in_vain
+from kdengine.jobs.stall import last_looks, stalled
 from kdengine.jobs.store import JobStore
 from kdengine.jobs.supervisor import Supervisor, default_command
 
@@ -22,7 +23,6 @@ __all__ = [
     "RUNNING_LOCK",
     "Executor",
     "Failure",
-    "Gpu",
     "Job",
     "JobLabels",
     "JobStore",
@@ -39,6 +39,7 @@ __all__ = [
     "dead_end",
     "default_command",
     "ensure_supervisor",
+    "last_looks",
     "request",
     "stalled",
     "stop_supervisor",

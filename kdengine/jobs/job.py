@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import yaml
 
-from kdengine.rundir import RunDirectory
 from kdengine.states import State
 
 ACTIVE = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
 UNENDED = ACTIVE | {State.QUEUED}
 ENDED = frozenset(state for state in State if state.ended)
-STALLED_AFTER_S = 60.0
 
 # Controllers only wait for other jobs: were they to take a slot, one slot would be a deadlock.
 CONTROLLER_KINDS = frozenset({"study"})
@@ -132,20 +129,6 @@ def _damage(row: Mapping[str, Any], wrong: list[str]) -> str:
         return ""
     found = ", ".join(f"{row[name]!r} as {name}" for name in wrong)
     return f"its row in jobs.db is damaged: found {found}. `kd jobs resume {row['id']}` mends it, or delete the run."
-
-
-def stalled(
-    status: RunDirectory | Mapping[str, Any], now: float | None = None, limit_s: float = STALLED_AFTER_S
-) -> bool:
-    """Whether a run says it is running but has made no step for ``limit_s`` seconds; says nothing about its process.
-
-    Before the first step (download, compilation) there is no ``progress_at``, and a run is not called stalled.
-    """
-    status = status.status() if isinstance(status, RunDirectory) else status
-    progress_at = status.get("progress_at")
-    if status.get("state") != State.RUNNING or progress_at is None:
-        return False
-    return (time.time() if now is None else now) - progress_at > limit_s
 
 
 def labels_of_spec(spec_yaml: str, run_id: str) -> JobLabels:

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from kdengine.jobs.executor import Executor, LocalExecutor, StartOrder, host_oom
 from kdengine.jobs.failures import ADVICE, PRUNED, Failure, classify_exception, classify_exit, left_behind
 from kdengine.jobs.job import ACTIVE, ENDED, Job
 from kdengine.jobs.placement import Placement, Slot, whole_number
+from kdengine.jobs.settings import jobs_per_gpu
 from kdengine.jobs.sight import waits_in_vain
 from kdengine.jobs.store import JobStore, end_status, identity_values, works_now
 from kdengine.rundir import RunDirectory, boot_id, home_identity, home_path, process_identity, same_home
@@ -100,7 +102,7 @@ class Supervisor:
         self.command_for = command_for or default_command
         self.on_end = on_end
         self.on_begin = on_begin
-        self.placement = placement or Placement()
+        self.placement = placement or Placement(per_gpu=partial(jobs_per_gpu, workspace))
         self.poll_s = poll_s
         self.stop_grace_s = stop_grace_s
         self.auto_resume = (
@@ -112,6 +114,7 @@ class Supervisor:
         self._asked: set[str | None] = set()  # start tokens of the jobs that this supervisor has sent SIGTERM
         self._oom_kills: dict[str, int | None] = {}
         self._settled: dict[str, tuple[int, int]] = {}
+        self._devices: dict[tuple[str, float], str] = {}  # that specs name; an id may be used again
         self._next_scan = 0.0
         self._next_beat = 0.0
 
@@ -391,7 +394,7 @@ class Supervisor:
         for job in queue:
             if not self._may_start(job):
                 continue
-            slot = self.placement.find(job, active)
+            slot = self.placement.find(job, active, self._device_wanted(job))
             if isinstance(slot, Slot):
                 started = self._start(job, slot)
                 active += [started] if started else []
@@ -399,6 +402,15 @@ class Supervisor:
                 # The first says it for all behind it, but none goes on saying what is no longer so.
                 self._say_why_waiting(job, slot)
                 told = True
+
+    def _device_wanted(self, job: Job) -> str:
+        """What the job's spec names as its device. A spec never changes, and a queue is looked at twice a second."""
+        key = (job.id, job.submitted)
+        if key not in self._devices:
+            runtime = self.workspace.run(job.id).spec_or_nothing().get("runtime")
+            named = runtime.get("device") if isinstance(runtime, dict) else None
+            self._devices[key] = named if isinstance(named, str) else "auto"
+        return self._devices[key]
 
     def _may_start(self, job: Job) -> bool:
         """Whether nothing but a slot is missing.
@@ -451,11 +463,12 @@ class Supervisor:
         # start_token marks the status as this attempt's: an outcome of an earlier one is never taken for it.
         run.update_status(state=State.STARTING, start_token=token, process=None, reason=None, message=None, advice=None)
         with files.disk_errors(run.log_file), run.log_file.open("a") as file:
-            file.write(f"{START_MARK}{time.strftime('%Y-%m-%d %H:%M:%S')} on {slot.name}\n")
+            file.write(
+                f"{START_MARK}{time.strftime('%Y-%m-%d %H:%M:%S')} on {slot.name} {slot.cuda_visible_devices or ''}\n"
+            )
         self._oom_kills[job.id] = host_oom_kills()
         environment = {"KD_HOME": str(self.workspace.root), "KD_RUN_ID": job.id, "PYTHONUNBUFFERED": "1"}
-        if slot.cuda_visible_devices is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = slot.cuda_visible_devices
+        environment |= slot.environment()
         if slot.threads is not None and "OMP_NUM_THREADS" not in os.environ:
             environment["OMP_NUM_THREADS"] = str(slot.threads)
         return self.executor.start(StartOrder(run, self.command_for(job), environment, token))

@@ -11,12 +11,19 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import torch
+import worker_on_gpu
+from fake_nvml import FIRST, Card, FakeNvml
 from support import PATIENCE_S, wait_until_gone
 
+from app import tasks
+from app.pages import launch_cards
 from app.worker import Worker
 from kdengine.errors import BadInput, KdError
-from kdengine.jobs import JobStore, stop_supervisor
+from kdengine.jobs import JobLabels, JobStore, stop_supervisor
+from kdengine.machine.nvml import Nvml
 from kdengine.spec import ExperimentSpec
+from kdengine.states import State
 from kdengine.workspace import Workspace
 
 SPEC = ExperimentSpec.from_mapping(
@@ -103,3 +110,66 @@ def test_what_is_refused_queues_nothing(worker: Worker, workspace: Workspace) ->
         worker.call("launch", [SPEC.to_yaml(), TOO_BIG.to_yaml()], "token")
     assert JobStore(workspace).jobs() == []
     assert workspace.list_runs() == []
+
+
+# the GPU --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick() -> Iterator[Worker]:
+    worker = Worker("nowhere", run=worker_on_gpu.run, give_back_s=0.2)
+    yield worker
+    worker.close()
+
+
+def test_a_process_with_a_cuda_context_ends_when_nothing_is_asked_of_it(quick: Worker) -> None:
+    first = quick.call("on the GPU")
+    wait_until_gone(first)
+    assert quick.call("on the GPU") != first, "the next question gets a fresh one"
+
+
+def test_one_without_stays_and_none_ends_while_it_computes(quick: Worker) -> None:
+    first = quick.call("on the CPU")
+    time.sleep(1)
+    assert quick.call("on the CPU") == first, "its imports took seconds"
+    assert quick.call("on the GPU") == first
+    assert quick.call("slow", 1.0) == first, "a question stops the clock"
+    wait_until_gone(first)
+
+
+def test_a_closed_worker_leaves_no_clock_behind(quick: Worker) -> None:
+    first = quick.call("on the GPU")
+    quick.close()
+    wait_until_gone(first)
+    assert quick._timer is None
+
+
+def test_a_task_tells_whether_it_left_a_context(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    emptied: list[bool] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
+        plain = tasks.run("samples", str(workspace.root), ({"name": "digits"},))
+        assert plain["on_gpu"] is False and not emptied
+        patched.setattr(torch.cuda, "is_initialized", lambda: True)
+        assert tasks.run("samples", str(workspace.root), ({"name": "digits"},))["on_gpu"] is True
+        assert tasks.run("samples", str(workspace.root), ({"name": "nothing"},))["on_gpu"] is True, "a refusal too"
+        assert len(emptied) == 2, "what the task has freed goes back at once"
+
+
+def test_a_forecast_beside_a_training_is_made_on_the_cpu_and_says_so(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The spec asks for what only a GPU has; on a machine whose card is held by a run."""
+    store = JobStore(workspace)
+    store.submit("method: none\n", run_id="training", command="kd train", labels=JobLabels("training"))
+    store.change("training", {State.QUEUED}, state=State.RUNNING, slot="gpu:0", device=FIRST)
+    runtime = SPEC.runtime.model_copy(update={"device": "cuda", "precision": "bf16"})
+    wanted = SPEC.model_copy(update={"runtime": runtime})
+    with monkeypatch.context() as patched:
+        patched.setattr("kdengine.jobs.beside.look", Nvml(FakeNvml(Card(FIRST))).inventory)
+        answer = tasks.run("forecast", str(workspace.root), (wanted.to_yaml(),))
+        assert answer["result"]["device"] == "cpu" and answer["result"]["seconds"] > 0
+        shown = launch_cards.cost(answer["result"])
+        assert "computed on the CPU, since training trains on the GPU" in shown
+        store.change("training", set(State), state=State.FINISHED)
+        assert "no device 'cuda'" in str(tasks.run("forecast", str(workspace.root), (wanted.to_yaml(),))["problems"])

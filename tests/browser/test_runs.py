@@ -18,6 +18,7 @@ from support import PATIENCE_S, tiny_spec
 
 from kdengine import tracking
 from kdengine.jobs import JobStore, ensure_supervisor, supervisor_alive, supervisor_identity
+from kdengine.jobs.settings import jobs_per_gpu
 from kdengine.launch import launch
 from kdengine.rundir import short_id
 from kdengine.spec import ExperimentSpec
@@ -313,3 +314,39 @@ def test_a_closed_tab_and_a_killed_page_lose_nothing(
     fresh.click("#stop")
     state_is(fresh, "stopped")
     fresh.context.close()
+
+
+def test_how_many_runs_share_a_gpu_is_set_on_the_page(dashboard: Dashboard, lived_in: LivedIn, page: Page) -> None:
+    open_runs(page, dashboard)
+    page.click("#queue-box > button")
+    said = page.locator("#jobs-per-gpu-said")
+    expect(said).to_contain_text("One run at once on a GPU now")
+    for words, expected in (("3", "3 runs at once"), ("99", "from 1 to 16"), ("", "One run at once")):
+        page.fill("#jobs-per-gpu input", words)
+        page.keyboard.press("Tab")
+        page.click("#jobs-per-gpu-set")
+        expect(said).to_contain_text(expected)
+        assert jobs_per_gpu(dashboard.workspace) == {"3": 3, "99": 3, "": None}[words]
+
+
+def test_how_busy_the_machine_was_is_drawn_for_runs_that_tell_it(
+    dashboard: Dashboard, lived_in: LivedIn, page: Page
+) -> None:
+    older, run = lived_in.own, dashboard.workspace.run(lived_in.taught)
+    look = {
+        **{"kind": "system", "cpu": 0.5, "cores": 1.0, "io": 0, "ram": 1, "ram_used": 2, "ram_total": 4},
+        **{"disk_free": 1, "disk_total": 4, "gpu": {"use": 0.9, "used": 10, "total": 40, "processes": 1}},
+    }
+    for number in range(60):
+        wave = {"use": 0.9 - number % 7 / 30, "used": 10 + number / 6, "total": 40, "processes": 1}
+        run.append_event(look | {"time": 1000.0 + 5 * number, "cpu": 0.3 + number % 5 / 20, "gpu": wave})
+    open_runs(page, dashboard, lived_in.taught)
+    page.click("#system-box > button")
+    legend = page.locator("#system-plot .legendtext")
+    expect(legend).to_have_text(["GPU", "GPU memory", "CPU", "memory", "disk"])
+    if folder := os.environ.get("KD_SCREENSHOTS"):
+        page.wait_for_timeout(1000)
+        page.screenshot(path=f"{folder}/runs-system.png", full_page=True)
+    choose(page, older)
+    expect(page.locator("#accuracy-plot")).to_be_visible()
+    expect(page.locator("#system-box")).not_to_be_visible()

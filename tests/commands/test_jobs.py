@@ -11,6 +11,7 @@ from kdengine import ExperimentSpec
 from kdengine.cli import main
 from kdengine.commands.jobs import exit_code
 from kdengine.jobs import JobStore, stop_supervisor, supervisor_alive
+from kdengine.jobs.settings import jobs_per_gpu
 from kdengine.launch import launch
 from kdengine.runner import create
 from kdengine.states import State
@@ -57,6 +58,13 @@ def test_the_table_shows_the_queue_in_its_order(queue: JobStore, capsys: pytest.
     assert [job.id for job in queue.jobs()] == ["third", "first", "second"]
     capsys.readouterr()
     assert [row[1] for row in table(capsys)] == ["third", "first", "second"]
+
+
+def test_how_many_runs_share_a_gpu_is_set(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["jobs", "--jobs-per-gpu", "3"]) == 0 and jobs_per_gpu(workspace) == 3
+    assert main(["jobs", "--jobs-per-gpu", "17"]) == 2 and "from 1 to 16" in capsys.readouterr().err
+    assert main(["jobs"]) == 0 and jobs_per_gpu(workspace) == 3
+    assert main(["jobs", "--jobs-per-gpu", "0"]) == 0 and jobs_per_gpu(workspace) is None
 
 
 def test_nobody_at_work_is_said(queue: JobStore, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,11 +14,12 @@ from support import bench, distilled_spec, tiny_spec
 
 from kdengine import run
 from kdengine.errors import BadInput
-from kdengine.inspection import store
+from kdengine.inspection import looking, store
 from kdengine.inspection.gradients import gradient_norms
 from kdengine.inspection.looking import chosen, epochs, history, look, offered
 from kdengine.inspection.panels import GRAPHED, MAPS, PANELS, panel
 from kdengine.inspection.record import Recorder, epochs_to_record, recorded
+from kdengine.jobs.beside import Beside
 from kdengine.models.stored import read_tensors
 from kdengine.workspace import Workspace
 
@@ -94,6 +95,21 @@ def test_numbers_are_followed_over_the_epochs(looked_at: Workspace) -> None:
     assert set(pull) - {"epochs"} == set(next(seen.events("epoch"))["terms"])
     assert all(value > 0 for value in pull["ce"])
     assert history(seen, panel("cka")) == {}
+
+
+def test_looking_leaves_a_card_in_training_alone(looked_at: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def pick(name: str) -> torch.device:
+        asked.append(name)
+        return torch.device("cpu")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(looking, "pick_device", pick)
+        look(looked_at, looked_at.run("unseen"), "attention", "last")
+        patched.setattr(looking, "beside_training", lambda workspace: Beside("cpu", "since a run trains"))
+        look(looked_at, looked_at.run("unseen"), "attention", "best")
+    assert asked == ["auto", "cpu"]
 
 
 def test_a_run_that_was_not_looked_at_is_looked_at_now(looked_at: Workspace) -> None:

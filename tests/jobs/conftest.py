@@ -17,6 +17,7 @@ import yaml
 from support import PATIENCE_S
 
 from kdengine.jobs import Job, JobLabels, JobStore, Placement, Supervisor
+from kdengine.machine.nvml import Inventory
 from kdengine.states import State
 from kdengine.workspace import Workspace
 
@@ -32,8 +33,11 @@ class House:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.ended: list[tuple[str, State]] = []
 
-    def submit(self, run_id: str, *, after: str | None = None, token: str | None = None, **fake: Any) -> Job:
-        spec = yaml.safe_dump({"data": {"name": "digits"}, "fake": fake})
+    def submit(
+        self, run_id: str, *, after: str | None = None, token: str | None = None, device: str = "", **fake: Any
+    ) -> Job:
+        runtime = {"runtime": {"device": device}} if device else {}
+        spec = yaml.safe_dump({"data": {"name": "digits"}, "fake": fake} | runtime)
         labels = JobLabels(name=run_id, dataset="digits")
         return self.store.submit(spec, run_id=run_id, command="kd train", labels=labels, after=after, token=token)
 
@@ -42,7 +46,7 @@ class House:
 
     def supervisor(self, **options: Any) -> Supervisor:
         """One that the test drives with ``tick()`` or runs in a thread."""
-        options.setdefault("placement", Placement(query=list, environment={}))
+        options.setdefault("placement", Placement(query=Inventory, environment={}))
         options.setdefault("command_for", self.trainer_command)
         on_end: Callable[..., None] = lambda run, state: self.ended.append((run.id, state))  # noqa: E731
         return Supervisor(self.workspace, on_end=on_end, poll_s=0.02, scan_s=0.05, **options)

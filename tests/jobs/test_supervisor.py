@@ -11,12 +11,15 @@ import sys
 import threading
 import time
 
+import pynvml
 import pytest
+from fake_nvml import FIRST, SECOND, Card, FakeNvml
 
 from kdengine.errors import KdError
 from kdengine.jobs import (
     JobLabels,
     Keeper,
+    Placement,
     dead_end,
     ensure_supervisor,
     stalled,
@@ -24,6 +27,8 @@ from kdengine.jobs import (
     supervisor_alive,
     supervisor_identity,
 )
+from kdengine.jobs.placement import as_placed, why_no_gpu
+from kdengine.machine.nvml import Nvml
 from kdengine.rundir import boot_id, is_alive, process_identity
 from kdengine.states import State
 
@@ -308,6 +313,41 @@ def test_the_child_sees_its_place_and_no_secret(house, monkeypatch):
     assert "SECRET_KEY" not in seen and seen["MLFLOW_TRACKING_URI"] == "sqlite:///x"
     assert (seen["KD_HOME"], seen["KD_RUN_ID"]) == (str(house.workspace.root), "a")
     assert seen["CUDA_VISIBLE_DEVICES"] == "" and "PATH" in seen
+
+
+def test_each_job_sees_the_device_it_asked_for_alone(house):
+    """Two cards with room for one job each: ``cuda:1`` runs on the second, a job for the CPU takes neither."""
+    machine = FakeNvml(Card(FIRST), Card(SECOND))
+    slots = Placement(Nvml(machine).inventory, {"CUDA_DEVICE_ORDER": "FASTEST_FIRST"})
+    wanted = {"second": "cuda:1", "cpu": "cpu", "any": "", "third": "cuda:2", "late": "cuda:1"}
+    for name, device in wanted.items():
+        house.submit(name, device=device, show_env=True, steps=400)
+    supervisor = house.supervisor(placement=slots)
+    house.wait(lambda: all(house.starts(name) for name in ("second", "cpu", "any")), tick=supervisor)
+    rows = {name: house.store.get(name) for name in wanted}
+    assert {name: (rows[name].slot, rows[name].device) for name in ("second", "cpu", "any")} == {
+        "second": ("gpu:1", SECOND), "cpu": ("cpu:0", ""), "any": ("gpu:0", FIRST)
+    }  # fmt: skip
+    assert "it has a job" in rows["third"].message or "cuda:2, which is not here" in rows["third"].message
+    assert rows["late"].state is State.QUEUED
+    for name in ("second", "cpu", "any"):
+        file = house.workspace.run(name).path / "env.json"
+        house.wait(lambda file=file: file.exists() and file.read_text().endswith("}"))
+        seen = json.loads(file.read_text())
+        assert (seen["CUDA_VISIBLE_DEVICES"], seen["CUDA_DEVICE_ORDER"]) == (rows[name].device, "PCI_BUS_ID")
+        assert as_placed(wanted[name] or "auto", seen) == {"second": "cuda", "cpu": "cpu", "any": "auto"}[name]
+        assert SECOND in house.workspace.run("second").log_file.read_text()
+    for name in wanted:
+        house.store.request_kill(name)
+    house.wait_ended(*wanted, tick=supervisor)
+
+
+def test_a_run_that_misses_its_gpu_is_told_why(house):
+    house.submit("a", show_env=True)
+    slots = Placement(Nvml(FakeNvml(init=pynvml.NVML_ERROR_NO_PERMISSION)).inventory, {})
+    house.wait_ended("a", tick=house.supervisor(placement=slots))
+    seen = json.loads((house.workspace.run("a").path / "env.json").read_text())
+    assert seen["CUDA_VISIBLE_DEVICES"] == "" and "insufficient permissions" in why_no_gpu("auto", seen)
 
 
 def test_an_unwritten_end_is_mended_into_the_status_file(house):

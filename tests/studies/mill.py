@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from kdengine.jobs import Job, JobStore, Placement
+from kdengine.machine.nvml import Inventory
 from kdengine.states import State
 from kdengine.workspace import Workspace
 from studies import control, storage
@@ -59,7 +60,7 @@ class Mill:
     def controller(self, plan: StudyPlan) -> Controller:
         """A fresh one, as after a crash."""
         study = storage.open_study(storage.connect(self.workspace), plan.name)
-        placement = Placement(list, {"KD_CPU_SLOTS": str(SLOTS)})
+        placement = Placement(Inventory, {"KD_CPU_SLOTS": str(SLOTS)})
         return Controller(study, self.workspace, self.workspace.run(plan.job_id), placement)
 
     def runs(self) -> list[Job]:

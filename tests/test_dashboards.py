@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app.record import Record, at_work
 from app.serve import _entrance
 from kdengine.cli import main
+from kdengine.dashboards import Record, at_work
 from kdengine.workspace import Workspace
 
 
