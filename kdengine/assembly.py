@@ -17,7 +17,7 @@ from kdengine.data import Augmentation, DatasetBundle, load_dataset
 from kdengine.data.bundle import Part, spread
 from kdengine.data.loader import RESIDENT_BYTES, BatchLoader
 from kdengine.errors import BadInput, DataError, DiskFull, KdError, Problem
-from kdengine.jobs.placement import whole_number
+from kdengine.jobs.placement import as_placed, whole_number, why_no_gpu
 from kdengine.methods.base import Context, Method, Needs
 from kdengine.models.backbone import Backbone, Shapes, build_model
 from kdengine.models.stored import ModelCard, load_student, read_card, read_tensors
@@ -360,6 +360,16 @@ class _Problems:
         return None
 
 
+def device_of(spec: ExperimentSpec) -> torch.device:
+    """The device that a spec names, as this process sees it; raises BadInput, which says why no GPU is seen."""
+    named = spec.runtime.device
+    try:
+        return pick_device(as_placed(named))
+    except BadInput as error:
+        why = why_no_gpu(named)
+        raise BadInput([*error.problems, Problem("runtime.device", why)]) if why else error from None
+
+
 def preflight(spec: ExperimentSpec, workspace: Workspace) -> DatasetBundle:
     """Loads the data and builds everything once, on the CPU, without writing a run.
 
@@ -372,7 +382,7 @@ def preflight(spec: ExperimentSpec, workspace: Workspace) -> DatasetBundle:
     problems = _Problems([])
     problems.attempt(lambda: _check_workspace(workspace), "KD_HOME")
     usable = not problems.found
-    device = problems.attempt(lambda: pick_device(spec.runtime.device), "runtime.device")
+    device = problems.attempt(lambda: device_of(spec), "runtime.device")
     if device is not None:
         problems.attempt(lambda: choose_precision(spec.runtime.precision, device), "runtime.precision")
     if spec.teacher is not None:
@@ -475,13 +485,13 @@ def _check_networks(spec: ExperimentSpec, workspace: Workspace, bundle: DatasetB
 
 
 def _check_precision(spec: ExperimentSpec, student: Backbone) -> None:
-    device = pick_device(spec.runtime.device)
+    device = device_of(spec)
     if choose_precision(spec.runtime.precision, device).student is not None:
         check_bf16_student(student, device)
 
 
 def _check_determinism(spec: ExperimentSpec, student: Backbone) -> None:
-    if spec.runtime.deterministic and pick_device(spec.runtime.device).type == "cuda":
+    if spec.runtime.deterministic and device_of(spec).type == "cuda":
         check_deterministic(student)
 
 

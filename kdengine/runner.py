@@ -23,7 +23,7 @@ from kdengine.evaluation.early_exit import evaluate_exits
 from kdengine.inspection.record import Recorder, epochs_to_record
 from kdengine.jobs.executor import RUNNING_LOCK
 from kdengine.jobs.failures import classify_exception
-from kdengine.jobs.placement import as_placed, why_no_gpu
+from kdengine.jobs.placement import why_no_gpu
 from kdengine.machine.sampling import Sampler, sampled
 from kdengine.mirroring import Companion
 from kdengine.models.backbone import Backbone
@@ -32,7 +32,7 @@ from kdengine.rundir import RunDirectory, new_run_id, process_identity
 from kdengine.spec import ExperimentSpec, with_absolute_paths
 from kdengine.states import State
 from kdengine.teachers.records import Imported, pinned
-from kdengine.training.hardware import choose_precision, configure, describe, pick_device, seed_everything
+from kdengine.training.hardware import choose_precision, configure, describe, seed_everything
 from kdengine.training.loop import Trainer
 from kdengine.training.replay import ReplayedTeacher
 from kdengine.training.teacher import FrozenTeacher
@@ -249,11 +249,7 @@ class _Execution:
     def _device(self) -> torch.device:
         """The device that the spec names, as this process sees it; a GPU that is missed is missed aloud."""
         named = self.spec.runtime.device
-        try:
-            device = pick_device(as_placed(named))
-        except BadInput as error:
-            why = why_no_gpu(named)
-            raise BadInput([*error.problems, Problem("runtime.device", why)]) if why else error from None
+        device = assembly.device_of(self.spec)
         self.sampler.follow((device.index or 0) if device.type == "cuda" else None)
         lacking = why_no_gpu(named) if device.type == "cpu" else ""
         if lacking:

@@ -50,13 +50,18 @@ def test_one_for_the_cpu_misses_nothing(workspace: Workspace, monkeypatch: pytes
     assert not workspace.run("a").status().get("lacking")
 
 
-def test_one_from_a_shell_asks_the_driver_itself(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_from_a_shell_asks_the_driver_itself(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Torch finds no GPU in the test's machine, the driver shows one: as with a driver too old for the wheel."""
     with monkeypatch.context() as patched:
         patched.setattr("kdengine.jobs.placement.look", Nvml(FakeNvml(Card(FIRST), driver="470.1")).inventory)
         patched.setattr("torch.cuda.is_available", lambda: False)
         run(tiny_spec(runtime={"device": "auto"}), run_id="a", workspace=workspace)
         assert "the driver (470.1) shows" in workspace.run("a").status()["lacking"]
+        assert main(["train", "--dataset", "digits", "--method", "none", "--set", "runtime.device=cuda"]) == 2
+        said = capsys.readouterr().err
+        assert "no device 'cuda' here" in said and "this torch cannot use it" in said
         queued_elsewhere = runner.create(tiny_spec(runtime={"device": "cuda"}), workspace, "b")
         with pytest.raises(BadInput, match=r"(?s)no device 'cuda' here.*this torch cannot use it"):
             runner.execute(queued_elsewhere, workspace)

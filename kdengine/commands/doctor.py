@@ -107,10 +107,10 @@ def _torch(workspace: Workspace) -> Iterator[Finding]:
 def _cpu(workspace: Workspace) -> Iterator[Finding]:
     import torch
 
-    from kdengine.training.hardware import Bf16, available_cores, describe, has_fast_bf16
+    from kdengine.training.hardware import Precision, available_cores, describe, has_fast_bf16
 
     cpu = torch.device("cpu")
-    name = describe(cpu, 1, Bf16())["device_name"]
+    name = describe(cpu, 1, Precision())["device_name"]
     fast = "fast bfloat16" if has_fast_bf16(cpu) else "no fast bfloat16 (fp32 is used)"
     yield Finding(OK, "cpu", f"{name}, {available_cores()} of {os.cpu_count()} cores, {fast}")
 

@@ -95,7 +95,7 @@ def _memory(device: Gpu) -> str:
 def _bfloat16(capability: tuple[int, int]) -> str:
     if capability >= OWN_BFLOAT16:
         return "fast bfloat16"
-    return "bfloat16 by emulation alone, slower than float32: precision auto does without it"
+    return "bfloat16 by emulation alone, slower than float32: precision auto takes float16"
 
 
 def served(capability: tuple[int, int], arches: Sequence[str]) -> bool:

@@ -56,8 +56,6 @@ class Precision(NamedTuple):
         return WORDS[self.teacher] if self.teacher is not None else "tf32" if self.tf32 else "fp32"
 
 
-Bf16 = Precision
-"""Its name of before, which `kd doctor` still uses."""
 WORDS = {torch.bfloat16: "bf16", torch.float16: "fp16"}
 TF32_SINCE = (8, 0)
 

@@ -20,7 +20,7 @@ WHEEL = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
 T4 = Card(FIRST, "Tesla T4", capability=(7, 5))
 V100 = Card(FIRST, "Tesla V100-SXM2-16GB", capability=(7, 0))
 RTX_2080 = Card(FIRST, "NVIDIA GeForce RTX 2080 Ti", capability=(7, 5))
-EMULATED = "bfloat16 by emulation alone, slower than float32: precision auto does without it"
+EMULATED = "bfloat16 by emulation alone, slower than float32: precision auto takes float16"
 
 MACHINES = [
     # name, machine, GPUs that torch counts, CUDA of the wheel, expected: (subject, level, words, words of the advice)
