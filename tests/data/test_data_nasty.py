@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import lzma
+import random
 import struct
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from archives import as_folder, as_tar, as_zip, picture_files
 from PIL import Image
 from support import PATIENCE_S
 
-from kdengine.data import load_dataset
+from kdengine.data import containers, load_dataset
 from kdengine.data.examine import check_archive
 from kdengine.errors import BadInput, DataError
 
@@ -129,6 +130,21 @@ def deep_name(path: Path) -> Path:
     return as_zip(path, ALONE | {"a/" * 1500 + "x.png": b"x"})
 
 
+def long_name(path: Path) -> Path:
+    return as_zip(path, ALONE | {"cat/" + "n" * 5000 + ".png": b"x"})
+
+
+def bomb(path: Path) -> Path:
+    """300 MiB of zeros, honestly sized."""
+    return packed(path, header("cat/a.png", tarfile.REGTYPE, 300 << 20), *[bytes(1 << 20)] * 300)
+
+
+def big_file(path: Path) -> Path:
+    """As large, and not so empty that it looks like a bomb."""
+    noise = random.Random(0).randbytes(7 << 18)
+    return packed(path, header("cat/a.png", tarfile.REGTYPE, 300 << 20), noise, *[bytes(1 << 18)] * (1200 - 6))
+
+
 def huge_images(path: Path) -> Path:
     buffer = io.BytesIO()
     Image.new("1", (9400, 9400)).save(buffer, "PNG")
@@ -147,6 +163,9 @@ NASTY = {
     lying_sizes: "without an image that opens: cat, dog",
     packed_in_one_go: "6 member(s) that are refused: 'cat/000.png' (packed by another method than deflate)",
     deep_name: "1500 folders in its name",
+    long_name: "at most 4096 and 32 are accepted",
+    bomb: "unpacks to more than 200 times its size, like a bomb",
+    big_file: "314572800 bytes, at most 268435456 are accepted",
     huge_images: "unpack to more than 1000 megapixels",
 }
 
@@ -168,6 +187,22 @@ def test_nasty_archive_is_refused_soon_and_in_little_memory(checked: dict, make:
     said, seconds, mib = checked[make.__name__]
     assert NASTY[make] in said and make.__name__ in said and "\n" not in said
     assert seconds < SECONDS and mib < MEMORY_MIB
+
+
+@pytest.mark.parametrize(
+    "limit, most, said",
+    [
+        ("MAX_MEMBERS", 5, "more than 5 members"),
+        ("MAX_NAMES_BYTES", 30, "the names of the members of p.zip take more than"),
+    ],
+)
+def test_what_only_a_large_archive_reaches_has_an_end_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, said: str
+) -> None:
+    path = as_zip(tmp_path / "p.zip", ALONE)
+    monkeypatch.setattr(containers, limit, most)
+    with pytest.raises(DataError, match=said):
+        load_dataset("folder", tmp_path / "ws" / "datasets", 16, options={"path": str(path)})
 
 
 def test_huge_images_of_a_folder_stop_the_store_too(tmp_path: Path) -> None:
