@@ -71,6 +71,10 @@ def is_stored(root: Path, name: str, identity: str, image_size: int) -> bool:
     return (root.parent / "cache" / "stores" / store_key(name, identity, image_size) / "meta.json").is_file()
 
 
+NEEDED = ("classes", "train_count", "content", "mean", "std")
+"""What a store that can be used says of itself."""
+
+
 def open_store(
     cache: Path, key: str, name: str, image_size: int, open_source: Callable[[], Source], reading: int = 1
 ) -> Store:
@@ -104,22 +108,21 @@ def list_stores(cache: Path) -> Iterator[tuple[Path, Store | None]]:
     """Every folder of a store, and what opens there; None for one that is damaged (it is built again when needed)."""
     folders = sorted(path for path in (cache / "stores").glob("[!.]*") if path.is_dir())
     for folder in folders:
-        try:
-            yield folder, _read(folder)
-        except ValueError:  # meta.json is no JSON
-            yield folder, None
+        yield folder, _read(folder)
 
 
 def _read(folder: Path) -> Store | None:
     """Opens a store; None when there is none, or when what lies there is not a whole one."""
-    meta = files.read_json(folder / "meta.json")
-    if meta is None:
-        return None
     try:
+        meta = files.read_json(folder / "meta.json")
+        if meta is None:
+            return None
+        if missing := [key for key in NEEDED if key not in meta]:
+            raise ValueError(f"meta.json lacks {', '.join(missing)}")
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
         keys = np.load(folder / "keys.npy", allow_pickle=False) if meta.get("keys") else None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         log.warning("the store %s is damaged (%s); it is built again", folder, error)
         return None
     return Store(images, labels, meta, keys)

@@ -74,12 +74,22 @@ def test_killed_while_building_is_built_anew(tmp_path: Path) -> None:
     assert [path.name.endswith(".building") for path in stores.iterdir() if path.is_dir()] == [False]
 
 
-def test_damaged_store_is_built_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("images.npy", b"\x93NUMPY"),
+        ("labels.npy", b""),
+        ("meta.json", b"{"),
+        ("meta.json", b"[]"),
+        ("meta.json", b"{}"),
+    ],
+)
+def test_damaged_store_is_built_again(tmp_path: Path, file: str, content: bytes) -> None:
     first = load_dataset("digits", tmp_path / "datasets", 8)
     expected = first.test.pictures(np.arange(10))
-    (images,) = (tmp_path / "cache" / "stores").glob("*/images.npy")
-    images.unlink()
-    images.write_bytes(b"\x93NUMPY")
+    (damaged,) = (tmp_path / "cache" / "stores").glob(f"*/{file}")
+    damaged.unlink()
+    damaged.write_bytes(content)
     again = load_dataset("digits", tmp_path / "datasets", 8)
     np.testing.assert_array_equal(again.test.pictures(np.arange(10)), expected)
     assert again.digest == first.digest
