@@ -88,10 +88,9 @@ class Forecast:
         teacher_seconds: the same for its teacher; 0 without one, or when it is, or an equal one is, trained already.
         replay_share: share of the teacher's answers that are read from stored ones, 0..1.
         replay_seconds: what that saves; taken off ``seconds`` and ``epoch_seconds`` already.
-        memory_bytes: peak of training: weights, gradients, optimiser, EMA, what one step keeps for its backward pass,
-            teacher, pictures held on the device; of a batch computed in parts, those of one part and the whole
-            batch's pictures. On CUDA from the allocator's peak. The libraries themselves (half a
-            GB or so in any process) come on top.
+        memory_bytes: peak of training: weights, gradients, optimiser, EMA, what one step, or one part of it, keeps for
+            its backward pass, teacher, pictures of the batch and those held on the device. On CUDA from the
+            allocator's peak. The libraries themselves (half a GB or so in any process) come on top.
     """
 
     student: NetworkCost

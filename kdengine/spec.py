@@ -257,7 +257,7 @@ class RecipeSpec(Settings):
     )  # fmt: skip
     accumulate: int = setting(
         1, title="Accumulate", unit="parts", ge=1, le=64, advanced=True, source="our choice: the batch at once",
-        description="Compute the batch in so many equal parts, one after the other, for one step of the optimiser: that "
+        description="Compute the batch in so many equal parts, one after the other, for one step of the optimiser: it "
         "takes the memory of a part and teaches what the whole batch teaches, with methods that do not relate its "
         "images to each other. Batch norm alone sees a part at a time: its statistics are the part's.",
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -149,6 +150,13 @@ def test_a_method_with_relations_is_refused_in_words(method: str, params: dict[s
     assert problem.field == "recipe.accumulate"
     assert method in problem.message and relations(method, params) in problem.message and "kd" in problem.message
     assert spec_of(method, params, accumulate=1).recipe.part_size == 32
+
+
+def test_the_page_on_speed_names_all_that_are_refused() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "speed.md").read_text()
+    (paragraph,) = [text for text in page.split("\n\n") if "recipe.accumulate=4" in text]
+    named_there = {word for word in re.findall(r"`(\w+)`", paragraph)}
+    assert named_there == {name for name in list_methods() if relations(name, {})}
 
 
 def test_a_method_that_says_nothing_is_not_computed_in_parts() -> None:
