@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -300,6 +301,53 @@ def test_uneven_parts_count_by_their_images() -> None:
     terms = in_parts(batch, 4, learn)
     assert sorted(shares) == [0.2, 0.2, 0.3, 0.3]
     assert terms["index"].raw.item() == pytest.approx(4.5) and terms["index"].weight == 2.0
+
+
+def test_a_view_that_a_method_changed_is_not_taken_for_the_one_that_was_drawn() -> None:
+    drawn = next(iter(random_loader(views=2).epoch(0)))
+    batch = replace(drawn, views=(drawn.views[0], drawn.views[1] + 1))
+
+    def learn(part: Any, share: float) -> dict[str, Term]:
+        assert part.views[0] is part.drawn.views[0]
+        assert torch.equal(part.views[1], part.drawn.views[1] + 1)
+        return {}
+
+    in_parts(batch, 4, learn)
+
+
+def test_what_is_kept_for_the_backward_pass_is_gone_before_the_next_part(tmp_path: Path) -> None:
+    def peak(parts: int) -> int:
+        trainer = make_trainer(tmp_path / str(parts), "byot", accumulate=parts)
+        alive = Alive()
+        with torch.autograd.graph.saved_tensors_hooks(alive.keep, lambda kept: kept.tensor):
+            take_a_step(trainer)
+        assert alive.bytes == 0
+        return alive.peak
+
+    assert peak(PARTS) < 0.5 * peak(1)
+
+
+class Alive:
+    """Counts the bytes that autograd keeps, now and at the most; what several nodes keep counts as often."""
+
+    def __init__(self) -> None:
+        self.bytes = self.peak = 0
+
+    def keep(self, tensor: Tensor) -> Kept:
+        return Kept(tensor.detach(), self)
+
+
+class Kept:
+    """A tensor that autograd keeps, for as long as it does."""
+
+    def __init__(self, tensor: Tensor, alive: Alive) -> None:
+        self.tensor = tensor
+        self._alive = alive
+        alive.bytes += tensor.nbytes
+        alive.peak = max(alive.peak, alive.bytes)
+
+    def __del__(self) -> None:
+        self._alive.bytes -= self.tensor.nbytes
 
 
 @pytest.fixture
