@@ -29,7 +29,7 @@ from kdengine.training.teacher import FrozenTeacher
 from kdengine.workspace import Workspace
 
 PARTS = 4
-APART = 1e-4
+APART = 1e-5
 """Largest difference of a weight, relative to how far the weights moved, that rounding in float32 may explain."""
 
 
