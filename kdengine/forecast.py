@@ -1,7 +1,8 @@
 """What a run will cost, from a few real training steps on made-up pictures. Nothing is written and nothing downloaded.
 
-The steps are those of the loop itself, with the spec's networks, method, precision and batches. Big networks are
-measured with a smaller batch, and time and memory are scaled up linearly.
+The steps are those of the loop itself, with the spec's networks, method, precision and batches; of a batch that is
+computed in parts, a part is measured. Big networks are measured with a smaller batch, and time and memory are scaled up
+linearly.
 """
 
 from __future__ import annotations
@@ -87,9 +88,9 @@ class Forecast:
         teacher_seconds: the same for its teacher; 0 without one, or when it is, or an equal one is, trained already.
         replay_share: share of the teacher's answers that are read from stored ones, 0..1.
         replay_seconds: what that saves; taken off ``seconds`` and ``epoch_seconds`` already.
-        memory_bytes: peak of training: weights, gradients, optimiser, EMA, what one step keeps for its backward pass,
-            teacher, pictures held on the device. On CUDA from the allocator's peak. The libraries themselves (half a
-            GB or so in any process) come on top.
+        memory_bytes: peak of training: weights, gradients, optimiser, EMA, what one step, or one part of it, keeps for
+            its backward pass, teacher, pictures of the batch and those held on the device. On CUDA from the
+            allocator's peak. The libraries themselves (half a GB or so in any process) come on top.
     """
 
     student: NetworkCost
@@ -271,7 +272,12 @@ def _trainer(spec: ExperimentSpec, workspace: Workspace, counts: _Counts, device
     taught_by = teacher.backbone if teacher is not None else None
     method: Method = assembly.build_method(spec, counts.classes, counts.train, student, taught_by)
     method.to(device)
-    eager = spec.model_copy(update={"runtime": spec.runtime.model_copy(update={"compile": False})})
+    eager = spec.model_copy(
+        update={
+            "runtime": spec.runtime.model_copy(update={"compile": False}),
+            "recipe": spec.recipe.model_copy(update={"accumulate": 1}),  # a part is measured as a batch of its own
+        }
+    )
     return Trainer(
         spec=eager,
         student=student,
@@ -333,8 +339,8 @@ def _network_cost(backbone: Backbone) -> NetworkCost:
 
 
 def _time_steps(trainer: Trainer, spec: ExperimentSpec, counts: _Counts) -> _Steps:
-    """Two steps with two pictures tell how many the timed steps can afford; the whole batch where they are quick."""
-    full = spec.recipe.batch_size
+    """Two steps with two pictures tell how many the timed steps can afford; the whole part where they are quick."""
+    full = spec.recipe.part_size
     probe = _take_steps(trainer, spec, counts, min(PROBE_BATCH, full), most=2)
     affordable = max(LEAST_BATCH, int(probe.batch_size * STEP_S / probe.seconds))
     # Even, because some samplers pair the two halves of a batch.
@@ -467,13 +473,13 @@ def _memory(trainer: Trainer, spec: ExperimentSpec, counts: _Counts, steps: _Ste
     """Bytes at the peak of a full step."""
     fixed = _fixed_bytes(trainer)
     pictures = _resident_bytes(spec, counts)
-    batch = spec.recipe.batch_size
+    batch, part = spec.recipe.batch_size, spec.recipe.part_size
+    views = assembly.needs(spec).views * 3 * spec.data.image_size**2 * 4
     if steps.peak is None:
-        views = assembly.needs(spec).views * 3 * spec.data.image_size**2 * 4
-        return round(fixed + pictures + batch * (steps.bytes_per_picture + views))
+        return round(fixed + pictures + batch * views + part * steps.bytes_per_picture)
     few = len(trainer.train_batches.part)  # type: ignore[attr-defined]
     moving = steps.peak - allocated - fixed - _resident_bytes(spec, counts._replace(train=few, validation=0))
-    return round(fixed + pictures + max(0, moving) * batch / steps.batch_size)
+    return round(fixed + pictures + max(0, moving) * part / steps.batch_size + (batch - part) * views)
 
 
 def _fixed_bytes(trainer: Trainer) -> int:

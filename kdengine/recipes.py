@@ -19,6 +19,7 @@ _SGD: dict[str, Any] = {
     "clip_norm": 0.0,
     "mixup": 0.0,
     "cutmix": 0.0,
+    "accumulate": 1,
 }
 
 

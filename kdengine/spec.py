@@ -215,7 +215,7 @@ class RecipeSpec(Settings):
 
     name: str = setting("quick", title="Recipe", description="A named recipe fills the numbers below.")
     epochs: int = setting(..., title="Epochs", ge=1, le=2000, description="Passes over the training pictures.")
-    batch_size: int = setting(..., title="Batch", ge=2, le=8192, description="Pictures in one step.")
+    batch_size: int = setting(..., title="Batch", ge=2, le=8192, description="Pictures in one step of the optimiser.")
     optimizer: Literal["sgd", "adamw"] = setting(..., title="Optimiser", advanced=True, description="SGD or AdamW.")
     lr: float = setting(
         ..., title="Learning rate", gt=0, le=10, tune=(0.005, 0.2), log=True, description="Highest learning rate."
@@ -255,6 +255,17 @@ class RecipeSpec(Settings):
         0.0, title="CutMix", ge=0, le=10, tune=(0.1, 1.0), advanced=True, source="Yun et al., 2019; off by default",
         description="Alpha of CutMix: a box of one picture is pasted into another; with mixup, either by chance.",
     )  # fmt: skip
+    accumulate: int = setting(
+        1, title="Accumulate", unit="parts", ge=1, le=64, advanced=True, source="our choice: the batch at once",
+        description="Compute the batch in so many equal parts, one after the other, for one step of the optimiser: it "
+        "takes the memory of a part and teaches what the whole batch teaches, with methods that do not relate its "
+        "images to each other. Batch norm alone sees a part at a time: its statistics are the part's.",
+    )  # fmt: skip
+
+    @property
+    def part_size(self) -> int:
+        """Images that are computed at once: the batch, or one of the equal parts it is computed in."""
+        return self.batch_size // self.accumulate
 
     @model_validator(mode="before")
     @classmethod
@@ -276,6 +287,21 @@ class RecipeSpec(Settings):
             raise _field_error("RecipeSpec", "warmup_epochs", message, self.warmup_epochs)
         if list(self.milestones) != sorted(set(self.milestones)) or any(epoch < 1 for epoch in self.milestones):
             raise PydanticCustomError("schedule", "milestones must rise, from 1 on", {})
+        return self
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        if self.batch_size % self.accumulate:
+            below = self.part_size * self.accumulate
+            fitting = " or ".join(str(size) for size in (below, below + self.accumulate) if size)
+            message = f"a batch of {self.batch_size} images cannot be computed in {self.accumulate} equal parts"
+            raise _field_error(
+                "RecipeSpec", "accumulate", f"{message}; set recipe.batch_size to {fitting}", self.accumulate
+            )
+        if self.part_size < 2:
+            message = f"a batch of {self.batch_size} in {self.accumulate} parts leaves one image in each, of which "
+            message += f"batch norm can take no statistics; set at most {self.batch_size // 2}"
+            raise _field_error("RecipeSpec", "accumulate", message, self.accumulate)
         return self
 
 
@@ -478,6 +504,23 @@ class ExperimentSpec(Settings):
             able = ", ".join(name for name in METHODS.names() if METHODS.get(name).mixes)
             message = f"{self.method.name} wants one class a picture, mixed pictures have two; set 0, or use {able}"
             raise _field_errors("ExperimentSpec", {f"recipe.{name}": message for name in mixed}, {})
+        return self
+
+    @model_validator(mode="after")
+    def _check_accumulation(self) -> Self:
+        if self.recipe.accumulate == 1:
+            return self
+        needs = METHODS.get(self.method.name).requires(self.method.params)
+        message = ""
+        if needs.batch_relations:
+            able = ", ".join(name for name in METHODS.names() if _computes_in_parts(name))
+            message = f"{self.method.name} {needs.batch_relations}: parts of a batch do not add up to the whole of it; "
+            message += f"set 1, with a smaller batch if memory is short, or use {able}"
+        elif needs.sampler == "same-class-pairs" and self.recipe.part_size % 2:
+            message = f"{self.method.name} takes images in pairs, and a part of {self.recipe.part_size} would part one"
+            message += "; choose batch and parts so that a part is even"
+        if message:
+            raise _field_errors("ExperimentSpec", {"recipe.accumulate": message}, {})
         return self
 
     # to and from text ------------------------------------------------------------------------------------------------
@@ -700,6 +743,12 @@ def _reads_as_itself(text: str) -> bool:
         return False
 
 
+def _computes_in_parts(method: str) -> bool:
+    """Whether a method, with its own defaults, allows a batch to be computed in parts."""
+    entry = METHODS.get(method)
+    return not entry.requires(entry.Params()).batch_relations
+
+
 def _drop_what_does_not_decide(content: dict[str, Any]) -> None:
     content.pop("title", None)
     content["runtime"] = {"precision": content["runtime"]["precision"]}
@@ -708,6 +757,8 @@ def _drop_what_does_not_decide(content: dict[str, Any]) -> None:
         for name in names:
             if not content[part][name]:
                 del content[part][name]
+    if content["recipe"]["accumulate"] == 1:
+        del content["recipe"]["accumulate"]
     for name, before in (("layout", "auto"), ("split", "position")) if content["data"]["name"] == "folder" else ():
         if content["data"][name] == before:
             del content["data"][name]

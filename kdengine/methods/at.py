@@ -69,7 +69,7 @@ class AttentionTransfer(Method):
     @classmethod
     def requires(cls, params: AtParams) -> Needs:
         """Stage maps of both nets."""
-        return Needs(teacher=("stages",), student=("logits", "stages"))
+        return Needs(teacher=("stages",), student=("logits", "stages"), batch_relations="")
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce`` and ``attention``."""

@@ -84,6 +84,11 @@ class Needs:
         sampler: "uniform", "class-balanced", "same-class-pairs" or "overlapping".
         meta: share of the training pictures held out of them for meta batches; 0 = none.
         meta_from_train: whether meta batches are other batches of the training pictures, nothing held out.
+        batch_relations: what ties the pictures of a batch together, in words that follow the method's name ("compares
+            every two images of a batch"); "" = nothing does: each term that has a weight is a mean over images of what
+            each gives by itself, what is remembered is remembered image by image, and `forward` draws no random
+            numbers. Then, and only then, a batch may be computed in parts (``recipe.accumulate``); images that
+            "same-class-pairs" pairs stay in one part. A method that says nothing is not computed in parts.
     """
 
     teacher: tuple[str, ...] = ()
@@ -92,6 +97,7 @@ class Needs:
     sampler: str = "uniform"
     meta: float = 0.0
     meta_from_train: bool = False
+    batch_relations: str = "does not say whether it relates the images of a batch to each other"
 
 
 @dataclass(frozen=True)

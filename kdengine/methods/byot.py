@@ -80,7 +80,7 @@ class BeYourOwnTeacher(Method):
     @classmethod
     def requires(cls, params: ByotParams) -> Needs:
         """Stage maps of the student; no teacher."""
-        return Needs(student=("logits", "stages"))
+        return Needs(student=("logits", "stages"), batch_relations="")
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce`` (deepest exit), ``ce_exits``, ``kd_exits`` and ``features`` (all summed over exits)."""

@@ -90,7 +90,8 @@ class Contrastive(Method):
     @classmethod
     def requires(cls, params: CrdParams) -> Needs:
         """Embeddings of both nets, and the number of each sample, which every batch has."""
-        return Needs(teacher=("embedding",), student=("logits", "embedding"))
+        drawn = "tells all images of a batch apart from the same others, drawn once a step"
+        return Needs(teacher=("embedding",), student=("logits", "embedding"), batch_relations=drawn)
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce`` and ``contrast``; puts the batch into the memories."""

@@ -44,7 +44,7 @@ class ClassWise(Method):
     @classmethod
     def requires(cls, params: CsKdParams) -> Needs:
         """Batches whose second half holds partners of the first."""
-        return Needs(sampler="same-class-pairs")
+        return Needs(sampler="same-class-pairs", batch_relations="")
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce`` and ``classwise``, both over the first half of the batch."""

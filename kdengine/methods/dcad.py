@@ -85,8 +85,9 @@ class DecoupledClassAlignment(Method):
 
     @classmethod
     def requires(cls, params: DcadParams) -> Needs:
-        """The teacher's logits."""
-        return Needs(teacher=("logits",))
+        """The teacher's logits; the class alignment relates the images of a batch."""
+        aligns = "aligns classes by how they go together over a batch (method.gamma = 0 leaves that out)"
+        return Needs(teacher=("logits",), batch_relations=aligns if params.gamma else "")
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce``, ``target``, ``non_target`` (0 for two classes) and ``class_alignment``."""

@@ -77,8 +77,9 @@ class StrongerTeacher(Method):
 
     @classmethod
     def requires(cls, params: DistParams) -> Needs:
-        """The teacher's logits."""
-        return Needs(teacher=("logits",))
+        """The teacher's logits; the intra-class part relates the images of a batch."""
+        ranks = "ranks the images of a batch within each class (method.gamma = 0 leaves that out)"
+        return Needs(teacher=("logits",), batch_relations=ranks if params.gamma else "")
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce``, ``inter_class`` and ``intra_class``."""

@@ -77,7 +77,7 @@ class Decoupled(Method):
     @classmethod
     def requires(cls, params: DkdParams) -> Needs:
         """The teacher's logits."""
-        return Needs(teacher=("logits",))
+        return Needs(teacher=("logits",), batch_relations="")
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce``, ``target`` and ``non_target``."""

@@ -59,7 +59,8 @@ class LastBatch(Method):
     @classmethod
     def requires(cls, params: DlbParams) -> Needs:
         """Batches that overlap by half."""
-        return Needs(sampler="overlapping")
+        remembers = "remembers the last batch as a whole, and averages over those images that come again"
+        return Needs(sampler="overlapping", batch_relations=remembers)
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce`` and ``kd``; remembers the batch's answers."""

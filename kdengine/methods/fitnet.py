@@ -79,7 +79,7 @@ class Hints(Method):
     @classmethod
     def requires(cls, params: FitNetParams) -> Needs:
         """Stage maps of both nets."""
-        return Needs(teacher=("stages",), student=("logits", "stages"))
+        return Needs(teacher=("stages",), student=("logits", "stages"), batch_relations="")
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce`` and ``hint``."""

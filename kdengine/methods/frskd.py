@@ -110,7 +110,7 @@ class SelfTaught(Method):
     @classmethod
     def requires(cls, params: Any) -> Needs:
         """Stage maps of the student; no teacher."""
-        return Needs(student=("logits", "stages"))
+        return Needs(student=("logits", "stages"), batch_relations="")
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce``, ``ce_teacher``, ``kd``, and what `attend` gives."""

@@ -164,7 +164,7 @@ class FusionSelfDistillation(Method):
     @classmethod
     def requires(cls, params: FusionSelfParams) -> Needs:
         """Stage maps of the student; no teacher."""
-        return Needs(student=("logits", "stages"))
+        return Needs(student=("logits", "stages"), batch_relations="")
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce`` (deepest exit), ``ce_exits``, ``ce_fused``, ``kd_exits`` and ``features``."""

@@ -182,6 +182,7 @@ class GraphDistillation(Method):
             sampler="class-balanced" if params.balanced else "uniform",
             meta=params.meta_share if held_out else 0.0,
             meta_from_train=params.meta != "off" and params.meta_data == "train",
+            batch_relations="draws a graph over the images of a batch",
         )
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:

@@ -60,7 +60,7 @@ class SoftTargets(Method):
     @classmethod
     def requires(cls, params: KdParams) -> Needs:
         """The teacher's logits."""
-        return Needs(teacher=("logits",))
+        return Needs(teacher=("logits",), batch_relations="")
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce`` and ``kd``."""

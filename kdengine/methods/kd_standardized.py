@@ -70,7 +70,7 @@ class StandardizedSoftTargets(Method):
     @classmethod
     def requires(cls, params: StandardizedParams) -> Needs:
         """The teacher's logits."""
-        return Needs(teacher=("logits",))
+        return Needs(teacher=("logits",), batch_relations="")
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce`` and ``kd``."""

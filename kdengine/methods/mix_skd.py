@@ -135,7 +135,8 @@ class MixupSelf(Method):
     @classmethod
     def requires(cls, params: MixSkdParams) -> Needs:
         """Stage maps of the student; no teacher."""
-        return Needs(student=("logits", "stages"))
+        blends = "blends images with partners from the whole batch, and the answers to them"
+        return Needs(student=("logits", "stages"), batch_relations=blends)
 
     def prepare(self, batch: Any) -> MixedBatch:
         """Adds the blends, by random numbers of the global generator."""

@@ -86,7 +86,8 @@ class MultiLevel(Method):
     @classmethod
     def requires(cls, params: MultiLevelParams) -> Needs:
         """The teacher's logits, and two views of each picture."""
-        return Needs(teacher=("logits",), views=2)
+        relations = "compares the images of a batch with each other and takes the least sure of them"
+        return Needs(teacher=("logits",), views=2, batch_relations=relations)
 
     def prepare(self, batch: Any) -> Any:
         """Changes the second view more strongly, by random numbers of the global generator."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kdengine.methods.base import BatchLike, Method, Network, Term, register
+from kdengine.fields import NoSettings
+from kdengine.methods.base import BatchLike, Method, Needs, Network, Term, register
 
 
 @register
@@ -16,6 +17,11 @@ class Alone(Method):
     description = "Trains the student on the labels only: the baseline that a method must beat."
     family = "baseline"
     mixes = True
+
+    @classmethod
+    def requires(cls, params: NoSettings) -> Needs:
+        """Nothing."""
+        return Needs(batch_relations="")
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce``."""

@@ -50,7 +50,7 @@ class Progressive(Method):
     @classmethod
     def requires(cls, params: PsKdParams) -> Needs:
         """Nothing but the number of each sample, which every batch has."""
-        return Needs()
+        return Needs(batch_relations="")
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce`` and ``past``; remembers the answers for the next epoch."""

@@ -86,7 +86,7 @@ class Review(Method):
     @classmethod
     def requires(cls, params: ReviewKdParams) -> Needs:
         """Stage maps and embeddings of both nets."""
-        return Needs(teacher=("embedding", "stages"), student=("logits", "embedding", "stages"))
+        return Needs(teacher=("embedding", "stages"), student=("logits", "embedding", "stages"), batch_relations="")
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce`` and ``review``."""

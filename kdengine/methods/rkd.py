@@ -83,7 +83,8 @@ class Relational(Method):
     def requires(cls, params: RkdParams) -> Needs:
         """Embeddings of both nets; the teacher's logits where soft targets are on."""
         teacher = ("logits", "embedding") if params.kd_weight > 0 else ("embedding",)
-        return Needs(teacher=teacher, student=("logits", "embedding"))
+        compares = "compares the distances and angles between the images of a batch"
+        return Needs(teacher=teacher, student=("logits", "embedding"), batch_relations=compares)
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce``, ``distance`` and ``angle``, and ``kd`` where its weight is above 0."""

@@ -86,7 +86,7 @@ class ReusedClassifier(Method):
     @classmethod
     def requires(cls, params: SimKdParams) -> Needs:
         """The teacher's features and its classifier; stage maps of the student where it has any."""
-        return Needs(teacher=("embedding", "stages", "classifier"), student=("embedding", "stages"))
+        return Needs(teacher=("embedding", "stages", "classifier"), student=("embedding", "stages"), batch_relations="")
 
     def meet_teacher(self, teacher: Backbone) -> None:
         """Copies the teacher's classifier: from then on neither resuming nor answering needs the teacher.

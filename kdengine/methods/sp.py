@@ -72,7 +72,8 @@ class SimilarityPreserving(Method):
     def requires(cls, params: SpParams) -> Needs:
         """Stage maps of both nets, or their embeddings."""
         wanted = "embedding" if params.features == "embedding" else "stages"
-        return Needs(teacher=(wanted,), student=("logits", wanted))
+        compares = "compares how alike every two images of a batch are"
+        return Needs(teacher=(wanted,), student=("logits", wanted), batch_relations=compares)
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce`` and ``similarity``."""

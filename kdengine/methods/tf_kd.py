@@ -68,7 +68,7 @@ class TeacherFree(Method):
     @classmethod
     def requires(cls, params: TfKdParams) -> Needs:
         """The earlier self's logits in the form self; nothing in the form reg."""
-        return Needs(teacher=("logits",) if params.form == "self" else ())
+        return Needs(teacher=("logits",) if params.form == "self" else (), batch_relations="")
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce``, and ``virtual`` (form reg) or ``kd`` (form self)."""

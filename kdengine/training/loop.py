@@ -26,6 +26,7 @@ from kdengine.models.stored import write_tensors, write_weights
 from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.training import checkpoint
+from kdengine.training.accumulation import in_parts
 from kdengine.training.capture import CapturedStep, CudaRecorder, NotCapturable
 from kdengine.training.mixing import make_mixer
 from kdengine.training.optimisation import build_optimizer, learning_rate, load_optimizer, make_ema, set_rate
@@ -135,7 +136,10 @@ class Trainer:
         # A scaler of gradients decides on the host whether a step is taken.
         recordable = not self.scaler.is_enabled() and method.capturable(method.params)
         if spec.runtime.cuda_graph and device.type == "cuda" and recordable:
-            self.captured = CapturedStep(self._step, CudaRecorder(device))
+            if self.recipe.accumulate > 1:
+                log.warning("steps that are computed in parts (recipe.accumulate) are not recorded as a CUDA graph")
+            else:
+                self.captured = CapturedStep(self._step, CudaRecorder(device))
         self.optimizer = build_optimizer(
             self.recipe,
             groups,
@@ -231,11 +235,10 @@ class Trainer:
         return rate
 
     def _take(self, batch: BatchLike) -> dict[str, Term]:
-        """The step itself, as a CUDA graph where that is wanted and possible."""
-        answers = None
-        if isinstance(self.teacher, ReplayedTeacher):  # stored answers are looked up on the host, so outside a graph
-            with self.autocast():
-                answers = self.teacher.answers(batch)
+        """The step itself, in parts where the recipe has any, as a CUDA graph where that is wanted and possible."""
+        if self.recipe.accumulate > 1:
+            return self._step_in_parts(batch)
+        answers = self._stored_answers(batch)
         if self.captured is None:
             return self._step(batch, answers)
         try:
@@ -245,16 +248,42 @@ class Trainer:
             self.captured = None
             return self._step(batch, answers)
 
+    def _stored_answers(self, batch: BatchLike) -> Answers | None:
+        """What the teacher answered before; looked up on the host, so outside a graph. None = it is to be asked."""
+        if not isinstance(self.teacher, ReplayedTeacher):
+            return None
+        with self.autocast():
+            return self.teacher.answers(batch)
+
     def _step(self, batch: BatchLike, answers: Answers | None) -> dict[str, Term]:
         """Forward, backward, optimiser; the method's terms, without gradients."""
         self.optimizer.zero_grad(set_to_none=True)
+        terms = self._learn(batch, answers)
+        self._update()
+        return terms
+
+    def _step_in_parts(self, batch: BatchLike) -> dict[str, Term]:
+        """The same step; what the backward pass needs is there for one part of the batch at a time."""
+        self.optimizer.zero_grad(set_to_none=True)
+        terms = in_parts(
+            batch, self.recipe.accumulate, lambda part, share: self._learn(part, self._stored_answers(part), share)
+        )
+        self._update()
+        return terms
+
+    def _learn(self, batch: BatchLike, answers: Answers | None, share: float = 1.0) -> dict[str, Term]:
+        """Forward and backward: adds the loss's gradient, times ``share``; the terms, without gradients."""
         with self.autocast():
             if answers is None and self.teacher is not None:
                 # First, and outside what is compiled: nothing of the student's graph is held meanwhile.
                 answers = self.teacher.answers(batch)
             terms = self.compiled(batch, answers, self.clock)
         loss = torch.stack([term.weighted.float() for term in terms.values()]).sum()
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss if share == 1 else share * loss).backward()
+        return {name: term.detached() for name, term in terms.items()}
+
+    def _update(self) -> None:
+        """The optimiser's step along the gradients that are there."""
         if self.recipe.clip_norm > 0:
             self.scaler.unscale_(self.optimizer)
             # What the method trains by itself has gradients of its own that are none of this step's.
@@ -262,7 +291,6 @@ class Trainer:
             nn.utils.clip_grad_norm_(stepped, self.recipe.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return {name: term.detached() for name, term in terms.items()}
 
     def _look_ahead(self, batch: BatchLike, moment: Moment) -> None:
         """Lets the method do its bi-level update, on the meta batch of this step if it wants one."""

@@ -28,6 +28,8 @@ Used = Callable[[str], None]
 # What would be refused, or is no other value, if it were made up from the bounds alone.
 CHOSEN: dict[str, Any] = {
     "recipe.milestones": [3, 7],
+    "recipe.batch_size": 60,
+    "recipe.accumulate": 3,
     "recipe.gamma": 0.3,
     "recipe.schedule": "step",
     "data.image_size": 20,

@@ -55,6 +55,8 @@ CASES += [
     pytest.param("grkd", {"meta_every": 2, "meta": "both", "first_stage": 1}, {}, id="grkd-often-both"),
     pytest.param("ama_self", {"mask": "hard"}, {}, id="ama_self-hard"),
     pytest.param("none", {}, {"optimizer": "adamw"}, id="none-adamw"),
+    pytest.param("kd", {}, MIXED | {"accumulate": 4}, id="kd-mixed-in-parts"),
+    pytest.param("ps_kd", {}, {"accumulate": 2}, id="ps_kd-in-parts"),
 ]
 
 
