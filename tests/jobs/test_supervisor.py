@@ -145,7 +145,7 @@ def test_a_killed_trainer_resumes_by_itself_when_asked_to(house):
 @pytest.mark.parametrize(
     ("fake", "reason", "word"),
     [
-        ({"fail": "CUDA out of memory. Tried to allocate 2 GiB"}, "oom_gpu", "CUDA"),
+        ({"fail": "CUDA out of memory. Tried to allocate 2 GiB"}, "oom_gpu", "2.0 GiB more were needed"),
         ({"fail": "loss became nan"}, "nan_loss", "nan"),
         ({"fail": "[Errno 28] No space left on device"}, "disk_full", "space"),
         ({"die": 11}, "crashed", "SIGSEGV"),
