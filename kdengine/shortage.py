@@ -57,7 +57,7 @@ def look_back(
     mapping, named = spec.model_dump(mode="json"), str(folder.environment().get("device") or "")
 
     def allowed(changes: Changes) -> bool:
-        return _changed(spec, changes) is not None
+        return changed(spec, changes) is not None
 
     if reason == "oom_host" or not named.startswith("cuda"):
         return Outcome("", remedies(reason, mapping, device=named, allowed=allowed))
@@ -100,11 +100,11 @@ def _smaller_precisions(spec: ExperimentSpec, device: torch.device) -> list[str]
 
 def _needs(spec: ExperimentSpec, changes: Changes, workspace: Workspace, device: torch.device) -> int | None:
     """Bytes at the peak of training with these changes, from a few steps on this card; None where none can be made."""
-    changed = _changed(spec, changes)
-    if changed is None:
+    smaller = changed(spec, changes)
+    if smaller is None:
         return None
     try:
-        return forecast(changed, workspace, device=str(device)).memory_bytes
+        return forecast(smaller, workspace, device=str(device)).memory_bytes
     except (KdError, RuntimeError) as trouble:
         log.warning("what %s would need could not be measured: %s", changes, trouble)
         return None
@@ -112,7 +112,7 @@ def _needs(spec: ExperimentSpec, changes: Changes, workspace: Workspace, device:
         _empty()
 
 
-def _changed(spec: ExperimentSpec, changes: Changes) -> ExperimentSpec | None:
+def changed(spec: ExperimentSpec, changes: Changes) -> ExperimentSpec | None:
     """The experiment with these changes; None where there is no such setting or the method refuses it."""
     assignments: list[str] = [f"{path}={value}" for path, value in changes.items()]
     mapping: dict[str, Any] = spec.model_dump(mode="json")

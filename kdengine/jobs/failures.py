@@ -30,9 +30,9 @@ class Failure(NamedTuple):
 
 
 ADVICE: dict[str, str] = {
-    "oom_gpu": "Launch it anew with a setting that needs less, or smaller pictures; or resume it when the GPU is free. "
+    "oom_gpu": "Launch it anew with a setting that needs less, or smaller images; or resume it when the GPU is free. "
     "KD_RESIDENT_MB=0 keeps the data off the GPU and changes no result.",
-    "oom_host": "Launch it anew with fewer loader workers or a smaller batch; or resume it on a machine with more memory.",
+    "oom_host": "Launch it anew with fewer workers or a smaller batch; or resume it on a machine with more memory.",
     "nan_loss": "Resume with a lower learning rate or a longer warm-up, or switch bf16 off.",
     "data": "Mend or remove the file named above, then resume.",
     "data_changed": "Put the data back as they were and resume; or resume with the data as they are now.",

@@ -108,16 +108,15 @@ def command(spec_file: Path, remedy: Remedy) -> str:
 
 
 def _parts(spec: Mapping[str, Any], allowed: Callable[[Changes], bool] | None, room: Room | None) -> Iterator[Remedy]:
-    """The batch in parts, one after the other; not where the method relates the pictures of a batch."""
+    """The batch in parts, one after the other; not where the method relates the images of a batch."""
     batch, now = _number(spec, "recipe", "batch_size"), _number(spec, "recipe", "accumulate") or 1
     for parts in _doubled(now, batch):
         changes: Changes = {"recipe.accumulate": parts}
         if not _accumulates(changes, allowed):
             return
-        # What a part needs is what a batch of its size needs.
-        size = _note_of(room, {"recipe.batch_size": batch // parts})
+        size = _note_of(room, changes)
         if size is not None:
-            note = f"Batch and learning rate keep their meaning. {size}"
+            note = f"Batch and learning rate keep their meaning; batch normalisation sees a part at a time. {size}"
             yield {"label": f"the batch of {batch} in {parts} parts", "note": note.strip(), "set": changes}
             return
 
@@ -154,7 +153,7 @@ def _readers(spec: Mapping[str, Any], device: str) -> Iterator[Remedy]:
     runtime = spec.get("runtime")
     count = runtime.get("workers") if isinstance(runtime, Mapping) else 0
     if (isinstance(count, int) and count > 0) or (count is None and device.startswith("cuda")):
-        note = "Slower where pictures are read from the disk; the results stay the same."
+        note = "Slower where images are read from the disk; the results stay the same."
         yield {"label": "no processes that read ahead", "note": note, "set": {"runtime.workers": 0}}
 
 
@@ -183,7 +182,7 @@ def _note_of(room: Room | None, changes: Changes) -> str | None:
 
 
 def _doubled(now: int, batch: int) -> Iterator[int]:
-    """Into how many parts the batch may go: twice as many as now, four times...; each of two pictures or more."""
+    """Into how many parts the batch may go: twice as many as now, four times...; each of two images or more."""
     for power in range(1, MOST_HALVINGS + 1):
         if batch // (now << power) >= 2:
             yield now << power
