@@ -21,8 +21,8 @@ from kdengine.workspace import Workspace
 
 MESSAGE = (
     "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 16.00 GiB of which 1.00 GiB is "
-    "free. Including non-PyTorch memory, this process has 14.50 GiB memory in use. Of the allocated memory 13.50 GiB is "
-    "allocated by PyTorch, and 80.00 MiB is reserved by PyTorch but unallocated."
+    "free. Including non-PyTorch memory, this process has 14.50 GiB memory in use. Of the allocated memory 13.50 GiB "
+    "is allocated by PyTorch, and 80.00 MiB is reserved by PyTorch but unallocated."
 )
 ON_GPU: dict[str, Any] = {"runtime": {"device": "cuda", "precision": "fp32"}}
 

@@ -25,7 +25,7 @@ def spec_with(**recipe: Any) -> dict[str, Any]:
 
 
 def linear(fixed: float, picture: float, free: float) -> Room:
-    """A card of 16 GiB; an experiment needs ``fixed`` + ``picture`` for each image it takes at a time, half of that in bf16."""
+    """A card of 16 GiB; needed are ``fixed`` + ``picture`` for each image at a time, half of that in bf16."""
 
     def needs(wanted: Changes) -> int:
         each = picture / 2 if wanted.get("runtime.precision") == "bf16" else picture
