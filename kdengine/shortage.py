@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import logging
+import time
 import traceback
 from typing import Any, NamedTuple
 
 import torch
 
-from kdengine.errors import BadInput, KdError
+from kdengine.errors import BadInput
 from kdengine.forecast import forecast
 from kdengine.jobs.gpu_memory import amount
 from kdengine.jobs.placement import as_placed
@@ -66,7 +67,8 @@ def look_back(
         used = _used(spec, device)
         _let_go(error)
         free, total = torch.cuda.mem_get_info(device)
-    except (BadInput, RuntimeError) as trouble:  # a card that has failed says no more
+        folder.update_status(phase="measuring what would fit", progress_at=time.time())
+    except Exception as trouble:  # whatever a failed card raises: why the run ended must be told all the same
         log.warning("the GPU cannot be asked what would fit: %s", trouble)
         return Outcome("", remedies(reason, mapping, device=named, allowed=allowed))
     room = Room(free, total, lambda changes: _needs(spec, changes, workspace, device))
@@ -105,7 +107,7 @@ def _needs(spec: ExperimentSpec, changes: Changes, workspace: Workspace, device:
         return None
     try:
         return forecast(smaller, workspace, device=str(device)).memory_bytes
-    except (KdError, RuntimeError) as trouble:
+    except Exception as trouble:  # as above
         log.warning("what %s would need could not be measured: %s", changes, trouble)
         return None
     finally:
