@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from kdengine import assembly, files, reopening
+from kdengine import assembly, files, reopening, shortage
 from kdengine.data import DatasetBundle
 from kdengine.errors import BadInput, KdError, Problem, Stopped
 from kdengine.evaluation.accuracy import Evaluation, evaluate
@@ -177,7 +177,7 @@ class _Execution:
         self.folder.update_status(
             state=State.STARTING, phase="starting", process=process_identity(home=self.folder.home), attempt=attempt,
             started=time.time(), progress_at=time.time(), ended=None, reason=None, message=None, advice=None,
-            exit_code=None, fingerprint=self.spec.fingerprint(),
+            remedies=None, exit_code=None, fingerprint=self.spec.fingerprint(),
         )  # fmt: skip
         self.folder.append_event({"kind": "start", "attempt": attempt})
         try:
@@ -290,7 +290,7 @@ class _Execution:
         self.folder.update_status(teacher_run=run.id)
         if run.state() != State.FINISHED:
             log.info("training the teacher %s first, as run %s", teacher.spec.student.name, run.id)
-            self.folder.update_status(state=State.RUNNING, phase="training the teacher")
+            self.folder.update_status(state=State.RUNNING, phase=shortage.TRAINS_TEACHER)
             execute(run, self.workspace)
         return run
 
@@ -365,15 +365,19 @@ class _Execution:
         failure = classify_exception(error)
         code = error.exit_code if isinstance(error, KdError) else 3
         log.error("%s", failure.message, exc_info=None if isinstance(error, KdError) else error)
+        seen = shortage.look_back(error, failure.reason, self.spec, self.folder, self.workspace)
+        message = f"{failure.message}; {seen.used}" if seen.used else failure.message
+        shortage.tell(self.folder, seen.remedies)
         self._end(
             State.FAILED,
             phase="failed",
             reason=failure.reason,
-            message=failure.message,
+            message=message,
             advice=failure.advice,
+            remedies=seen.remedies,
             exit_code=code,
         )
-        return error if isinstance(error, KdError) else KdError(failure.message)
+        return error if isinstance(error, KdError) else KdError(message)
 
     def _end(self, state: State, **outcome: Any) -> None:
         try:

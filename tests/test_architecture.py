@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # From the top down: a room imports from its own floor and from those below it.
 FLOORS = (
     {"app", "studies", "runner", "cli", "commands", "__main__"},
-    {"comparison", "inspection", "mirroring", "tracking", "disk", "export", "bench"},
+    {"comparison", "inspection", "mirroring", "tracking", "disk", "export", "bench", "shortage"},
     {"launch", "assembly", "forecast"},
     {"jobs", "training", "evaluation", "teachers", "reopening"},
     {"spec", "methods", "models", "data"},

@@ -24,10 +24,11 @@ from kdengine.data.uploads import keep_upload
 from kdengine.errors import BadInput, KdError, Problem
 from kdengine.recipes import RECIPES
 from kdengine.rundir import RunDirectory, short_id
-from kdengine.spec import ExperimentSpec
+from kdengine.spec import ExperimentSpec, with_settings
 from kdengine.teachers import pairs
 
 MAX_SEEDS = 20
+MAX_CHANGE = 200
 UPLOAD_LOOK_S = 0.3
 SETTLE_S = 0.4  # nobody wants the cost of every digit of a number
 GO_TO_STUDIES = "(spec) => { window.location.href = '/studies?spec=' + encodeURIComponent(spec); }"
@@ -225,16 +226,21 @@ class Events:
         yield [chosen, boxes.note(f"{kept.name} is kept."), *self.data_defaults(choice)]
 
     def arrive(self, request: gr.Request) -> list[Any]:
-        """A fresh token; and with ``?clone=<run>`` or ``?study=<name>`` the form filled with that."""
+        """A fresh token; and with ``?clone=<run>`` or ``?study=<name>`` the form filled with that.
+
+        A clone may come with changes, ``&set=path=value``; where they make no experiment it is filled in without them.
+        """
         query = request.query_params or {}
+        changes = _all(query, "set")
         said, spec, run = "", None, None
         try:
             spec, run = self._asked(query.get("clone"), query.get("study"), query.get("trial"))
+            spec = _changed(spec, run, changes)
         except KdError as error:
-            said = boxes.error(error)
+            said, changes = boxes.error(error), []
         values = self.form.shown(spec, run) if spec is not None else {}
         if spec is not None:
-            said = _arrival(query, run, self.form.not_shown(values, spec))
+            said += _arrival(query, run, changes, self.form.not_shown(values, spec))
         return [secrets.token_hex(8), said, *self._filled(values)]
 
     def _asked(
@@ -380,7 +386,30 @@ def _found(text: str, error: KdError) -> Found:
     return {"yaml": text, "problems": [(problem.field, problem.message) for problem in problems]}
 
 
-def _arrival(query: Any, run: RunDirectory | None, lost: list[str]) -> str:
+def _all(query: Any, name: str) -> list[str]:
+    """Every value of a name in an address; Gradio hands on the address as it stands, or as a plain mapping."""
+    if hasattr(query, "getlist"):
+        return [str(value) for value in query.getlist(name)]
+    return [str(query.get(name))] if query.get(name) else []
+
+
+def _changed(spec: ExperimentSpec | None, run: RunDirectory | None, changes: list[str]) -> ExperimentSpec | None:
+    """A cloned run's experiment with ``path=value`` changes; raises BadInput, one sentence."""
+    if not changes:
+        return spec
+    if spec is None or run is None:
+        raise BadInput("Changes in an address, set=..., are for a run that it clones: /?clone=RUN&set=PATH=VALUE.")
+    if any(len(change) > MAX_CHANGE for change in changes):
+        raise BadInput(f"A change in an address may have {MAX_CHANGE} signs; the run is filled in without any.")
+    try:
+        return ExperimentSpec.from_mapping(with_settings(spec.model_dump(mode="json"), changes))
+    except BadInput as error:
+        why = "; ".join(map(str, error.problems))
+        raise BadInput(f"The run is filled in without the changes that the address asks for: {why}.") from error
+
+
+def _arrival(query: Any, run: RunDirectory | None, changes: list[str], lost: list[str]) -> str:
     source = f"run {short_id(run.id)}" if run is not None else f"the study {query.get('study')}"
+    source += f" and {', '.join(changes)}" if changes else ""
     said = boxes.note(f"Filled with {source}; change what you like.")
     return said + (boxes.warnings([f"This form cannot show all of it: {'; '.join(lost)}."]) if lost else "")

@@ -7,6 +7,7 @@ import time
 from app import boxes, text
 from app.board import Board, Detail, Row
 from kdengine.jobs.job import STUDY_PREFIX
+from kdengine.jobs.remedies import address, offered
 from kdengine.rundir import short_id
 from kdengine.states import State
 
@@ -122,7 +123,7 @@ def state(detail: Detail, mlflow: str | None) -> str:
     if job.state in (State.FAILED, State.LOST):
         lines.append(
             f'<div class="kd-failure" role="alert"><b>{e(job.reason or "unknown")}</b>: {e(job.message or "")}'
-            f"<br>{e(job.advice or '')}</div>"
+            f"<br>{e(job.advice or '')}{_remedies(detail)}</div>"
         )
     links = [f'<span class="id">{e(job.id)} · {e(job.dataset)} · by {e(job.owner)}</span>']
     study = job.id if job.kind == "study" else status.get("study")
@@ -138,6 +139,16 @@ def state(detail: Detail, mlflow: str | None) -> str:
         links.append(f'<a href="{e(mlflow)}" target="_blank" rel="noopener">MLflow</a>')
     lines.append(f'<div class="kd-facts">{" · ".join(links)}</div>')
     return f'<div class="kd-state kd-num">{"".join(lines)}</div>'
+
+
+def _remedies(detail: Detail) -> str:
+    """What would fit, each a link to Launch, where the run is filled in with that change."""
+    lines = [
+        f'<li><a href="{text.escape(address(detail.job.id, each))}">Launch with {text.escape(each["label"])}</a>'
+        f'<br><span class="sub">{text.escape(each["note"])}</span></li>'
+        for each in offered(detail.status)
+    ]
+    return f'<ul class="kd-remedies">{"".join(lines)}</ul>' if lines else ""
 
 
 def _under_way(detail: Detail) -> str:

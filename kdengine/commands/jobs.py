@@ -26,6 +26,7 @@ from kdengine.jobs import (
     waits_in_vain,
 )
 from kdengine.jobs.job import ACTIVE, UNENDED
+from kdengine.jobs.remedies import command, offered
 from kdengine.jobs.settings import set_jobs_per_gpu
 from kdengine.rundir import RunDirectory
 from kdengine.states import State
@@ -261,6 +262,7 @@ def _show(store: JobStore, job: Job, options: argparse.Namespace) -> int:
             ("no GPU", status.get("lacking") or ""),
             ("message", job.message or ""),
             ("advice", job.advice or ""),
+            *(("or", f"{command(run.spec_file, each)}  # {each['label']}") for each in offered(status)),
             ("note", job.note),
             ("folder", str(run.path)),
             ("size", size(run.size()) if run.exists else "gone"),

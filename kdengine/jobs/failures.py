@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from kdengine.errors import KdError
+from kdengine.jobs import gpu_memory
 from kdengine.states import State
 
 
@@ -29,8 +30,9 @@ class Failure(NamedTuple):
 
 
 ADVICE: dict[str, str] = {
-    "oom_gpu": "Halve the batch size (or use bf16, a smaller picture), then resume; or wait until the GPU is free.",
-    "oom_host": "Use fewer loader workers or a smaller batch, or give the machine more memory, then resume.",
+    "oom_gpu": "Launch it anew with a setting that needs less, or smaller images; or resume it when the GPU is free. "
+    "KD_RESIDENT_MB=0 keeps the data off the GPU and changes no result.",
+    "oom_host": "Launch it anew with fewer workers or a smaller batch; or resume it on a machine with more memory.",
     "nan_loss": "Resume with a lower learning rate or a longer warm-up, or switch bf16 off.",
     "data": "Mend or remove the file named above, then resume.",
     "data_changed": "Put the data back as they were and resume; or resume with the data as they are now.",
@@ -59,7 +61,8 @@ PRUNED = Failure("pruned", "ended early by its study", ADVICE["pruned"])
 _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (reason, re.compile(pattern, re.IGNORECASE))
     for reason, pattern in (
-        ("oom_gpu", r"CUDA out of memory|CUDA error: out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED|OutOfMemoryError"),
+        ("oom_gpu", r"(CUDA|HIP) (out of memory|error: out of memory)|OutOfMemoryError|DEVICE_ALLOCATION_FAILED"),
+        ("oom_gpu", r"CU(BLAS|DNN|SOLVER|SPARSE)_STATUS_ALLOC_FAILED"),
         ("oom_host", r"\bMemoryError\b|can(no|')t allocate memory|oom[-_ ]?kill|insufficient shared memory"),
         ("oom_host", r"worker.*killed by signal: (killed|bus)"),
         ("killed", r"process that reads pictures for the training failed"),
@@ -104,7 +107,7 @@ def classify_exception(error: BaseException) -> Failure:
             return _failure(cause.failure_class, str(cause), cause.advice)
         reason = _class_of(cause)
         if reason:
-            return _failure(reason, _one_line(cause))
+            return _failure(reason, gpu_memory.told(str(cause)) if reason == "oom_gpu" else _one_line(cause))
     if isinstance(error, KdError):
         return _failure("unknown", str(error), error.advice)
     return _failure("crashed", _one_line(error))
@@ -172,7 +175,8 @@ def _from_log(log_tail: Sequence[str]) -> Failure | None:
     for line in reversed(log_tail):
         if not _ERROR_LINE.match(line.strip()) and "Error:" not in line and "error:" not in line:
             continue
-        return _failure(_sign(line) or "crashed", line.strip()[:500])
+        reason = _sign(line) or "crashed"
+        return _failure(reason, gpu_memory.told(line) if reason == "oom_gpu" else line.strip()[:500])
     return None
 
 

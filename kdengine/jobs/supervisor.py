@@ -24,6 +24,7 @@ from kdengine.jobs.executor import Executor, LocalExecutor, StartOrder, host_oom
 from kdengine.jobs.failures import ADVICE, PRUNED, Failure, classify_exception, classify_exit, left_behind
 from kdengine.jobs.job import ACTIVE, ENDED, Job
 from kdengine.jobs.placement import Placement, Slot, whole_number
+from kdengine.jobs.remedies import remedies
 from kdengine.jobs.settings import jobs_per_gpu
 from kdengine.jobs.sight import waits_in_vain
 from kdengine.jobs.store import JobStore, end_status, identity_values, works_now
@@ -315,7 +316,8 @@ class Supervisor:
         ended = self._set_end(job, state=failure.state, exit_code=exit_code, **failure._asdict())
         run = self.workspace.run(job.id)
         if ended and run.exists:
-            run.update_status(**end_status(ended))  # should this fail, the next scan mends it
+            found = remedies(failure.reason, run.spec_or_nothing(), device=str(run.environment().get("device")))
+            run.update_status(**end_status(ended), remedies=found)  # should this fail, the next scan mends it
 
     def _set_end(self, job: Job, **values: Any) -> Job | None:
         expected = ACTIVE | {State.QUEUED}
@@ -461,7 +463,8 @@ class Supervisor:
         if not run.exists:
             raise KdError(f"the folder {run.path} is gone; delete the job and launch it anew")
         # start_token marks the status as this attempt's: an outcome of an earlier one is never taken for it.
-        run.update_status(state=State.STARTING, start_token=token, process=None, reason=None, message=None, advice=None)
+        words = dict.fromkeys(("process", "reason", "message", "advice", "remedies"))
+        run.update_status(state=State.STARTING, start_token=token, **words)
         with files.disk_errors(run.log_file), run.log_file.open("a") as file:
             file.write(
                 f"{START_MARK}{time.strftime('%Y-%m-%d %H:%M:%S')} on {slot.name} {slot.cuda_visible_devices or ''}\n"

@@ -53,7 +53,9 @@ def arguments(handler: Any, text_file: Path) -> list[Any]:
     for name, parameter in inspect.signature(handler.fn).parameters.items():
         kind = str(parameter.annotation)
         if "Request" in kind:
-            query = dict.fromkeys(("run", "clone", "study", "trial", "name", "with", "what", "epoch", "spec"), NOBODY)
+            query = dict.fromkeys(
+                ("run", "clone", "study", "trial", "name", "with", "what", "epoch", "spec", "set"), NOBODY
+            )
             request = gr.Request(session_hash="s")
             object.__setattr__(request, "kwargs", {"query_params": query, "session_hash": "s"})
             given.append(request)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from archives import as_folder, picture_files
-from clicks import commanded, enter, shown_command, wait_for
+from clicks import commanded, commanded_value, enter, shown_command, wait_for
 from dashboard import Dashboard
 from lived_in import LivedIn
 from playwright.sync_api import Browser, Page, Route, expect
@@ -18,10 +18,12 @@ from support import PATIENCE_S, tiny_spec
 
 from kdengine import tracking
 from kdengine.jobs import JobStore, ensure_supervisor, supervisor_alive, supervisor_identity
+from kdengine.jobs.remedies import Remedy, address, remedies
 from kdengine.jobs.settings import jobs_per_gpu
 from kdengine.launch import launch
 from kdengine.rundir import short_id
-from kdengine.spec import ExperimentSpec
+from kdengine.runner import create
+from kdengine.spec import ExperimentSpec, merge
 from kdengine.states import State
 
 pytestmark = pytest.mark.browser
@@ -116,6 +118,38 @@ def test_clone_fills_launch_with_that_run(dashboard: Dashboard, lived_in: LivedI
     expect(page.locator("#launch")).to_be_enabled()
     page.go_back()
     expect(page.locator("#run-state .id")).to_contain_text(run_id)
+
+
+def test_a_run_without_memory_leads_to_launch_with_what_would_fit(
+    dashboard: Dashboard, lived_in: LivedIn, page: Page
+) -> None:
+    spec = tiny_spec(title="large", recipe={"batch_size": 64})
+    folder = create(spec, lived_in.workspace, "without-memory")
+    found = remedies("oom_gpu", spec.model_dump(mode="json"), precisions=["bf16"])
+    told = {"reason": "oom_gpu", "message": "2.0 GiB more were needed", "advice": "", "exit_code": 3}
+    folder.update_status(state=State.FAILED, ended=time.time(), remedies=found, **told)
+    store = JobStore(lived_in.workspace)
+    store.adopt(folder)
+    try:
+        open_runs(page, dashboard, folder.id)
+        state_is(page, "failed")
+        expect(page.locator("#run-state .kd-failure")).to_contain_text("2.0 GiB more were needed")
+        expect(page.locator("#run-state .kd-remedies a")).to_have_count(2)
+        page.get_by_role("link", name="Launch with half the batch, 32 for 64").click()
+        expect(page.locator("#arrival")).to_contain_text(f"Filled with run {short_id(folder.id)}")
+        wanted = ExperimentSpec.from_mapping(merge(spec.model_dump(mode="json"), {"recipe": {"batch_size": 32}}))
+        wait_for(lambda: commanded(page) == wanted, lambda: f"{shown_command(page)} for {wanted.command()}")
+        expect(page.locator("#launch")).to_be_enabled()
+        page.goto(f"{dashboard.url}{address(folder.id, both(found))}")
+        wait_for(lambda: commanded_value(page, "runtime.precision") == "bf16", "the second change of an address")
+        assert commanded_value(page, "recipe.batch_size") == 32
+    finally:
+        tracking.delete_run(store, folder.id)
+
+
+def both(found: list[Remedy]) -> Remedy:
+    """Two changes in one."""
+    return {**found[0], "set": found[0]["set"] | found[1]["set"]}
 
 
 @pytest.mark.parametrize("which", ["own", "taught", "outside"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -28,6 +29,7 @@ from kdengine.jobs import (
     supervisor_identity,
 )
 from kdengine.jobs.placement import as_placed, why_no_gpu
+from kdengine.jobs.remedies import offered
 from kdengine.machine.nvml import Nvml
 from kdengine.rundir import boot_id, is_alive, process_identity
 from kdengine.states import State
@@ -145,7 +147,7 @@ def test_a_killed_trainer_resumes_by_itself_when_asked_to(house):
 @pytest.mark.parametrize(
     ("fake", "reason", "word"),
     [
-        ({"fail": "CUDA out of memory. Tried to allocate 2 GiB"}, "oom_gpu", "CUDA"),
+        ({"fail": "CUDA out of memory. Tried to allocate 2 GiB"}, "oom_gpu", "2.0 GiB more were needed"),
         ({"fail": "loss became nan"}, "nan_loss", "nan"),
         ({"fail": "[Errno 28] No space left on device"}, "disk_full", "space"),
         ({"die": 11}, "crashed", "SIGSEGV"),
@@ -158,6 +160,22 @@ def test_crafted_failures(house, fake, reason, word):
     house.wait_ended("a", tick=house.supervisor())
     job = house.store.get("a")
     assert (job.state, job.reason) == (State.FAILED, reason) and word in job.message and job.advice
+
+
+def test_a_run_that_the_kernel_killed_for_memory_is_offered_what_takes_less(house, monkeypatch):
+    """By whoever notices, since the run itself could say nothing; the next start takes it away again."""
+    monkeypatch.setattr("kdengine.jobs.supervisor.host_oom_kills", itertools.count().__next__)
+    house.submit("a", die=9)
+    run = house.workspace.run("a")
+    recipe = {"recipe": {"batch_size": 64}, "runtime": {"workers": 4}}
+    run.spec_file.write_text(json.dumps(run.spec_mapping() | recipe))
+    house.wait_ended("a", tick=house.supervisor())
+    assert house.store.get("a").reason == "oom_host"
+    assert [each["set"] for each in offered(run.status())] == [{"runtime.workers": 0}, {"recipe.batch_size": 32}]
+    run.spec_file.write_text(json.dumps(run.spec_mapping() | {"fake": {"steps": 1}}))
+    house.store.resume("a")
+    house.wait_ended("a", tick=house.supervisor())
+    assert house.state("a") is State.FINISHED and run.status()["remedies"] is None
 
 
 def test_a_command_that_cannot_be_started_fails_that_job_only(house):
