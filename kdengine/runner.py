@@ -126,6 +126,13 @@ def execute(folder: RunDirectory, workspace: Workspace) -> RunResult:
         return _Execution(folder, workspace).go()
 
 
+def _asked_to_stop(error: BaseException | None) -> BaseException | None:
+    """The signal among an error's causes: it may come while a file is read, and be taken for a fault of that file."""
+    while error is not None and not isinstance(error, Stopped | KeyboardInterrupt):
+        error = error.__cause__
+    return error
+
+
 class StopRequest:
     """Ctrl-C and SIGTERM: while training, asked for after each step; at other times they end the run at once."""
 
@@ -352,8 +359,9 @@ class _Execution:
     # the outcome ---------------------------------------------------------------------------------------------------
 
     def _record_failure(self, error: BaseException) -> BaseException:
-        if isinstance(error, Stopped | KeyboardInterrupt):
-            stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
+        asked = _asked_to_stop(error)
+        if asked is not None:
+            stopped = asked if isinstance(asked, Stopped) else Stopped(signal.SIGINT)
             self._end(
                 State.STOPPED,
                 phase="stopped",

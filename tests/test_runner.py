@@ -208,6 +208,23 @@ def test_stop_in_this_process(workspace: Workspace, monkeypatch: pytest.MonkeyPa
     assert run(tiny_spec(), run_id="run", workspace=workspace, resume=True).state == State.FINISHED
 
 
+def test_stopped_while_the_checkpoint_is_read_is_stopped_and_no_damage(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = runner.create(tiny_spec(), workspace, "run")
+
+    def come(*_: Any, **__: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+
+    folder.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    folder.last_checkpoint.write_bytes(b"whole, but not yet read")
+    monkeypatch.setattr("torch.load", come)
+    with pytest.raises(Stopped):
+        runner.execute(folder, workspace)
+    status = folder.status()
+    assert (status["state"], status["reason"], status["exit_code"]) == ("stopped", "stopped", 143)
+
+
 def test_a_second_process_on_the_same_run_is_refused(workspace: Workspace) -> None:
     folder = runner.create(tiny_spec(), workspace, "run")
     with (
