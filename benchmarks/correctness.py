@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import platform
 import shutil
@@ -27,6 +28,8 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +107,24 @@ def _is_taught(method: str) -> bool:
     return bool(found.requires(found.Params()).teacher)
 
 
+def _is_recordable(method: str) -> bool:
+    found = get_method(method)
+    return found.capturable(found.Params())
+
+
+@contextmanager
+def _heard(logger: str) -> Iterator[list[str]]:
+    """What a logger says meanwhile."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger(logger).addHandler(handler)
+    try:
+        yield said
+    finally:
+        logging.getLogger(logger).removeHandler(handler)
+
+
 def _stop_at(run: RunDirectory, step: int) -> None:
     while not any(event["step"] >= step for event in run.events("step")):
         if run.state().ended:
@@ -135,9 +156,11 @@ def examine(bench: Bench, method: str) -> dict[str, Any]:
         "resumed": farthest(here, resumed), "recorded": None, "seconds": None,
     }  # fmt: skip
     if bench.device != "cpu":
-        recorded = bench.train(bench.spec(method, bench.device, cuda_graph=True))
-        row["recorded"] = farthest(here, recorded)
-        row["fell back"] = "records no graph" in recorded.log_file.read_text() if recorded.log_file.exists() else False
+        with _heard("kdengine.training.loop") as said:
+            recorded = bench.train(bench.spec(method, bench.device, cuda_graph=True))
+        fell_back = any("not recorded as a CUDA graph" in line for line in said)
+        row["recorded"] = None if fell_back or not _is_recordable(method) else farthest(here, recorded)
+        row["fell back"] = fell_back
     return row
 
 
@@ -155,6 +178,8 @@ def verdict(row: dict[str, Any]) -> str:
         wrong.append("a resumed run differs")
     if row["recorded"]:
         wrong.append("a recorded step differs")
+    if row.get("fell back"):
+        wrong.append("its step could not be recorded")
     return ", ".join(wrong)
 
 

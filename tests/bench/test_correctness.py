@@ -21,6 +21,7 @@ def row(**changes: Any) -> dict[str, Any]:
         ({"apart": {"1": 1e-3}}, "the first step differs"),
         ({"accuracy": [0.8, 0.93]}, "the accuracy differs"),
         ({"resumed": 1e-9, "recorded": 1e-9}, "a resumed run differs, a recorded step differs"),
+        ({"recorded": None, "fell back": True}, "its step could not be recorded"),
         ({"error": "RuntimeError: out of memory"}, "RuntimeError: out of memory"),
     ],
 )
