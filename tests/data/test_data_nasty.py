@@ -232,6 +232,13 @@ def test_time_and_memory_of_the_child_have_an_end(tmp_path: Path) -> None:
     assert not psutil.Process().children()
 
 
+def test_one_image_of_too_many_pixels_is_left_out_and_named(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (9600, 9600)).save(buffer, "PNG")
+    found = check_archive(as_zip(tmp_path / "p.zip", ALONE | {"cat/big.png": buffer.getvalue()}))
+    assert (found.train + found.test, found.corrupt) == (7, 1) and "cat/big.png: " in found.examples[0]
+
+
 def test_what_is_found_is_told(tmp_path: Path) -> None:
     path = as_zip(tmp_path / "p.zip", ALONE | {"cat/x.png": b"no image"})
     told: list[str] = []
