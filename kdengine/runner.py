@@ -22,7 +22,7 @@ from kdengine.evaluation.accuracy import Evaluation, evaluate
 from kdengine.evaluation.early_exit import evaluate_exits
 from kdengine.inspection.record import Recorder, epochs_to_record
 from kdengine.jobs.executor import RUNNING_LOCK
-from kdengine.jobs.failures import classify_exception
+from kdengine.jobs.failures import causes, classify_exception
 from kdengine.jobs.placement import why_no_gpu
 from kdengine.machine.sampling import Sampler, sampled
 from kdengine.mirroring import Companion
@@ -126,11 +126,9 @@ def execute(folder: RunDirectory, workspace: Workspace) -> RunResult:
         return _Execution(folder, workspace).go()
 
 
-def _asked_to_stop(error: BaseException | None) -> BaseException | None:
+def _asked_to_stop(error: BaseException) -> BaseException | None:
     """The signal among an error's causes: it may come while a file is read, and be taken for a fault of that file."""
-    while error is not None and not isinstance(error, Stopped | KeyboardInterrupt):
-        error = error.__cause__
-    return error
+    return next((cause for cause in causes(error) if isinstance(cause, Stopped | KeyboardInterrupt)), None)
 
 
 class StopRequest:

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 import torch
 
+from kdengine.assembly import device_of
 from kdengine.errors import BadInput
 from kdengine.forecast import forecast
 from kdengine.jobs.gpu_memory import amount
-from kdengine.jobs.placement import as_placed
 from kdengine.jobs.remedies import Changes, Remedy, Room, for_teacher_too, remedies, stored, words
 from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec, with_settings
-from kdengine.training.hardware import choose_precision, pick_device
+from kdengine.training.hardware import choose_precision
 from kdengine.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def look_back(
     if reason == "oom_host" or not named.startswith("cuda"):
         return Outcome("", remedies(reason, mapping, device=named, allowed=allowed))
     try:
-        device = pick_device(as_placed(spec.runtime.device))
+        device = device_of(spec)
         used = _used(spec, device)
         _let_go(error)
         free, total = torch.cuda.mem_get_info(device)

@@ -219,13 +219,13 @@ class BatchLoader:
             yield pictures.to(self.device, non_blocking=True)
 
     def _keep(self) -> Tensor | None:
-        """All pictures, on the device; None where they may not stay there, or do not fit."""
+        """All images, on the device; None where they may not stay there, or do not fit."""
         if self.resident and self._store is None:
             try:
                 self._store = packed(self.part, np.arange(len(self.part)), self._padding).to(self.device)
             except torch.OutOfMemoryError:
                 self.resident = False
-                message = "the %d pictures do not fit on %s beside what is there; they are read batch by batch"
+                message = "the %d images do not fit on %s beside what is there; they are read batch by batch"
                 log.warning(message, len(self.part), self.device)
         return self._store
 

@@ -40,7 +40,7 @@ class Evaluation:
 
 
 class Seen(NamedTuple):
-    """What counts of some answers: 19 bytes a picture, so that testing holds neither pictures nor logits.
+    """What counts of some answers: 19 bytes an image, so that testing holds neither images nor logits.
 
     Attributes:
         target: class indices (N,), int64.
@@ -61,7 +61,7 @@ class Seen(NamedTuple):
 
 @torch.no_grad()
 def evaluate(logits_of: Callable[[Tensor], Tensor], batches: Iterable[BatchLike]) -> Evaluation:
-    """Runs a network over batches, accumulating on the device; memory does not grow with the pictures.
+    """Runs a network over batches, accumulating on the device; memory does not grow with the images.
 
     Args:
         logits_of: pictures (B, 3, H, W) -> logits (B, C); the caller has put the network in eval mode.

@@ -102,7 +102,7 @@ def classify_exception(error: BaseException) -> Failure:
 
     A ``KdError`` brings its own class and advice. What no rule knows is "crashed": a fault of the program.
     """
-    for cause in _chain(error):
+    for cause in causes(error):
         if isinstance(cause, KdError) and cause.failure_class != "unknown":
             return _failure(cause.failure_class, str(cause), cause.advice)
         reason = _class_of(cause)
@@ -148,7 +148,8 @@ def _failure(reason: str, message: str, advice: str = "") -> Failure:
     return Failure(reason, message, advice or ADVICE.get(reason, ADVICE["unknown"]))
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it was raised from, what that was raised from, and so on."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

@@ -84,7 +84,7 @@ class Needs:
         sampler: "uniform", "class-balanced", "same-class-pairs" or "overlapping".
         meta: share of the training pictures held out of them for meta batches; 0 = none.
         meta_from_train: whether meta batches are other batches of the training pictures, nothing held out.
-        batch_relations: what ties the pictures of a batch together, in words that follow the method's name ("compares
+        batch_relations: what ties the images of a batch together, in words that follow the method's name ("compares
             every two images of a batch"); "" = nothing does: each term that has a weight is a mean over images of what
             each gives by itself, what is remembered is remembered image by image, and `forward` draws no random
             numbers. Then, and only then, a batch may be computed in parts (``recipe.accumulate``); images that

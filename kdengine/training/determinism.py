@@ -36,12 +36,12 @@ def lacks_deterministic_form(operation: Any) -> bool:
 def check_deterministic(student: Backbone) -> None:
     """Raises BadInput for a network whose training needs an operation without a deterministic form.
 
-    Tried on the CPU, in a forward and a backward pass of two blank pictures; weights and random numbers stay.
+    Tried on the CPU, in a forward and a backward pass of two blank images; weights and random numbers stay.
     """
     look = _Look()
-    picture = torch.zeros(2, 3, student.image_size, student.image_size)
+    image = torch.zeros(2, 3, student.image_size, student.image_size)
     with _deterministic(), evaluating(student), look:
-        outputs = student(picture)
+        outputs = student(image)
         total = torch.stack([part.float().mean() for part in (*outputs[:2], *outputs.stages)]).sum()
         weights = [parameter for parameter in student.parameters() if parameter.requires_grad]
         torch.autograd.grad(total, weights, allow_unused=True)
