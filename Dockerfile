@@ -3,18 +3,18 @@
 #
 # --init reaps trainers that outlive their supervisor. On a machine with NVIDIA's container toolkit add
 #   --gpus all --shm-size 8g
-# the second because processes that read pictures hand them over in shared memory, of which Docker gives 64 MB.
+# the second because processes that read images hand them over in shared memory, of which Docker gives 64 MB.
 # Without KD_PASSWORD the server refuses to listen on anything but loopback, and the container ends saying so.
 FROM python:3.12-slim
 
 RUN useradd --create-home --uid 1000 kd && mkdir /workspace && chown kd:kd /workspace
 
 WORKDIR /opt/kd
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY kdengine kdengine
 COPY studies studies
 COPY app app
-RUN pip install --no-cache-dir .
+RUN pip install --no-cache-dir -c constraints.txt '.[all]'
 
 USER kd
 WORKDIR /workspace

@@ -1,7 +1,8 @@
 # make demo   environment, teacher and student on digits, dashboard
-# make test   environment, Chromium and PostgreSQL for the tests, ruff, mypy, pytest
+# make test   environment, Chromium and PostgreSQL for the tests, ruff, mypy, the documentation, pytest
 # make lint   ruff and mypy alone
 # make long   the tests that take many minutes; they write benchmarks/results/
+# make docs   the documentation as a site, docs/_build/index.html; a warning is an error
 # make clean  removes the environment and the caches; the workspace stays
 
 PYTHON ?= python3
@@ -10,10 +11,10 @@ BIN := $(VENV)/bin
 KD_HOME ?= $(CURDIR)/kd-workspace
 export KD_HOME
 
-DEMO := --dataset digits --teacher resnet8x4 --student mobilenetv3_small --method kd
+DEMO := --dataset digits --teacher resnet8x4 --student resnet20 --method kd
 DEMO_RUN := $(KD_HOME)/runs/demo
 
-.PHONY: demo test test-pages lint long clean chromium postgres
+.PHONY: demo test ready test-pages lint long docs clean chromium postgres
 
 demo: $(VENV)/.installed
 	$(BIN)/kd doctor
@@ -26,19 +27,23 @@ demo: $(VENV)/.installed
 	fi
 	$(BIN)/kd ui
 
-# One part after the other: what starts servers and trainers of its own wants the cores for itself. Side by side the last
-# two took twice as long as one after the other.
-test: lint chromium postgres
-	$(BIN)/pytest -n 2 --dist loadfile -m "not long and not counts and not processes and not browser"
-	$(BIN)/pytest -m "processes and not browser and not long and not counts"
+# Packages and programs are installed side by side, then lint and documentation; the tests one part after the other,
+# each on two cores: side by side the last two took twice as long as one after the other.
+test: ready
+	$(MAKE) --no-print-directory -j2 lint docs
+	$(BIN)/pytest -n 2 --dist loadfile --durations=20 -m "not long and not counts and not processes and not browser"
+	$(BIN)/pytest -n 2 --dist loadfile --durations=20 -m "processes and not browser and not long and not counts"
 	$(MAKE) --no-print-directory test-pages
+
+ready:
+	$(MAKE) --no-print-directory -j2 $(VENV)/.installed-dev postgres
 
 # Two dashboards at a time; at the end the count of handlers and controls that no test has reached.
 test-pages: export KD_TEST_NOTES := $(CURDIR)/.pytest_cache/reached
 test-pages: $(VENV)/.installed-dev
 	rm -rf "$$KD_TEST_NOTES"
-	$(BIN)/pytest -n 2 --dist loadfile -m "browser and not long"
-	$(BIN)/pytest -m counts
+	$(BIN)/pytest tests/browser -n 2 --dist loadfile --durations=20 -m "browser and not long"
+	$(BIN)/pytest tests/browser -m counts
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
@@ -48,17 +53,21 @@ lint: $(VENV)/.installed-dev
 long: $(VENV)/.installed-dev
 	$(BIN)/pytest -m long
 
+docs: $(VENV)/.installed-dev
+	$(BIN)/sphinx-build -q -W --keep-going -b html -c docs . docs/_build
+	@echo "docs/_build/index.html"
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) docs/_build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find app benchmarks kdengine studies tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch and torchvision come from one source, the default package index: mixed builds do not load together.
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check -e .
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[all]"
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check -e ".[dev]"
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/.installed
 
 $(BIN)/python:
@@ -75,7 +84,7 @@ chromium:
 	    echo "make: the browser tests need Chromium; install it (Debian: sudo apt-get install chromium)" >&2; exit 1; \
 	fi
 
-postgres:
+postgres: | chromium  # both ask the same package manager, which serves one at a time
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && exit 0; command -v initdb >/dev/null && exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; \

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import orjson
-
+from app.event_reader import EventReader
+from app.snapshot import Snapshot, read_snapshot
 from kdengine.jobs import Job, JobStore, as_it_is, last_looks, stalled, supervisor_alive
-from kdengine.rundir import RUN_ID, RunDirectory, short_id
-from kdengine.states import State
+from kdengine.jobs.job import STUDY_PREFIX
 from kdengine.workspace import Workspace
+from kdengine.workspace.annotations import Annotations, read_annotations
+from kdengine.workspace.rundir import RUN_ID, RunDirectory, short_id
+from kdengine.workspace.states import State
 
 _Mark = tuple[int, int, int] | None
+_Kept = TypeVar("_Kept")
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,19 @@ class Row:
     position: int | None
     damaged: str | None = None
     """What of the run cannot be read, and what to do about it."""
+    seed: int | None = None
+    data: str = ""
+    """The data set's name; of one's own images the name of their folder or archive."""
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    study: str = ""
+    trial: str = ""
+    comparison: str = ""
+    teacher_run: str = ""
+    """The run whose network teaches; "" for none, and for one that is not known here."""
 
     def called(self, accuracy: str) -> str:
-        """One line that tells it from the others in a list; a name that a person gave comes first."""
+        """One line that identifies it in a list; a name that a person gave comes first."""
         what = f"{self.student}, {self.method}, {self.dataset}: {accuracy} [{short_id(self.id)}]"
         return f"{self.title} · {what}" if self.title else what
 
@@ -81,7 +95,7 @@ class Record:
 
 
 class Board:
-    """Reads the workspace for pages; keeps what it has parsed, so that a look costs only what is new.
+    """Reads the workspace for pages; keeps what it has parsed, so that a refresh costs only what is new.
 
     Args:
         workspace: whose jobs and runs are shown.
@@ -94,7 +108,11 @@ class Board:
         # Each is kept with a mark of the files it was read from: an id may be used again, and a file replaced.
         self._statuses: dict[str, tuple[_Mark, dict[str, Any]]] = {}
         self._damages: dict[str, tuple[tuple[_Mark, ...], str]] = {}
-        self._events: dict[str, tuple[_Mark, _EventReader]] = {}
+        self._events: dict[str, tuple[_Mark, EventReader]] = {}
+        self._snapshots: dict[str, tuple[_Mark, Snapshot]] = {}
+        self._annotations: dict[str, tuple[_Mark, Annotations]] = {}
+        self._comparisons: set[str] = set()
+        self._folders: dict[str, RunDirectory] = {}
 
     def rows(self) -> list[Row]:
         """All jobs: running, queued in queue order, ended (newest first)."""
@@ -109,8 +127,9 @@ class Board:
             if job.state == State.QUEUED:
                 queued += 1
                 position = queued
-            stuck = _is_stalled(self.workspace, job, status, now)
-            rows.append(_row(job, status, position, now, stuck, self._damage(job, status)))
+            stuck = _is_stalled(self._run(job.id), job, status, now)
+            row_of_job = _row(job, status, position, now, stuck, self._damage(job, status))
+            rows.append(replace(row_of_job, **self._known_of(job, status, row_of_job.title)))
         return rows
 
     def trained(self) -> list[Row]:
@@ -124,7 +143,7 @@ class Board:
         job = self.store.find(run_id)
         if job is None:
             return None
-        run = self.workspace.run(run_id)
+        run = self._run(run_id)
         status = self.status(run_id)
         if not supervisor_alive(self.workspace):
             job = as_it_is(job, status, self.workspace.root)
@@ -140,13 +159,13 @@ class Board:
             or gone.get("validation"),
             teacher_test=_accuracy((teacher.get("test") or {}).get("best")) or gone.get("test"),
             size=run.size() if job.state.ended else 0,
-            stalled=_is_stalled(self.workspace, job, status, time.time()),
+            stalled=_is_stalled(self._run(job.id), job, status, time.time()),
             damaged=self._damage(job, status),
         )
 
     def record(self, run_id: str) -> Record:
-        """What a run has logged; the first look at a long run takes a second, the next ones read what is new."""
-        run = self.workspace.run(run_id)
+        """What a run has logged; the first call for a long run takes a second, the next ones read what is new."""
+        run = self._run(run_id)
         with self._lock:
             reader = self._reader(run)
             reader.catch_up()
@@ -154,39 +173,79 @@ class Board:
 
     def unread(self, run_id: str) -> int:
         """Bytes of events that `record` has still to read."""
-        return self._reader(self.workspace.run(run_id)).unread
+        return self._reader(self._run(run_id)).unread
 
     def status(self, run_id: str) -> dict[str, Any]:
         """A run's status.json, parsed again only when it was written again."""
-        run = self.workspace.run(run_id)
-        mark = _mark(run.status_file)
-        known = self._statuses.get(run_id)
-        if known is None or known[0] != mark:
-            known = (mark, run.status())
-            self._statuses[run_id] = known
-        return known[1]
+        run = self._run(run_id)
+        return _kept(self._statuses, run_id, run.status_file, run.status)
+
+    def annotations(self, run_id: str) -> Annotations:
+        """Name, tags and notes that a person gave a run."""
+        run = self._run(run_id)
+        return _kept(self._annotations, run_id, run.annotations_file, lambda: read_annotations(run))
+
+    def _known_of(self, job: Job, status: dict[str, Any], title: str) -> dict[str, Any]:
+        """What a row says beside its job and how far it has come: from spec, status and a person's notes."""
+        run, said = self._run(job.id), self.annotations(job.id)
+        snapshot = _kept(self._snapshots, job.id, run.spec_file, lambda: read_snapshot(run, job.dataset))
+        study = job.id if job.kind == "study" else str(status.get("study") or "")
+        return {
+            "title": said.name or title,
+            "tags": said.tags,
+            "notes": said.notes,
+            "seed": snapshot.seed if job.kind != "study" else None,
+            "data": snapshot.data or job.dataset,
+            "study": study.removeprefix(STUDY_PREFIX),
+            "trial": str(status.get("trial", "")),
+            "comparison": str(status.get("comparison") or "") or self._compared_as(job.title),
+            "teacher_run": str(status.get("teacher_run") or ""),
+        }
+
+    def _compared_as(self, title: str) -> str:
+        """The comparison that a run of an earlier version was queued for, which names it first in the run's name."""
+        name, colon, _ = title.partition(": ")
+        return name if colon and self._has_comparison(name) else ""
+
+    def _has_comparison(self, name: str) -> bool:
+        if name not in self._comparisons:
+            if not RUN_ID.match(name) or not (self.workspace.comparisons / name / "plan.yaml").is_file():
+                return False
+            self._comparisons.add(name)
+        return True
+
+    def _run(self, run_id: str) -> RunDirectory:
+        """Kept: to put together the paths of a thousand runs takes a tenth of a second."""
+        if run_id not in self._folders:
+            self._folders[run_id] = self.workspace.run(run_id)
+        return self._folders[run_id]
 
     def _teacher(self, status: dict[str, Any]) -> dict[str, Any]:
-        """The status of the run that taught; {} where none did, or its id cannot be one."""
+        """The status of the teacher's run; {} where none did, or its id cannot be one."""
         name = status.get("teacher_run")
         return self.status(name) if name and RUN_ID.match(name) else {}
 
     def _damage(self, job: Job, status: dict[str, Any]) -> str | None:
-        run = self.workspace.run(job.id)
-        marks = tuple(map(_mark, (run.status_file, run.spec_file, run.card_file)))
+        run = self._run(job.id)
+        marks = tuple(map(_mark, (run.status_file, run.spec_file, run.card_file, run.annotations_file)))
         known = self._damages.get(job.id)
         if known is None or known[0] != marks:
             known = (marks, run.damage(status))
             self._damages[job.id] = known
         return " ".join(filter(None, (job.damaged, known[1]))) or None
 
-    def _reader(self, run: RunDirectory) -> _EventReader:
-        mark = _mark(run.spec_file)  # written once, when the run is made
-        known = self._events.get(run.id)
-        if known is None or known[0] != mark:
-            known = (mark, _EventReader(run))
-            self._events[run.id] = known
-        return known[1]
+    def _reader(self, run: RunDirectory) -> EventReader:
+        # The spec is written once, when the run is made.
+        return _kept(self._events, run.id, run.spec_file, lambda: EventReader(run))
+
+
+def _kept(known: dict[str, tuple[_Mark, _Kept]], run_id: str, file: Path, read: Callable[[], _Kept]) -> _Kept:
+    """What was read of a run's file, read again only when the file was written again."""
+    mark, found = _mark(file), known.get(run_id)
+    if found is None or found[0] != mark:
+        found = (mark, read())
+        known[run_id] = found
+    return found[1]
 
 
 def _mark(path: Path) -> _Mark:
@@ -202,61 +261,8 @@ def _accuracy(part: dict[str, Any] | None) -> float | None:
     return (part or {}).get("accuracy")
 
 
-class _EventReader:
-    """Follows events.jsonl; keeps the last word on each epoch and step."""
-
-    def __init__(self, run: RunDirectory) -> None:
-        self.run = run
-        self._offset = 0
-        self._epochs: dict[int, dict[str, Any]] = {}
-        self._steps: dict[int, dict[str, Any]] = {}
-        self._sorted: tuple[list[dict[str, Any]], list[dict[str, Any]]] | None = None
-        self.system: list[dict[str, Any]] = []
-        self.unreadable = 0
-
-    def catch_up(self) -> None:
-        try:
-            with self.run.events_file.open("rb") as file:
-                file.seek(self._offset)
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    self._offset += len(line)
-                    self._take(line)
-        except FileNotFoundError:
-            return
-
-    @property
-    def unread(self) -> int:
-        try:
-            return self.run.events_file.stat().st_size - self._offset
-        except FileNotFoundError:
-            return 0
-
-    def _take(self, line: bytes) -> None:
-        try:
-            event = orjson.loads(line)
-            if event["kind"] == "system":
-                self.system.append(event | {"time": float(event["time"])})
-                return
-            places = {"epoch": self._epochs, "step": self._steps}
-            if event["kind"] in places:
-                places[event["kind"]][int(event[event["kind"]])] = event
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-            self.unreadable += bool(line.strip())
-            return
-        self._sorted = None
-
-    def events(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """The last word on each epoch, and on each step, in order."""
-        if self._sorted is None:
-            epochs, steps = ([known[key] for key in sorted(known)] for known in (self._epochs, self._steps))
-            self._sorted = epochs, steps
-        return self._sorted
-
-
-def _is_stalled(workspace: Workspace, job: Job, status: dict[str, Any], now: float) -> bool:
-    looks = partial(last_looks, workspace.run(job.id))
+def _is_stalled(run: RunDirectory, job: Job, status: dict[str, Any], now: float) -> bool:
+    looks = partial(last_looks, run)
     return job.state == State.RUNNING and stalled(status, now, looks=looks)
 
 
@@ -266,7 +272,7 @@ def _row(job: Job, status: dict[str, Any], position: int | None, now: float, stu
     progress = f"{at['epoch']}/{at['epochs']}" if "epoch" in at and "epochs" in at else ""
     if job.is_controller:
         progress = str(status.get("phase") or "")
-    # A run started from a shell tells its times itself.
+    # A run started from a shell records its times itself.
     started = job.started or status.get("started")
     ended = job.ended or (now if active else status.get("ended"))
     return Row(

@@ -1,15 +1,15 @@
-"""Short words that every page says in the same look: what is wrong, what to mind, a quiet note."""
+"""Short messages in the same style on every page: problems, warnings, a quiet note."""
 
 from __future__ import annotations
 
 from app import text
 from kdengine.errors import BadInput, KdError
 
-NO_NETWORK = '<div class="kd-empty">No trained network yet: <a href="/">launch a run</a> first.</div>'
+NO_NETWORK = '<div class="kd-empty">No trained network yet: <a href="/launch">launch a run</a> first.</div>'
 
 
 def problems(lines: list[str]) -> str:
-    """What is to be mended, a line each; "" for nothing."""
+    """Problems to fix, a line each; "" for nothing."""
     return f'<div class="kd-problems" role="alert">{_list(lines)}</div>' if lines else ""
 
 
@@ -19,17 +19,17 @@ def error(raised: KdError) -> str:
 
 
 def refusal(raised: KdError) -> str:
-    """What was raised as one sentence, where there is nothing to mend but the choice."""
+    """What was raised as one sentence, where only another choice helps."""
     return f'<div class="kd-problems" role="alert">{text.escape(raised)}</div>'
 
 
 def warnings(lines: list[str]) -> str:
     """What speaks against an experiment that can be launched all the same."""
-    return f'<div class="kd-warnings" role="status">Mind:{_list(lines)}</div>' if lines else ""
+    return f'<div class="kd-warnings" role="status">Note:{_list(lines)}</div>' if lines else ""
 
 
 def without_network(run_ids: list[str]) -> str:
-    """What an address asked for and is not to be had; "" for nothing."""
+    """Runs that an address names but that have no network to show; "" for none."""
     if not run_ids:
         return ""
     return problems([f"There is no run {run_id!r} with a trained network." for run_id in run_ids])

@@ -1,4 +1,4 @@
-"""What can be picked on the Launch page: names and labels from the registries, own pictures and finished runs."""
+"""What can be picked on the Launch page: names and labels from the registries, own images and finished runs."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from types import MappingProxyType
 from typing import Any
 
 from app import forms
-from kdengine.data.uploads import sources
+from kdengine.data.sources.uploads import sources
 from kdengine.errors import BadInput, Problem
 from kdengine.registry import DATASETS, METHODS, MODELS
-from kdengine.rundir import RunDirectory, short_id
-from kdengine.states import State
 from kdengine.teachers.records import PREFIX, list_imports
 from kdengine.workspace import Workspace
+from kdengine.workspace.rundir import RunDirectory, short_id
+from kdengine.workspace.states import State
 
 OWN = "own:"
 """A choice of the data card that stands for the ``folder`` data set with one of the person's own sources."""
 
 ELSEWHERE = "path:"
-"""A choice that stands for the ``folder`` data set at a path outside the workspace, which a run here was made from."""
+"""A choice that stands for the ``folder`` data set at a path outside the workspace, from which a run here was made."""
 
 Choices = list[tuple[str, str]]
 
 
 def datasets(workspace: Workspace) -> Choices:
-    """Built-in data sets, then one's own pictures: folders and archives in ``<workspace>/datasets/own``."""
+    """Built-in data sets, then one's own images: folders and archives in ``<workspace>/datasets/own``."""
     built_in = [(DATASETS.get(name).title, name) for name in DATASETS.names() if name != "folder"]
     return built_in + [(f"my images: {path.name}", OWN + path.name) for path in own_sources(workspace)]
 
@@ -41,7 +41,7 @@ def data_mapping(workspace: Workspace, choice: str, image_size: float | None = N
     """A choice of the data card as the spec's ``data``, with an image size where one is given.
 
     Raises:
-        BadInput: one's own source of that name is not there, or the path is none that a run here was made from: a
+        BadInput: one's own source of that name is not there, or no run here was made from the path: a
             choice made up by a client reaches no other file.
     """
     sized = {"image_size": int(image_size)} if image_size else {}
@@ -64,7 +64,7 @@ def data_definition(choice: str) -> Any:
     """The data set behind a choice; raises BadInput where there is none."""
     name = dataset_word(choice)
     if name not in DATASETS:
-        raise BadInput(Problem("data", f"there is no data set {name!r}; choose one of the list"))
+        raise BadInput(Problem("data", f"there is no data set {name!r}; choose one from the list"))
     return DATASETS.get(name)
 
 
@@ -96,7 +96,7 @@ def _paths_of_runs(workspace: Workspace) -> set[str]:
 
 def teachers(workspace: Workspace, data: dict[str, Any]) -> Choices:
     """Finished runs on the same data, best first, then imports, then every model as a teacher to be trained first."""
-    found = [taught for run in workspace.list_runs() if (taught := _teacher(run, data)) is not None]
+    found = [entry for run in workspace.list_runs() if (entry := _teacher(run, data)) is not None]
     runs = [(label, value) for _, label, value in sorted(found, reverse=True)]
     return runs + every_teacher(workspace)
 

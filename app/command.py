@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from kdengine.cli import Command
 
-UI = Command("ui", "open the dashboard in a browser", "app.serve")
+UI = Command("ui", "open the dashboard in a browser", "app.server.serve")

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from kdengine.fields import about
+from kdengine.spec.fields import about
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +54,14 @@ def is_advanced(info: FieldInfo) -> bool:
     return bool(about(info).get("advanced"))
 
 
-def draw(path: str, info: FieldInfo, value: Any = None, **look: Any) -> Control:
+def draw(path: str, info: FieldInfo, value: Any = None, **extra: Any) -> Control:
     """Draws the control of a field, inside the current Gradio context.
 
     Args:
         path: dotted path of the field in the spec; its element id on the page is ``field-<path with dashes>``.
-        info: the field, as declared by `kdengine.fields.setting`.
+        info: the field, as declared by `kdengine.spec.fields.setting`.
         value: what it shows first; by default the field's own default.
-        look: passed on to the component.
+        extra: passed on to the component.
     """
     if value is None and info.default is not PydanticUndefined:
         value = info.default
@@ -72,7 +72,7 @@ def draw(path: str, info: FieldInfo, value: Any = None, **look: Any) -> Control:
         "info": info.description,
         "elem_id": "field-" + path.replace(".", "-"),
         "min_width": 140,
-    } | look
+    } | extra
     kind, choices = _kind(info.annotation)
     form: Literal["plain", "list", "optional"] = "list" if kind is tuple else "plain"
     component: Any

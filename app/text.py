@@ -1,10 +1,14 @@
-"""How numbers and words look on every page: percent with one decimal, times as 1 min 10 s, sizes in MB, all escaped."""
+"""How numbers are written on every page: percent with one decimal, times as 1 min 10 s, sizes in MB, all escaped."""
 
 from __future__ import annotations
 
 import html
 import time
 from typing import Any
+
+from kdengine.units import duration, memory, size
+
+__all__ = ["ago", "count", "duration", "escape", "memory", "percent", "size", "times", "value"]
 
 
 def escape(value: Any) -> str:
@@ -17,20 +21,6 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
-def duration(seconds: float | None) -> str:
-    """70.2 -> "1 min 10 s"."""
-    if seconds is None:
-        return "–"
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
-
-
 def ago(moment: float | None, now: float | None = None) -> str:
     """A moment (seconds since the epoch) as "12 s ago"."""
     if moment is None:
@@ -40,18 +30,23 @@ def ago(moment: float | None, now: float | None = None) -> str:
 
 def count(number: float) -> str:
     """1528106 -> "1.5 M", 40800000 -> "40.8 M", 950 -> "950"."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.1f} {unit}"
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= scale:
+            return f"{number / scale:.1f} {unit}"
     return f"{number:.0f}"
-
-
-def size(number: float) -> str:
-    """Bytes as MB, or GB from one thousand of them."""
-    megabytes = number / 1e6
-    return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes:.1f} MB"
 
 
 def times(ratio: float) -> str:
     """How many times: 14.2 -> "14x", 1.64 -> "1.6x"."""
     return f"{ratio:.0f}x" if ratio >= 10 else f"{ratio:.1f}x"
+
+
+def value(setting: Any) -> str:
+    """A setting of an experiment, short: 0.0833333 -> "0.08333", True -> "on", [150, 180] -> "150, 180"."""
+    if isinstance(setting, bool):
+        return "on" if setting else "off"
+    if isinstance(setting, list | tuple):
+        return ", ".join(map(value, setting))
+    if isinstance(setting, float):
+        return f"{setting:.4g}"
+    return "none" if setting is None else str(setting)

@@ -1,4 +1,4 @@
-"""The look: one accent colour, one neutral scale, system fonts, light and dark; and what all pages load with it."""
+"""The theme: one accent colour, one neutral scale, system fonts, light and dark; and what all pages load with it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 import gradio as gr
 
 ASSETS = Path(__file__).parent / "assets"
-STYLE = ASSETS / "style.css"
+FAVICON = ASSETS / "mark.svg"
+STYLES = ("base", "frame", "begin", "launch", "runs", "compare", "studies", "inspect", "demo")
 SHRUNK_LISTS = ASSETS / "shrunk_lists.js"
+FRAME = ASSETS / "frame.js"
 
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
@@ -40,7 +42,7 @@ def theme() -> gr.themes.Base:
         block_label_background_fill_dark="transparent",
         block_title_text_weight="500",
         block_title_text_size="*text_sm",
-        block_info_text_size="*text_xs",
+        block_info_text_size="12px",
         block_padding="2px",
         input_background_fill="#ffffff",
         input_background_fill_dark="#10151b",
@@ -61,10 +63,15 @@ def theme() -> gr.themes.Base:
 
 
 def css() -> str:
-    """The page's own style sheet."""
-    return STYLE.read_text()
+    """The style sheets of all pages, what they share first."""
+    return "\n".join((ASSETS / "style" / f"{name}.css").read_text() for name in STYLES)
 
 
 def head() -> str:
-    """The script of every page."""
+    """The script that every page runs when it is drawn."""
     return f"<script>{SHRUNK_LISTS.read_text()}</script>"
+
+
+def first_script() -> str:
+    """The script that every page runs before anything of it is drawn."""
+    return FRAME.read_text()

@@ -19,20 +19,20 @@ from kdengine.errors import BadInput, KdError, Problem
 Run = Callable[[str, str, tuple[Any, ...]], dict[str, Any]]
 
 PATIENCE_S = 600.0
-# Long enough for who looks at one thing after the other; a card is little use to anybody else meanwhile.
+# Long enough for one view after the other; meanwhile nobody else can use that memory of the GPU.
 GIVE_BACK_S = 30.0
 
 
 class Worker:
     """One child process that runs the functions of `app.tasks` one after the other.
 
-    It lives long, for its imports take seconds; but one that has a CUDA context, half a GB of a card, ends when nothing
-    was asked of it for a while: only its end gives that back to the training.
+    It lives long, for its imports take seconds; but one that has a CUDA context, half a GB of a GPU, ends when it was
+    idle for a while: only its end gives that memory back to the training.
 
     Args:
         home: the workspace folder.
         run: what runs a task in the process.
-        give_back_s: seconds that one with a CUDA context waits for the next question.
+        give_back_s: seconds that one with a CUDA context waits for the next task.
     """
 
     def __init__(self, home: str, run: Run = tasks.run, give_back_s: float = GIVE_BACK_S) -> None:
@@ -41,11 +41,11 @@ class Worker:
         self._give_back_s = give_back_s
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
-        self._asked = 0
+        self._calls = 0
         self._timer: threading.Timer | None = None
 
     def call(self, task: str, *arguments: Any, patience_s: float = PATIENCE_S) -> Any:
-        """Runs a task and returns its answer.
+        """Runs a task and returns its result.
 
         Raises:
             BadInput: what the task refused, problem by problem.
@@ -53,23 +53,23 @@ class Worker:
         """
         pool, on_gpu = self._enter(), False
         try:
-            answer = pool.submit(self._run, task, self._home, arguments).result(timeout=patience_s)
-            on_gpu = bool(answer.get("on_gpu"))
+            reply = pool.submit(self._run, task, self._home, arguments).result(timeout=patience_s)
+            on_gpu = bool(reply.get("on_gpu"))
         except BrokenProcessPool as error:
             self._discard(pool)
             raise KdError(
-                "the computation died (out of memory, perhaps); try a smaller network or picture size"
+                "the computation died (out of memory, perhaps); try a smaller network or image size"
             ) from error
         except Late as error:
             self._discard(pool)
-            raise KdError(f"no answer within {patience_s:.0f} s; the computation was ended") from error
+            raise KdError(f"no result within {patience_s:.0f} s; the computation was stopped") from error
         finally:
             self._leave(pool, on_gpu)
-        if "problems" in answer:
-            raise BadInput([Problem(field, message) for field, message in answer["problems"]])
-        if "error" in answer:
-            raise KdError(answer["error"])
-        return answer["result"]
+        if "problems" in reply:
+            raise BadInput([Problem(field, message) for field, message in reply["problems"]])
+        if "error" in reply:
+            raise KdError(reply["error"])
+        return reply["result"]
 
     def warm(self) -> None:
         """Starts the process and its imports; a failure shows itself at the first real call."""
@@ -84,7 +84,7 @@ class Worker:
     def _enter(self) -> ProcessPoolExecutor:
         """The process, which is not ended before `_leave`."""
         with self._lock:
-            self._asked += 1
+            self._calls += 1
             self._stop_timer()
             if self._pool is None:
                 context = multiprocessing.get_context("spawn")
@@ -95,15 +95,15 @@ class Worker:
 
     def _leave(self, pool: ProcessPoolExecutor, on_gpu: bool) -> None:
         with self._lock:
-            self._asked -= 1
-            if on_gpu and not self._asked and self._pool is pool:
+            self._calls -= 1
+            if on_gpu and not self._calls and self._pool is pool:
                 self._timer = threading.Timer(self._give_back_s, self._give_back, (pool,))
                 self._timer.daemon = True
                 self._timer.start()
 
     def _give_back(self, pool: ProcessPoolExecutor) -> None:
         with self._lock:
-            if self._asked or self._pool is not pool:
+            if self._calls or self._pool is not pool:
                 return
             self._pool = None
         self._discard(pool)
@@ -130,13 +130,13 @@ class Workers:
     Attributes:
         measuring: costs and checks of what is about to be launched.
         acting: what a click begins: runs, comparisons, studies.
-        looking: what Inspect and Demo show.
+        viewing: what Inspect and Demo show.
         background: what takes minutes: exports, measurements of comparisons.
     """
 
     measuring: Worker
     acting: Worker
-    looking: Worker
+    viewing: Worker
     background: Worker
 
     @classmethod

@@ -3,7 +3,7 @@
     python benchmarks/accuracy.py --suite digits                # two cores, about 15 minutes
     python benchmarks/accuracy.py --suite digits_choices        # settings tried, on other seeds, chosen by validation
     python benchmarks/accuracy.py --suite gpu --data DIR        # DIR holds cifar10/ and tiny-imagenet-100/
-    python benchmarks/accuracy.py --suite gpu --data DIR --rehearse     # a hundred pictures, one epoch, on any machine
+    python benchmarks/accuracy.py --suite gpu --data DIR --rehearse     # a hundred images, one epoch, on any machine
 
 Restartable: what stands in results/accuracy_<suite>.json is not run again, an interrupted run goes on from its
 checkpoint while the workspace lives. ``--minutes`` ends it in time: runs under way are stopped with a checkpoint.
@@ -43,7 +43,7 @@ def make_spec(arm: Arm, seed: int) -> ExperimentSpec:
 
 
 def key(spec: ExperimentSpec) -> str:
-    """What decides the result: 16 hex digits. Of a folder of pictures its name counts, not where it lies."""
+    """What decides the result: 16 hex digits. Of a folder of images its name counts, not where it lies."""
     decisive = {
         name: Path(str(value)).name if name.endswith("data.path") else value
         for name, value in spec.flat().items()
@@ -176,7 +176,7 @@ def _difference(store: dict[str, Any], suite: Suite, own: dict[int, float], othe
 
 
 def rehearse(suite: Suite, options: argparse.Namespace) -> Suite:
-    """The same arms with one epoch on about a hundred pictures, one seed."""
+    """The same arms with one epoch on about a hundred images, one seed."""
     small = Path(options.workspace) / "rehearsal"
     for data in DATASETS:
         if not (small / data).is_dir() and options.data:
@@ -194,14 +194,14 @@ def rehearse(suite: Suite, options: argparse.Namespace) -> Suite:
 
 
 def _sample(source: Path, target: Path) -> None:
-    """A few pictures of each class: about a hundred to train, as many as classes to test."""
+    """A few images of each class: about a hundred to train, as many as classes to test."""
     classes = sorted(path.name for path in (source / "train").iterdir())
     for part, count in (("train", max(3, 100 // len(classes))), ("test", max(1, 20 // len(classes)))):
         for name in classes:
             folder = target / part / name
             folder.mkdir(parents=True)
-            for picture in sorted((source / part / name).iterdir())[:count]:
-                shutil.copy(picture, folder)
+            for image in sorted((source / part / name).iterdir())[:count]:
+                shutil.copy(image, folder)
 
 
 def main() -> None:
@@ -215,7 +215,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e4, help="stop in time")
     parser.add_argument("--only", default="", help="only arms whose name holds this text")
     parser.add_argument("--seeds", type=int, default=0, help="fewer or more seeds than the suite says")
-    parser.add_argument("--rehearse", action="store_true", help="one epoch on a hundred pictures, one seed")
+    parser.add_argument("--rehearse", action="store_true", help="one epoch on a hundred images, one seed")
     parser.add_argument("--out", default="", help="folder of the results")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

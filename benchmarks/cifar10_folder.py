@@ -1,4 +1,4 @@
-"""The main job on real pictures: CIFAR-10 as JPEGs in folders, a resnet20 teacher, a MobileNetV3-small and its twin.
+"""The main job on real images: CIFAR-10 as JPEGs in folders, a resnet20 teacher, a MobileNetV3-small and its twin.
 
 Command (about an hour and a half on two idle cores; start it again if it was interrupted, finished runs stay):
 
@@ -22,9 +22,9 @@ from finished_runs import finished_run
 from kdengine.evaluation import cost
 from kdengine.figures import style
 from kdengine.models.stored import load_student
-from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
+from kdengine.workspace.rundir import RunDirectory
 
 RESULTS = Path(__file__).parent / "results"
 TEACHER_EPOCHS = 18
@@ -98,7 +98,7 @@ def table(rows: list[dict[str, Any]], command: str) -> str:
         "",
         f"`{command}`",
         "",
-        f"n = 1 seed; {rows[0]['train_pictures']:,} training pictures, 10 % held out for selection; "
+        f"n = 1 seed; {rows[0]['train_pictures']:,} training images, 10 % held out for selection; "
         f"SGD, cosine, one epoch of warm-up, crop and flip; {where}.",
         "Other work shared the two cores: the seconds are not a speed measurement.",
         "",
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--workspace", default="kd-workspace", help="workspace folder")
     parser.add_argument("--teacher-epochs", type=int, default=TEACHER_EPOCHS)
     parser.add_argument("--student-epochs", type=int, default=STUDENT_EPOCHS)
-    parser.add_argument("--fraction", type=float, default=1.0, help="share of the training pictures, for a rehearsal")
+    parser.add_argument("--fraction", type=float, default=1.0, help="share of the training images, for a rehearsal")
     parser.add_argument("--out", default=str(RESULTS), help="folder of the results")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

@@ -40,9 +40,9 @@ from safetensors.torch import load_file
 from kdengine import runner
 from kdengine.errors import KdError, Stopped
 from kdengine.methods import get_method, list_methods
-from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
+from kdengine.workspace.rundir import RunDirectory
 
 RESULTS = Path(__file__).parent / "results"
 TEACHER = "resnet8x4"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from kdengine.assembly import find_finished, preflight
-from kdengine.rundir import RunDirectory
 from kdengine.runner import create, execute
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
+from kdengine.workspace.rundir import RunDirectory
 
 
 def finished_run(spec: ExperimentSpec, workspace: Workspace) -> RunDirectory:

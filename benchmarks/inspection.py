@@ -1,10 +1,10 @@
-"""How long one waits for a look inside: every panel for 16 pictures of 32 px, a graph of 128 pictures, and their size.
+"""How long one waits for a look inside: every panel for 16 images of 32 px, a graph of 128 images, and their size.
 
     python benchmarks/inspection.py                # trains two nets for one epoch, then looks
     python benchmarks/inspection.py --rehearse     # one repeat, to see that all is well
 
 A panel is timed as the page gets it: arrays from weights (nothing recorded), then drawn, then turned into what is sent.
-"opened" holds the reading of the run's networks, once for each run and choice of pictures. Restartable: finished runs
+"opened" holds the reading of the run's networks, once for each run and choice of images. Restartable: finished runs
 of the workspace are not trained again. Writes results/inspection.json (every number) and .md (the table).
 """
 
@@ -22,18 +22,18 @@ from finished_runs import finished_run
 
 from kdengine.figures.inspection import draw
 from kdengine.figures.seen import Drawing, Wishes
-from kdengine.inspection import looking
+from kdengine.inspection import looking, ready
 from kdengine.inspection.panels import PANELS
-from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
+from kdengine.workspace.rundir import RunDirectory
 
 RESULTS = Path(__file__).parent / "results"
-PICTURES, NODES = 16, 128
+IMAGES, NODES = 16, 128
 
 
 def experiment(student: str, method: str, teacher: str | None = None) -> ExperimentSpec:
-    """Digits at 32 px: the pictures do not matter, their size does."""
+    """Digits at 32 px: the images do not matter, their size does."""
     mapping: dict[str, Any] = {
         "data": {"name": "digits", "image_size": 32, "per_class": 20},
         "student": student,
@@ -46,9 +46,9 @@ def experiment(student: str, method: str, teacher: str | None = None) -> Experim
 
 def timed(workspace: Workspace, run: RunDirectory, what: str, count: int) -> tuple[dict[str, float], list[Drawing]]:
     """Seconds for arrays and drawing of a panel, and the megabytes sent; and what was drawn."""
-    pictures = looking.chosen(workspace, run, count)
+    images = looking.chosen(workspace, run, count)
     began = time.perf_counter()
-    seen = looking.look(workspace, run, what, "best", pictures)
+    seen = looking.look(workspace, run, what, "best", images)
     computed = time.perf_counter()
     drawings = draw(PANELS[what].kind, [seen], Wishes())
     sizes = [len(drawing.svg or drawing.figure.to_json()) for drawing in drawings]
@@ -58,19 +58,18 @@ def timed(workspace: Workspace, run: RunDirectory, what: str, count: int) -> tup
 
 def measure(workspace: Workspace, run: RunDirectory, repeats: int) -> list[dict[str, Any]]:
     """A row for each panel: medians over fresh subjects, so that nothing is remembered but the data."""
-    wanted = [(one.name, PICTURES) for one in looking.offered(workspace, run) if one.compute is not None]
+    wanted = [(one.name, IMAGES) for one in looking.offered(workspace, run) if one.compute is not None]
     rows = []
-    stamp = run.student_file.stat().st_mtime_ns
     for what, count in [*wanted, ("graph", NODES)]:
         found = []
         for _ in range(repeats):
-            looking._subject.cache_clear()
+            ready.forget()
             began = time.perf_counter()
-            looking._subject(str(workspace.root), run.id, "best", stamp, looking.chosen(workspace, run, count))
+            ready.subject_of(workspace, run, "best", looking.chosen(workspace, run, count), looking._device(workspace))
             opened = time.perf_counter() - began
             found.append(timed(workspace, run, what, count)[0] | {"opened_s": opened})
         medians = {key: statistics.median(row[key] for row in found) for key in found[0]}
-        rows.append({"panel": what, "pictures": count} | medians | {"repeats": found})
+        rows.append({"panel": what, "images": count} | medians | {"repeats": found})
     return rows
 
 
@@ -81,13 +80,13 @@ def table(result: dict[str, Any]) -> str:
         "",
         f"`{result['command']}`, {result['threads']} threads, torch {result['torch']}; {result['nets']}; medians of "
         f"{result['repeats']} fresh looks. A look waits for arrays and drawing; "
-        "opening comes once for a run and choice of pictures.",
+        "opening comes once for a run and choice of images.",
         "",
-        "| panel | pictures | opened (s) | arrays (s) | drawn (s) | largest part sent (MB) |",
+        "| panel | images | opened (s) | arrays (s) | drawn (s) | largest part sent (MB) |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     lines += [
-        f"| {row['panel']} | {row['pictures']} | {row['opened_s']:.2f} | {row['arrays_s']:.2f} | "
+        f"| {row['panel']} | {row['images']} | {row['opened_s']:.2f} | {row['arrays_s']:.2f} | "
         f"{row['drawn_s']:.2f} | {row['largest_mb']:.2f} |"
         for row in result["rows"]
     ]
@@ -105,7 +104,7 @@ def main() -> None:
     teacher = finished_run(experiment("resnet8x4_cip", "none"), workspace)
     run = finished_run(experiment("resnet20", "grkd", teacher.id), workspace)
     repeats = 1 if options.rehearse else options.repeats
-    timed(workspace, run, "graph", PICTURES)  # imports and fonts are nobody's panel
+    timed(workspace, run, "graph", IMAGES)  # imports and fonts are nobody's panel
     result = {
         "command": "python benchmarks/inspection.py", "threads": 2, "torch": torch.__version__, "repeats": repeats,
         "nets": "resnet20 taught by resnet8x4_cip with grkd, 32 px, two cores",

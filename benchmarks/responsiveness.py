@@ -1,4 +1,4 @@
-"""How fast a click is answered with 200 runs in the table and 100,000 logged points in one of them, in a real browser.
+"""How fast a click is answered with 1,000 runs in the table and 100,000 logged points in one, in a real browser.
 
     python benchmarks/responsiveness.py        # needs Chromium; a minute
 
@@ -32,19 +32,22 @@ from playwright.sync_api import Page, sync_playwright
 from kdengine.jobs import JobStore, stop_supervisor
 from kdengine.runner import create
 from kdengine.spec import ExperimentSpec
-from kdengine.states import State
 from kdengine.workspace import Workspace
+from kdengine.workspace.states import State
 
 RESULTS = Path(__file__).parent / "results"
-RUNS, POINTS, CLICKS, PORT = 200, 100_000, 15, 7979
+RUNS, POINTS, CLICKS, PORT = 1000, 100_000, 15, 7979
 TOKEN = secrets.token_urlsafe()
 IDLE_S = 20
+PATIENCE_S = 30
 PAUSE_MS = 600  # between clicks: the page has drawn everything
-A_ROW, LONG, KIND = "a row of 200", "the run of 100,000 points", "weighted or raw"
+A_ROW, LONG, KIND, SORT, TICK = (
+    "a row of 1,000", "the run of 100,000 points", "weighted or raw", "a column, to sort by it", "tick all",
+)  # fmt: skip
 
 
 def fill(workspace: Workspace) -> list[str]:
-    """200 finished runs, the last of them with 100,000 logged steps; their ids."""
+    """1,000 finished runs, the last of them with 100,000 logged steps; their ids."""
     generator = random.Random(0)
     found = []
     for number in range(RUNS):
@@ -83,7 +86,10 @@ def answered(page: Page, act: str, *done: str) -> list[float]:
           const began = performance.now(), found = [];
           ({act})();
           for (const done of [{", ".join(done)}]) {{
-            while (!done()) await new Promise(requestAnimationFrame);
+            while (!done()) {{
+              if (performance.now() - began > {1000 * PATIENCE_S}) throw new Error('not answered: ' + done);
+              await new Promise(requestAnimationFrame);
+            }}
             await new Promise(requestAnimationFrame);
             await new Promise(requestAnimationFrame);
             found.push(performance.now() - began);
@@ -97,23 +103,33 @@ def answered(page: Page, act: str, *done: str) -> list[float]:
 def measure(page: Page, url: str, runs: list[str]) -> dict[str, list[float]]:
     """Milliseconds of each kind of click."""
     page.goto(f"{url}/runs")
-    page.wait_for_selector(f"tr[data-run='{runs[0]}']", timeout=120_000)
+    page.wait_for_selector(f"tr[data-run='{runs[-1]}']", timeout=120_000)
     found: dict[str, list[float]] = {
-        name: [] for name in (A_ROW, f"{A_ROW}: its curves", LONG, f"{LONG}: its curves", KIND)
+        name: [] for name in (A_ROW, f"{A_ROW}: its curves", LONG, f"{LONG}: its curves", KIND, SORT, TICK)
     }
     for number in range(CLICKS):
-        for kind, run in ((A_ROW, runs[number]), (LONG, runs[-1])):
+        for kind, run in ((A_ROW, runs[-2 - number]), (LONG, runs[-1])):  # the newest stand on top
             act = f"() => document.querySelector(\"tr[data-run='{run}']\").click()"
             standing = f"() => document.querySelector('#run-state').textContent.includes('{run}')"
-            plot = "document.querySelector('#loss-plot .js-plotly-plot')"
+            plot = "document.querySelector('#run-curves .js-plotly-plot')"
             curves = f"() => String({plot}?._fullLayout?.uirevision).includes('{run}')"
             for name, value in zip((kind, f"{kind}: its curves"), answered(page, act, standing, curves), strict=True):
                 found[name].append(value)
             page.wait_for_timeout(PAUSE_MS)
         wanted = "raw" if number % 2 == 0 else "weighted"
         act = f"() => document.querySelector(\"#loss-kind input[value='{wanted}']\").click()"
-        done = f"() => document.querySelector('#loss-plot').textContent.includes('loss ({wanted})')"
+        done = f"() => document.querySelector('#run-curves').textContent.includes('loss ({wanted})')"
         found[KIND] += answered(page, act, done)
+        page.wait_for_timeout(PAUSE_MS)
+        sort = "document.querySelector('#runs-table [data-sort=best]')"
+        for _ in ("down", "up", "as it was"):
+            before = page.evaluate(f"{sort}.textContent")
+            done = f"() => {sort}.textContent !== {json.dumps(before)}"
+            found[SORT] += answered(page, f"() => {sort}.click()", done)
+        count = "document.querySelector('#ticked-count').textContent"
+        before = page.evaluate(count)
+        done = f"() => {count} !== {json.dumps(before)}"
+        found[TICK] += answered(page, "() => document.querySelector('.kd-tick-all').click()", done)
         page.wait_for_timeout(PAUSE_MS)
     return found
 

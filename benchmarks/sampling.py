@@ -22,7 +22,7 @@ import psutil
 
 from kdengine.machine.nvml import NVML
 from kdengine.machine.sampling import EVERY_S, KIND, Sampler
-from kdengine.rundir import RunDirectory
+from kdengine.workspace.rundir import RunDirectory
 
 RESULTS = Path(__file__).parent / "results"
 LOOKS = 200
@@ -31,6 +31,7 @@ WANTED = 0.01
 
 
 def main() -> None:
+    """Measures and writes the results."""
     rows = [measure(children) for children in CHILDREN]
     content = {
         "python": platform.python_version(),
@@ -80,6 +81,7 @@ def measure(children: int) -> dict[str, float]:
 
 
 def table(content: dict) -> str:
+    """The results as Markdown."""
     seen = ", ".join(content["gpus"]) or "no GPU"
     worst = max(row["share_of_a_core"] for row in content["rows"])
     lines = [

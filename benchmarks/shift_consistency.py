@@ -1,10 +1,10 @@
-"""How much do the answers change when test pictures move by 1 to 8 pixels? Strided, importance and blur pooling.
+"""How much do the answers change when test images move by 1 to 8 pixels? Strided, importance and blur pooling.
 
     python benchmarks/shift_consistency.py                    # trains 2 x 5 x 3 small nets on digits
     python benchmarks/shift_consistency.py --rehearse         # one epoch, one seed, to see that all is well
-    python benchmarks/shift_consistency.py --runs ID ID ...   # nets trained already, on their own test pictures
+    python benchmarks/shift_consistency.py --runs ID ID ...   # nets trained already, on their own test images
 
-Restartable: finished runs of the workspace are not trained again. Each picture is continued at its border by its border
+Restartable: finished runs of the workspace are not trained again. Each image is continued at its border by its border
 pixels (black for digits), and the window of the original size moves over it right, left, down and up; what moves out of
 the window is lost for every net alike. Writes results/shift_consistency.json (every run), .md (the table), .html.
 """
@@ -28,9 +28,9 @@ from kdengine.evaluation import cost
 from kdengine.evaluation.steadiness import steadiness
 from kdengine.figures import style
 from kdengine.models.stored import load_student
-from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
+from kdengine.workspace.rundir import RunDirectory
 
 RESULTS = Path(__file__).parent / "results"
 EPOCHS = 12
@@ -75,11 +75,11 @@ def experiments(epochs: int, seeds: int) -> Iterator[tuple[str, ExperimentSpec]]
 
 
 def row(arm: str, finished: RunDirectory, workspace: Workspace) -> dict[str, Any]:
-    """What is kept of a run: where it comes from and how steady it is on its own test pictures."""
+    """What is kept of a run: where it comes from and how steady it is on its own test images."""
     spec = ExperimentSpec.from_yaml(finished.spec_text())
     net, _ = load_student(finished)
     batches = list(evaluation_batches(spec, load_data(spec, workspace), "test", torch.device("cpu")).epoch(0))
-    pictures = torch.cat([batch.image for batch in batches])
+    images = torch.cat([batch.image for batch in batches])
     environment = finished.environment()
     return {
         "arm": arm,
@@ -89,9 +89,9 @@ def row(arm: str, finished: RunDirectory, workspace: Workspace) -> dict[str, Any
         "student": spec.student.model_dump(mode="json"),
         "epochs": spec.recipe.epochs,
         "parameters": cost.count_parameters(net),
-        "test_pictures": len(pictures),
+        "test_pictures": len(images),
         "test_best": finished.status()["test"]["best"]["accuracy"],
-        "shifts": steadiness(lambda x: net(x).logits, pictures, torch.cat([batch.target for batch in batches])),
+        "shifts": steadiness(lambda x: net(x).logits, images, torch.cat([batch.target for batch in batches])),
         "environment": {key: environment[key] for key in ("device_name", "threads", "precision", "packages", "python")},
     }
 
@@ -105,7 +105,7 @@ def groups(rows: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, A
 
 
 def at(one: dict[str, Any], shift: int, what: str) -> float:
-    """A number of a run at a shift, in percent; nan where its pictures are too small for the shift."""
+    """A number of a run at a shift, in percent; nan where its images are too small for the shift."""
     return next((100 * entry[what] for entry in one["shifts"] if entry["shift"] == shift), float("nan"))
 
 
@@ -113,12 +113,12 @@ def table(rows: list[dict[str, Any]], command: str) -> str:
     """The Markdown table that stands beside the JSON."""
     environment = rows[0]["environment"]
     lines = [
-        "# Steadiness of the answers under shifts of the picture", "", f"`{command}`", "",
-        f"{rows[0]['test_pictures']} test pictures, continued by their border pixels, moved right, left, down and up; "
+        "# Steadiness of the answers under shifts of the image", "", f"`{command}`", "",
+        f"{rows[0]['test_pictures']} test images, continued by their border pixels, moved right, left, down and up; "
         f"{rows[0]['epochs']} epochs, weights best by validation; {environment['device_name']}, "
         f"{environment['threads']} threads, torch {environment['packages']['torch']}.",
         "Mean ± standard deviation over n seeds, in %. Change: of the logits, relative to their spread over the "
-        "pictures. Same class: share of the pictures whose class stays. "
+        "images. Same class: share of the images whose class stays. "
         f"Last two columns: differences to `{BASELINE}` at 1 px, paired by seed, with their 95 % intervals.",
     ]  # fmt: skip
     found = groups(rows)

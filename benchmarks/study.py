@@ -24,7 +24,8 @@ from kdengine.comparison.progress import progress
 from kdengine.errors import KdError
 from kdengine.jobs import JobStore, ensure_supervisor, stop_supervisor
 from kdengine.workspace import Workspace
-from studies import confirm, control, plan, ready_made
+from studies import actions as control
+from studies import confirm, plan, ready_made
 from studies.words import verdict
 
 RESULTS = Path(__file__).parent / "results"

@@ -38,7 +38,7 @@ class Suite:
 
 
 def digits(folder: str) -> Suite:
-    """Ten pictures a class, resnet20-size nets: small enough for two cores, and honest."""
+    """Ten images a class, resnet20-size nets: small enough for two cores, and honest."""
     base = {
         "data": {"name": "digits", "image_size": 16, "per_class": 10},
         "recipe": {"epochs": 60, "batch_size": 32, "lr": 0.05},
@@ -65,11 +65,11 @@ def digits(folder: str) -> Suite:
         arm("frskd", "resnet20", "frskd"),
     ]
     note = (
-        "Digits at 16 px, ten training pictures a class, 143 for validation, 360 for test; SGD, cosine, 60 epochs, "
-        "batch 32, learning rate 0.05; teachers are trained on the same pictures, one for all seeds. 0.28 points are "
-        "one test picture."
+        "Digits at 16 px, ten training images a class, 143 for validation, 360 for test; SGD, cosine, 60 epochs, "
+        "batch 32, learning rate 0.05; teachers are trained on the same images, one for all seeds. 0.28 points are "
+        "one test image."
     )
-    return Suite("Digits, ten pictures a class", 5, arms, note)
+    return Suite("Digits, ten images a class", 5, arms, note)
 
 
 def digits_choices(folder: str) -> Suite:
@@ -143,21 +143,21 @@ def light_choices(folder: str) -> Suite:
 
 
 def gpu(folder: str) -> Suite:
-    """Real pictures, 60 epochs, three seeds; the rows that tell most come first."""
+    """Real images, 60 epochs, three seeds; the rows that tell most come first."""
     arms = [
         arm for part in (_teachers, _dcad, _self, _light, _graph) for data in DATASETS for arm in part(folder, data)
     ]
     note = (
         "32 px, 60 epochs, SGD with Nesterov momentum, cosine, batch 128, weight decay 5e-4, crop and flip, 10 % of "
-        "the training pictures held out for selection; teachers are one for all seeds. CIFAR-10 is the JPEG form."
+        "the training images held out for selection; teachers are one for all seeds. CIFAR-10 is the JPEG form."
     )
-    return Suite("Real pictures, 60 epochs", 3, arms, note)
+    return Suite("Real images, 60 epochs", 3, arms, note)
 
 
 def _base(folder: str, data: str, **recipe: Any) -> dict[str, Any]:
     numbers = {"epochs": 60, "batch_size": 128, "lr": 0.1, "warmup_epochs": 2} | recipe
-    pictures = {"name": "folder", "path": f"{folder}/{data}", "image_size": 32, "augmentation": "crop_flip"}
-    return {"data": pictures, "recipe": numbers}
+    images = {"name": "folder", "path": f"{folder}/{data}", "image_size": 32, "augmentation": "crop_flip"}
+    return {"data": images, "recipe": numbers}
 
 
 def _rows(base: dict[str, Any], data: str, baseline: str, rows: list[tuple[str, str, dict[str, Any]]]) -> list[Arm]:

@@ -11,12 +11,13 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
+from kdengine import extras, import_path, plugins
 from kdengine.errors import BadInput, DiskFull, KdError
-from kdengine.files import FULL
+from kdengine.workspace.files import FULL
 
 
 class Command(NamedTuple):
@@ -48,13 +49,15 @@ BUILT_IN = (
     ),
     Command("check", "would it work? shapes, pairing of stages, the teacher's accuracy", "kdengine.commands.check"),
     Command("import", "a teacher of one's own: safetensors or published weights", "kdengine.commands.imports"),
-    Command("predict", "what a trained student sees in pictures", "kdengine.commands.predict"),
-    Command("export", "the student as safetensors or ONNX, tried on real pictures", "kdengine.commands.export"),
+    Command("predict", "what a trained student sees in images", "kdengine.commands.predict"),
+    Command("export", "the student as safetensors or ONNX, tried on real images", "kdengine.commands.export"),
     Command("jobs", "the queue: list, stop, kill, resume, move, delete", "kdengine.commands.jobs"),
+    Command("tag", "name, tags and notes of a run", "kdengine.commands.tag"),
     Command("disk", "what takes how much room, and freeing what no run needs", "kdengine.commands.disk"),
     Command("list", "what there is: methods, models, datasets, recipes", "kdengine.commands.listing"),
+    Command("new-method", "a package with a method of your own, and its tests", "kdengine.commands.new_method"),
     Command("bench", "how fast this machine trains, side by side with a plain loop", "kdengine.commands.bench"),
-    Command("sync", "bring MLflow up to date with what it could not be told at the time", "kdengine.commands.sync"),
+    Command("sync", "bring MLflow up to date with what it missed", "kdengine.commands.sync"),
     Command("doctor", "devices, versions, disk, health of the workspace", "kdengine.commands.doctor"),
     Command("execute", "", "kdengine.commands.execute"),
     Command("supervise", "", "kdengine.commands.supervise"),
@@ -64,23 +67,19 @@ BUILT_IN = (
 def main(argv: list[str] | None = None) -> int:
     """Runs a command line (default: the process's own) and returns its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
-    commands = {command.name: command for command in (*BUILT_IN, *_from_other_packages())}
-    parser = _parser(commands, arguments)
-    options = parser.parse_args(arguments)
-    if options.home:
-        os.environ["KD_HOME"] = options.home
+    import_path.keep_ours_first()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("mlflow", "alembic", "httpx", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        return options.main(options) or 0
-    except BadInput as error:
-        for problem in error.problems:
-            sys.stderr.write(f"kd: {problem}\n")
-        return error.exit_code
+        return _run(arguments)
     except KdError as error:
-        sys.stderr.write(f"kd: {error}\n" + (f"    {error.advice}\n" if error.advice else ""))
-        return error.exit_code
+        return _said(error)
+    except ModuleNotFoundError as error:
+        lacking = extras.missing(error.name or "")
+        if lacking is None:
+            raise
+        return _said(lacking)
     except BrokenPipeError:
         sys.stderr.close()
         return 0
@@ -94,13 +93,46 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _from_other_packages() -> list[Command]:
-    return [point.load() for point in entry_points(group="kdengine.commands")]
+def _run(arguments: list[str]) -> int:
+    options = _parser(_commands(arguments), arguments).parse_args(arguments)
+    if options.home:
+        os.environ["KD_HOME"] = options.home
+    from kdengine.workspace import Workspace  # not for `kd --help`
+
+    Workspace().settle()
+    found: int | None = options.main(options)
+    return found or 0
 
 
-def _parser(commands: dict[str, Command], arguments: list[str]) -> argparse.ArgumentParser:
+def _said(error: KdError) -> int:
+    """Every problem of the error on a line of its own, and its exit code."""
+    if isinstance(error, BadInput):
+        for problem in error.problems:
+            sys.stderr.write(f"kd: {problem}\n")
+    else:
+        sys.stderr.write(f"kd: {error}\n" + (f"    {error.advice}\n" if error.advice else ""))
+    return error.exit_code
+
+
+def _commands(arguments: list[str]) -> dict[str, Command]:
+    """Those built in, and of other packages the one in question; all of them where none is."""
+    commands = {command.name: command for command in BUILT_IN}
+    points = {point.name: point for point in plugins.points(plugins.COMMANDS)}
+    wanted = next((word for word in arguments if word in commands or word in points), None)
+    if wanted in commands:
+        return commands
+    loaded = [plugins.load(point) for point in ([points[wanted]] if wanted else points.values())]
+    failures = [found for found in loaded if isinstance(found, plugins.Failure)]
+    if wanted and failures:
+        raise KdError(str(failures[0]))
+    for failure in failures:
+        logging.warning("%s", failure)
+    return commands | {found.name: found for found in loaded if not isinstance(found, plugins.Failure)}
+
+
+def _parser(commands: Mapping[str, Command], arguments: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="kd", description="Knowledge distillation of image classifiers.", epilog="kd <command> --help tells more."
+        prog="kd", description="Knowledge distillation of image classifiers.", epilog="kd <command> --help says more."
     )
     parser.add_argument("--home", metavar="DIR", help="workspace folder (default: $KD_HOME, else ./kd-workspace)")
     places = parser.add_subparsers(metavar="<command>", required=True)

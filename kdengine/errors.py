@@ -55,11 +55,11 @@ def every(checks: Iterable[Callable[[], T]]) -> list[T]:
 
 
 class DataError(KdError):
-    """The data cannot be read or does not fit what was asked: corrupt picture, wrong checksum, empty class."""
+    """The data cannot be read or does not fit what was asked: corrupt image, wrong checksum, empty class."""
 
     exit_code = 2
     failure_class = "data"
-    advice = "Mend or remove the file named above, then launch again."
+    advice = "Repair or remove the file named above, then launch again."
 
     def __init__(self, problems: str | Iterable[str]) -> None:
         """``problems``: one, which may have several lines, or each of several."""

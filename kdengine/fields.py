@@ -1,78 +1,15 @@
-"""How every setting of the project is declared: one place for title, bounds, default, its source and its tuning range.
-
-The Launch form, the command line, the YAML file, the MLflow parameters and the search space of a study are all drawn
-from these declarations, so that nobody writes a parameter's name twice.
-"""
+"""Where plug-ins of the first version find `Settings` and `setting`: they are in `kdengine.methods` now."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, get_args
+import warnings
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
+from kdengine.spec.fields import NoSettings, Settings, setting
 
+__all__ = ["NoSettings", "Settings", "setting"]
 
-class Settings(BaseModel):
-    """Base of everything a person can set: immutable, and an unknown field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_value_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """``seed: true`` would be read as 1."""
-        if isinstance(value, bool) and _is_number(cls.model_fields[info.field_name or ""].annotation):
-            raise PydanticCustomError("number", "expected a number", {})
-        return value
-
-
-def _is_number(annotation: Any) -> bool:
-    options = get_args(annotation) or (annotation,)
-    return bool({int, float} & set(options)) and bool not in options
-
-
-class NoSettings(Settings):
-    """For data sets, models and methods that have nothing of their own to set."""
-
-
-def setting(
-    default: Any,
-    *,
-    title: str,
-    description: str,
-    source: str = "",
-    tune: tuple[float, float] | None = None,
-    log: bool = False,
-    when: Mapping[str, tuple[Any, ...]] | None = None,
-    advanced: bool = False,
-    unit: str = "",
-    **bounds: Any,
-) -> Any:
-    """Declares one setting.
-
-    Args:
-        default: the value used when nothing is said; ``...`` makes the setting required.
-        title: what stands beside the control, a few words.
-        description: one sentence: what it does, and in which direction.
-        source: where the default comes from (paper, public recipe, or "our choice").
-        tune: (low, high) of the range worth searching; None means that a study does not offer it.
-        log: whether that range is searched on a logarithmic scale.
-        when: settings of the same object and the values with which this one matters; a study leaves it alone elsewhere.
-        advanced: shown only after "More" on the Launch page.
-        unit: unit of the value, shown beside it.
-        bounds: ``ge``, ``gt``, ``le``, ``lt`` as in pydantic.
-    """
-    extra: dict[str, Any] = {"source": source, "advanced": advanced, "unit": unit}
-    if tune is not None:
-        extra["tune"] = {"low": tune[0], "high": tune[1], "log": log}
-    if when is not None:
-        extra["when"] = {name: list(values) for name, values in when.items()}
-    return Field(default, title=title, description=description, json_schema_extra=extra, **bounds)
-
-
-def about(field: FieldInfo) -> dict[str, Any]:
-    """What ``setting`` recorded beside pydantic's own attributes: source, advanced, unit; tune and when where given."""
-    extra = field.json_schema_extra
-    return dict(extra) if isinstance(extra, dict) else {}
+warnings.warn(
+    "kdengine.fields goes with the next version: write `from kdengine.methods import Settings, setting`",
+    DeprecationWarning,
+    stacklevel=2,
+)

@@ -1,7 +1,7 @@
 """One small typed registry, used for data sets, models and methods.
 
 A built-in entry registers itself when its home package is imported, which happens on the first look-up; third parties
-add theirs through an entry point whose module registers on import.
+add theirs through an entry point whose module registers on import (`kdengine.plugins`).
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import importlib
+import threading
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
+from kdengine import plugins
+
 T = TypeVar("T")
+# One for all: while one registry loads, what it imports may look into another.
+_LOADING = threading.RLock()
 
 
 class UnknownName(LookupError, ValueError):
@@ -35,7 +39,8 @@ class Registry(Generic[T]):
         self._group = group
         self._entries: dict[str, T] = {}
         self._families: dict[str, Callable[[str], T]] = {}
-        self._loaded = False
+        self._failures: list[plugins.Failure] = []
+        self._loading = self._loaded = False
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that files an entry under ``name``; raises ValueError when the name is taken."""
@@ -81,6 +86,11 @@ class Registry(Generic[T]):
         self._load()
         return list(self._families)
 
+    def failures(self) -> list[plugins.Failure]:
+        """The plug-ins that could not be loaded; none of what they registered is here."""
+        self._load()
+        return list(self._failures)
+
     def __contains__(self, name: str) -> bool:
         try:
             self.get(name)
@@ -91,19 +101,34 @@ class Registry(Generic[T]):
     def _unknown(self, name: str) -> str:
         near = difflib.get_close_matches(name, self._entries, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are: {', '.join(self._entries)}"
-        return f"there is no {self.kind} {name!r}; {hint}"
+        off = [f"plug-ins are switched off by {plugins.VARIABLE}"] if plugins.switched_off() else []
+        return "; ".join([f"there is no {self.kind} {name!r}", hint, *off, *map(str, self._failures)])
 
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
-        try:
-            importlib.import_module(self._home)
-            for point in entry_points(group=self._group):
-                point.load()
-        except BaseException:
-            self._loaded = False
-            raise
+        with _LOADING:
+            if self._loaded or self._loading:  # by another thread meanwhile; or by this one, and something looks in
+                return
+            self._loading = True
+            try:
+                importlib.import_module(self._home)
+                self._failures = [found for found in self._load_plugins() if isinstance(found, plugins.Failure)]
+                self._loaded = True
+            finally:
+                self._loading = False
+
+    def _load_plugins(self) -> list[Any]:
+        return [plugins.load(point, self._back_to_now()) for point in plugins.points(self._group)]
+
+    def _back_to_now(self) -> Callable[[], None]:
+        """Takes back what is registered from now on."""
+        entries, families = dict(self._entries), dict(self._families)
+
+        def undo() -> None:
+            self._entries, self._families = entries, families
+
+        return undo
 
 
 DATASETS: Registry[Any] = Registry("data set", "kdengine.data", "kdengine.datasets")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kdengine.comparison.control import begin as begin_comparison
 from kdengine.comparison.plan import Arm, Plan
 from kdengine.comparison.progress import Progress, progress
+from kdengine.comparison.queueing import begin as begin_comparison
 from kdengine.comparison.statistics import Difference, Spread, paired_difference, spread
 from kdengine.errors import BadInput, Problem
 from kdengine.workspace import Workspace
@@ -25,7 +25,7 @@ class Confirmation:
 
     Attributes:
         params: the tuned values.
-        promised: the best trial's accuracy in the search, 0..1: the luckiest of many, on the pictures it was chosen by.
+        promised: the best trial's accuracy in the search, 0..1: the luckiest of many, on the images it was chosen by.
         default_promised: the default trial's, None where it was not complete.
         seeds: of both.
         finished, total: runs.

@@ -1,4 +1,4 @@
-"""The controller of a study: asks Optuna for values, runs them as jobs, reports, prunes, tells. Holds nothing itself.
+"""The controller of a study: asks Optuna for values, runs them as jobs, reports, prunes, tells Optuna. Holds no state.
 
 What is true lies in three places: the trial in Optuna's storage, the job in the queue, the run in its folder. Each turn
 looks at all three and takes the next step, and each step may be the last before a crash:
@@ -13,9 +13,7 @@ looks at all three and takes the next step, and each step may be the last before
 from __future__ import annotations
 
 import logging
-import signal
 import socket
-import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -25,103 +23,36 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from kdengine import files, launch
-from kdengine.errors import BadInput, KdError, Problem, Stopped
-from kdengine.jobs import RUNNING_LOCK, Job, JobStore, Placement, classify_exception, dead_end, waits_in_vain
-from kdengine.jobs.job import STUDY_PREFIX
+from kdengine.assembly import launch
+from kdengine.errors import BadInput, KdError
+from kdengine.jobs import Job, JobStore, Placement, dead_end, waits_in_vain
 from kdengine.jobs.settings import jobs_per_gpu
-from kdengine.mirroring import Companion
-from kdengine.rundir import RunDirectory, process_identity
-from kdengine.states import State
 from kdengine.workspace import Workspace
+from kdengine.workspace.rundir import RunDirectory
+from kdengine.workspace.states import State
 from studies import samplers, space, storage, trials
+from studies.active_time import ActiveTime
 from studies.costs import cost_of
 from studies.plan import COSTS
 from studies.samplers import EXHAUSTED
 from studies.space import Value
+from studies.stored_trials import StoredTrials
 from studies.trials import BEGUN, COST, COUNTED, EPOCHS, OWNER, PRUNED_AT, RETRY_OF, ROOT, SECONDS, SURPLUS, WHY
 
 log = logging.getLogger(__name__)
 
-TURN_S = 1.0
-COUNT_S = 5.0
 STOP_WAIT_S = 20.0
-MOST_RETRIES = 3
+MAX_RETRIES = 3
 FAILURES_IN_A_ROW = 5
 YOUNG_S = 60.0
-# A run that died of these is tried again; where a process that reads pictures for it was killed, memory is suspected.
+# A run that died of these is tried again; where a process that reads images for it was killed, memory is suspected.
 DEATHS = ("killed", "lost", "oom_host")
 # In the status of a run that the study stopped: it is taken up again with the study. A person's stop is respected.
 STOPPED_BY_STUDY = "stopped_by_study"
 
 
-class StudyStopped(Stopped):
-    """The study was asked to stop; its message says what became of its trials."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(signal.SIGTERM)
-        self.args = (message,)
-
-
-def control(workspace: Workspace, job_id: str) -> None:
-    """Works on a study until it ends; called in the process of its job.
-
-    Raises:
-        BadInput: another process works on it.
-        KdError: it failed or was stopped, after that was written to its status.
-    """
-    folder = workspace.existing_run(job_id)
-    with files.lock(folder.path / RUNNING_LOCK, blocking=False, wait_s=3.0) as mine:
-        if not mine:
-            raise BadInput(Problem("study", f"{job_id} is being worked on by another process"))
-        attempt = int(folder.status().get("attempt") or 0) + 1
-        now = time.time()
-        folder.update_status(
-            state=State.STARTING, phase="starting", process=process_identity(home=folder.home),
-            attempt=attempt, started=now, ended=None, reason=None, message=None, advice=None, exit_code=None,
-            kind="study",
-        )  # fmt: skip
-        companion = Companion(workspace, folder)
-        try:
-            _work(workspace, folder, companion)
-        except BaseException as error:
-            failure = classify_exception(error)
-            code = error.exit_code if isinstance(error, KdError) else 1
-            _end(folder, companion, failure.state, exit_code=code, **failure._asdict())
-            raise
-        _end(folder, companion, State.FINISHED, exit_code=0)
-
-
-def _end(folder: RunDirectory, companion: Companion, state: State, **outcome: Any) -> None:
-    """Writes how it ended; the rest goes to MLflow."""
-    try:
-        folder.update_status(state=state, ended=time.time(), **outcome)
-    except KdError as error:  # a full disk: whoever looks next finds its process gone
-        log.error("the outcome could not be written: %s", error)
-        return
-    companion.finish()
-
-
-def _work(workspace: Workspace, folder: RunDirectory, companion: Companion) -> None:
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    with storage.reachable(workspace):
-        connected = storage.connect(workspace)
-        name = folder.id.removeprefix(STUDY_PREFIX)
-        controller = Controller(storage.open_study(connected, name), workspace, folder)
-        folder.update_status(state=State.RUNNING, phase="searching")
-        companion.wake()
-        while not controller.turn():
-            if stop.wait(TURN_S):
-                controller.stop()
-                raise StudyStopped("stopped; each of its runs goes on from its checkpoint when it is resumed")
-    if controller.ending:
-        raise StudyStopped("the trials under way have ended and no other was begun, as asked")
-
-
 def _utc(moment: datetime) -> float:
-    """Seconds since the epoch of a time that Optuna's storage tells: UTC, without saying so."""
+    """Seconds since the epoch of a time that Optuna's storage gives: UTC, without saying so."""
     return moment.replace(tzinfo=UTC).timestamp()
 
 
@@ -148,8 +79,9 @@ class Controller:
         self.shared = not storage.address(workspace).startswith("sqlite")
         self.owner = f"{socket.gethostname()}:{workspace.root}"
         self.ending = False
-        self._last_count = time.monotonic()
+        self.time = ActiveTime(folder)
         self._said: dict[str, Any] = {}
+        self.trials = StoredTrials(study)
 
     # one turn --------------------------------------------------------------------------------------------------------
 
@@ -159,9 +91,10 @@ class Controller:
         Raises:
             KdError: trial after trial fails.
         """
+        self.trials.forget()
         self.plan = storage.plan_of(self.study)
         self.ending = bool(self.study.user_attrs.get(storage.ENDING))
-        self._count_time()
+        self.time.count()
         retried = self._retried()
         for trial in self._mine():
             self._follow(trial, retried)
@@ -175,6 +108,7 @@ class Controller:
     def stop(self) -> None:
         """Stops every run with a checkpoint; its trial is taken up again when the study is resumed."""
         self.folder.update_status(phase="stopping")
+        self.trials.forget()
         for trial in self._mine():
             for run in self._runs(trial):
                 job = self.store.find(run.id)
@@ -195,7 +129,7 @@ class Controller:
 
     def _mine(self) -> list[FrozenTrial]:
         """Trials that are running and belong to this controller; also one that a crash left without an owner."""
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        running = [trial for trial in self.trials.all() if trial.state is TrialState.RUNNING]
         if not self.shared:
             return running
         return [trial for trial in running if trial.user_attrs.get(OWNER) == self.owner or self._orphaned(trial)]
@@ -208,8 +142,7 @@ class Controller:
 
     def _retried(self) -> set[int]:
         """Numbers of the trials that have a successor."""
-        everything = self.study.get_trials(deepcopy=False)
-        return {trial.user_attrs[RETRY_OF] for trial in everything if RETRY_OF in trial.user_attrs}
+        return {trial.user_attrs[RETRY_OF] for trial in self.trials.all() if RETRY_OF in trial.user_attrs}
 
     def _follow(self, trial: FrozenTrial, retried: set[int]) -> None:
         if trial.number in retried:
@@ -239,7 +172,7 @@ class Controller:
         new = {epoch: value for epoch, value in trials.curve_of(runs, self.plan.metrics[0]).items() if epoch > done}
         pruned = trial.user_attrs.get(PRUNED_AT)
         if new:
-            live = Trial(self.study, trial._trial_id)
+            live = self.trials.live(trial)
             for epoch, value in new.items():
                 live.report(value, epoch)
             last = max(new) == int(self.plan.experiment["recipe"]["epochs"])
@@ -260,13 +193,13 @@ class Controller:
     def _fail(self, trial: FrozenTrial, job: Job) -> None:
         by_study = bool(self.workspace.run(job.id).status().get(STOPPED_BY_STUDY))
         died = job.reason in DEATHS
-        again = (job.state is State.STOPPED and by_study) or (died and self._earlier_tries(trial) < MOST_RETRIES)
+        again = (job.state is State.STOPPED and by_study) or (died and self._earlier_tries(trial) < MAX_RETRIES)
         self._give_up(trial, job.message or str(job.state), again=again)
 
     def _earlier_tries(self, trial: FrozenTrial) -> int:
         """How often this trial was begun before."""
         root = trials.root_of(trial)
-        tries = [each.number for each in self.study.get_trials(deepcopy=False) if trials.root_of(each) == root]
+        tries = [each.number for each in self.trials.all() if trials.root_of(each) == root]
         return sum(number != trial.number for number in tries)
 
     def _give_up(self, trial: FrozenTrial, why: str, *, again: bool) -> None:
@@ -274,7 +207,7 @@ class Controller:
         if again:
             kept = {key: trial.user_attrs[key] for key in (trials.ORIGIN, COST) if key in trial.user_attrs}
             kept |= {ROOT: trials.root_of(trial), RETRY_OF: trial.number}
-            self.study.enqueue_trial(trial.params, user_attrs=kept)
+            self.trials.enqueue(trial.params, kept)
         log.warning("trial %d: %s%s", trial.number, why, "; it is tried again" if again else "")
         self._note(trial, {WHY: why})
         self._tell(trial, TrialState.FAIL)
@@ -284,7 +217,7 @@ class Controller:
             progress = [trials.run_progress(run) for run in self._runs(trial)]
             spent = {EPOCHS: sum(done for done, _ in progress), SECONDS: round(sum(each for _, each in progress), 1)}
             self._note(trial, spent)
-        self.study.tell(trial.number, values, state, skip_if_finished=True)
+        self.trials.tell(trial.number, values, state, again=True)
 
     def _complete(self, trial: FrozenTrial) -> bool:
         jobs = [self.store.find(run.id) for run in self._runs(trial)]
@@ -293,24 +226,24 @@ class Controller:
     # new trials ------------------------------------------------------------------------------------------------------
 
     def _ask(self) -> None:
-        trial = self.study.ask()
+        trial = self.trials.ask()
         trial.set_user_attr(OWNER, self.owner)
         frozen = self._frozen(trial.number)
         if self.shared and self._is_surplus(frozen):
             self._note(frozen, {SURPLUS: True})
-            self.study.tell(trial.number, state=TrialState.FAIL)
+            self.trials.tell(trial.number, None, TrialState.FAIL)
             return
         self._begin(frozen)
 
     def _is_surplus(self, trial: FrozenTrial) -> bool:
         most = self.plan.budget.trials
-        before = self.study.get_trials(deepcopy=False, states=(*COUNTED, TrialState.RUNNING))
+        before = [other for other in self.trials.all() if other.state in (*COUNTED, TrialState.RUNNING)]
         return most is not None and sum(other.number < trial.number for other in before) >= most
 
     def _begin(self, trial: FrozenTrial) -> bool:
         """Queues or resumes the runs of a trial; each step may be repeated. False when it is not to be trained."""
         self.study.sampler = samplers.sampler(self.plan, trial.number)
-        live = Trial(self.study, trial._trial_id)
+        live = self.trials.live(trial)
         if OWNER not in trial.user_attrs:
             live.set_user_attr(OWNER, self.owner)
         if ROOT not in trial.user_attrs:
@@ -325,7 +258,7 @@ class Controller:
         except BadInput as error:  # values that cannot be together, or a teacher that is gone
             self._give_up(self._frozen(trial.number), str(error), again=False)
             return False
-        live.set_user_attr(BEGUN, True)
+        self._note(trial, {BEGUN: True})
         return True
 
     def _affordable(self, live: Trial, values: dict[str, Value]) -> bool:
@@ -344,7 +277,7 @@ class Controller:
         self._note(self._frozen(live.number), {WHY: "; ".join(beyond), EPOCHS: 0, SECONDS: 0.0})
         # Pruned wants a value to be comparable; several goals know no pruning.
         state = TrialState.PRUNED if len(self.plan.metrics) == 1 else TrialState.FAIL
-        self.study.tell(live.number, state=state)
+        self.trials.tell(live.number, None, state)
         return False
 
     def _queue(self, root: int, seed: int, values: dict[str, Value]) -> None:
@@ -369,47 +302,35 @@ class Controller:
     def _budget_used(self) -> bool:
         """Whether no trial may begin any more."""
         budget, attributes = self.plan.budget, self.study.user_attrs
-        everything = self.study.get_trials(deepcopy=False)
+        everything = self.trials.all()
         used = sum(trial.state in (*COUNTED, TrialState.RUNNING) for trial in everything)
         waiting = any(trial.state is TrialState.WAITING for trial in everything)
         if budget.trials is not None and used >= budget.trials:
             return True
         if attributes.get(EXHAUSTED) and not waiting:
             return True
-        if budget.hours is not None and self._hours() >= budget.hours:
+        if budget.hours is not None and self.time.hours >= budget.hours:
             return True
         return budget.job_hours is not None and self._job_hours(everything) >= budget.job_hours
-
-    # time ------------------------------------------------------------------------------------------------------------
-
-    def _count_time(self) -> None:
-        since = time.monotonic() - self._last_count
-        if since >= COUNT_S:
-            self._last_count += since
-            self.folder.update_status(active_s=round(3600 * self._hours() + since, 2))
-
-    def _hours(self) -> float:
-        return float(self.folder.status().get("active_s") or 0.0) / 3600
 
     def _job_hours(self, everything: Sequence[FrozenTrial]) -> float:
         known = sum(trial.user_attrs.get(SECONDS, 0.0) for trial in everything)
         running = [run for trial in everything if trial.state is TrialState.RUNNING for run in self._runs(trial)]
-        return (known + sum(trials.seconds_of(run) for run in running)) / 3600
+        found: float = (known + sum(trials.seconds_of(run) for run in running)) / 3600
+        return found
 
     # small things ----------------------------------------------------------------------------------------------------
 
     def _check_failures(self) -> None:
         ended = [
-            trial
-            for trial in self.study.get_trials(deepcopy=False)
-            if trial.state.is_finished() and not trial.user_attrs.get(SURPLUS)
+            trial for trial in self.trials.all() if trial.state.is_finished() and not trial.user_attrs.get(SURPLUS)
         ]
         retried = self._retried()
         last = [trial for trial in ended if trial.number not in retried][-FAILURES_IN_A_ROW:]
         if len(last) == FAILURES_IN_A_ROW and all(trial.state is TrialState.FAIL for trial in last):
             why = last[-1].user_attrs.get(WHY, "")
             raise KdError(
-                f"the last {FAILURES_IN_A_ROW} trials failed, the last one with: {why}. Mend the cause or narrow the "
+                f"the last {FAILURES_IN_A_ROW} trials failed, the last one with: {why}. Fix the cause or narrow the "
                 "space, then extend or resume the study"
             )
 
@@ -428,7 +349,7 @@ class Controller:
 
     def _tell_progress(self) -> None:
         """Writes how the study stands, when that has changed."""
-        now = trials.view(self.study, self.workspace)
+        now = trials.view(self.study, self.workspace, self.trials.all())
         best = now.best
         awaited = self._waits_in_vain()
         phase = f"{now.counted} of {self.plan.budget.trials or '?'} trials"
@@ -449,16 +370,16 @@ class Controller:
         return [self.workspace.run(self.plan.run_id(trials.root_of(trial), seed)) for seed in self.plan.seeds]
 
     def _frozen(self, number: int) -> FrozenTrial:
-        return self.study.get_trials(deepcopy=False)[number]
+        return self.trials.all()[number]
 
     def _note(self, trial: FrozenTrial, attributes: dict[str, Any]) -> None:
-        live = Trial(self.study, trial._trial_id)
+        live = self.trials.live(trial)
         for key, value in attributes.items():
             live.set_user_attr(key, value)
 
     @staticmethod
-    def _request(ask: Any, job: Job) -> None:
+    def _request(action: Any, job: Job) -> None:
         try:
-            ask(job.id)
+            action(job.id)
         except BadInput:
-            log.info("%s had ended before it was asked", job.id)
+            log.info("%s had ended before the request", job.id)

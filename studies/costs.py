@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from kdengine import files
 from kdengine.errors import DamagedFile
 from kdengine.spec import ExperimentSpec
-from kdengine.workspace import Workspace
+from kdengine.workspace import Workspace, files
 
 FILE = "costs.json"
 
 
 def cost_of(spec: ExperimentSpec, workspace: Workspace, folder: Path) -> dict[str, float]:
-    """Parameters, multiply-accumulates, and latency (ms, one picture, one thread of the CPU) of a student.
+    """Parameters, multiply-accumulates, and latency (ms, one image, one thread of the CPU) of a student.
 
     Measured once for each student and kept in the study's folder, so that trials of one student share one latency.
     """

@@ -11,13 +11,13 @@ from pydantic_core import PydanticCustomError
 
 from kdengine.comparison.plan import NAME
 from kdengine.errors import BadInput, Problem
-from kdengine.fields import Settings, setting
 from kdengine.jobs.job import STUDY_PREFIX
 from kdengine.spec import ExperimentSpec, RuntimeSpec
+from kdengine.spec.fields import Settings, setting
 from studies import space
 from studies.space import Dimension, Value
 
-# What a trial is judged by: of the epoch that is best by validation, never of the test pictures; and what it costs.
+# What a trial is judged by: of the epoch that is best by validation, never of the test images; and what it costs.
 LEARNT = {"accuracy": "maximize", "loss": "minimize", "ece": "minimize"}
 COSTS = {"latency_ms": "minimize", "parameters": "minimize", "macs": "minimize"}
 METRICS = LEARNT | COSTS
@@ -51,7 +51,7 @@ class StudyPlan(Settings):
         name: of the study, and of its job.
         experiment: a mapping of `ExperimentSpec` with every default written out.
         space: every tunable setting; the ticked ones are searched.
-        metrics: the first is what pruning and "best" mean; with several Optuna looks for the Pareto front.
+        metrics: the first is what pruning and "best" mean; with several Optuna searches the Pareto front.
         seeds: of each trial; the mean is reported.
         sampler, pruner: by Optuna's names.
         startup: trials before the pruner judges, and those that the samplers draw at random.
@@ -59,21 +59,21 @@ class StudyPlan(Settings):
         grid_points: of a range, for the sampler "grid".
         limits: of the costs; a student beyond them is not trained.
         parallel: runs at once; 0 = as many as there are slots.
-        sampler_seed: two studies with the same one, in which nothing else differs, ask the same first questions; None:
+        sampler_seed: two studies with the same one, in which nothing else differs, draw the same first values; None:
             each study asks its own, by its name, so that a second one on the same pair sees other points.
     """
 
     kind: Literal["study"] = "study"
     name: str = setting(..., title="Name", description="Letters, digits, '.', '_' and '-'.")
-    experiment: dict[str, Any] = setting(..., title="Experiment", description="What the values are laid over.")
+    experiment: dict[str, Any] = setting(..., title="Experiment", description="Trials change its values.")
     space: tuple[Dimension, ...] = setting(..., title="Space", description="What is searched.")
-    metrics: tuple[str, ...] = setting(("accuracy",), title="Goal", description="What is better.", min_length=1)
+    metrics: tuple[str, ...] = setting(("accuracy",), title="Metrics", description="What is optimised.", min_length=1)
     seeds: tuple[int, ...] = setting((0,), title="Seeds", description="Of each trial.", min_length=1)
     sampler: Literal["tpe", "random", "grid", "cmaes", "gp"] = setting(
         "tpe", title="Sampler", description="How the next values are chosen."
     )
     pruner: Literal["median", "hyperband", "none"] = setting(
-        "median", title="Pruner", description="Which trials are given up early."
+        "median", title="Pruner", description="Which trials are pruned."
     )
     startup: int = setting(5, title="Start-up trials", description="Before pruning begins.", ge=1, le=1000)
     patience: int = setting(1, title="Patience", unit="epochs", description="No trial is pruned before.", ge=0, le=2000)
@@ -131,10 +131,10 @@ class StudyPlan(Settings):
         mapping = space.overlaid(self.experiment, values)
         runtime = dict(mapping["runtime"])
         if runtime.get("replay", "auto") == "auto":
-            # Trials of one seed see the same views: what one has asked the teacher, the others need not ask again.
+            # Trials of one seed see the same views: the teacher logits that one has cached, the others read.
             runtime["replay"] = "on"
         if runtime.get("inspect", LOOKS) == LOOKS:
-            # Nobody looks inside dozens of trials; those that are kept can be looked at afterwards.
+            # Nobody inspects dozens of trials; those that are kept can be inspected afterwards.
             runtime["inspect"] = 0
         return ExperimentSpec.from_mapping(mapping | {"runtime": runtime, "seed": seed, "title": title})
 
@@ -191,9 +191,9 @@ def check(plan: StudyPlan) -> list[Problem]:
         if name not in COSTS or limit <= 0
     ]
     if len(plan.metrics) > 1 and plan.pruner != "none":
-        found.append(Problem("pruner", "with several goals no trial can be pruned; choose none"))
+        found.append(Problem("pruner", "with several metrics no trial can be pruned; choose none"))
     if len(plan.metrics) > 1 and plan.sampler in ("cmaes", "gp"):
-        found.append(Problem("sampler", f"{plan.sampler} has one goal only; choose tpe, random or grid"))
+        found.append(Problem("sampler", f"{plan.sampler} takes one metric only; choose tpe, random or grid"))
     if len(set(plan.seeds)) < len(plan.seeds):
         found.append(Problem("seeds", "found one twice"))
     return found + space.problems(plan.space, plan.experiment)

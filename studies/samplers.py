@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 import zlib
 from collections.abc import Sequence
 
 import numpy as np
 from optuna import pruners, samplers
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.study import Study
@@ -28,8 +30,14 @@ def available(name: str) -> bool:
 def sampler(plan: StudyPlan, number: int = 0) -> BaseSampler:
     """The sampler of a plan for one trial; raises BadInput when its package is not installed.
 
-    Each trial has random numbers of its own: a controller that starts again must not ask the first questions again.
+    Each trial has random numbers of its own: a controller that starts again must not draw the first values again.
     """
+    with warnings.catch_warnings():  # what may change is pinned by the versions that are supported
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return _sampler(plan, number)
+
+
+def _sampler(plan: StudyPlan, number: int) -> BaseSampler:
     if not available(plan.sampler):
         package = NEEDED[plan.sampler][1]
         raise BadInput(Problem("sampler", f"{plan.sampler} needs the package {package}: pip install {package}"))
@@ -60,8 +68,8 @@ def pruner(plan: StudyPlan) -> BasePruner:
     return pruners.NopPruner()
 
 
-class _Grid(samplers.BruteForceSampler):
-    """Every point of the grid once. Optuna ends its own loop when there is none left; ours looks at the study."""
+class _Grid(samplers.BruteForceSampler):  # type: ignore[misc]
+    """Every point of the grid once. Optuna ends its own loop when there is none left; ours checks the study."""
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         try:

@@ -5,23 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from kdengine.commands import train
 from kdengine.commands.console import waiting
-from kdengine.commands.tables import duration, show, show_json, show_pairs
+from kdengine.commands.tables import show_json
 from kdengine.errors import BadInput, Problem
 from kdengine.workspace import Workspace
 from studies import words
 
 if TYPE_CHECKING:
-    from studies.confirm import Confirmation
     from studies.plan import Budget, StudyPlan
     from studies.trials import StudyView
+from studies.shell_tables import print_confirmation, print_space, print_studies, print_study
 
-LOOK_S = 2.0
+POLL_S = 2.0
 AT_WORK = ("queued", "starting", "running", "stopping")
 
 
@@ -29,44 +28,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the sub-commands of ``kd study``."""
     places = parser.add_subparsers(metavar="<what>", dest="what")
 
-    new = places.add_parser("new", help="begin a study: kd study new NAME --ready dcad, or as kd train with --tune")
+    new = places.add_parser("new", help="start a study: kd study new NAME --ready dcad, or as kd train with --tune")
     new.add_argument("name", metavar="NAME")
     _add_plan(new)
-    new.add_argument("--queue", action="store_true", help="return at once; else wait for its end")
+    new.add_argument("--queue", action="store_true", help="return at once instead of waiting for the end")
 
-    space = places.add_parser("space", help="what can be tuned for an experiment, and in which ranges")
+    space = places.add_parser("space", help="hyper-parameters of an experiment that can be tuned, with ranges")
     train.add_experiment(space)
     space.add_argument("--method", metavar="NAME")
 
-    shows = places.add_parser("show", help="how a study stands: best, default, trials")
+    shows = places.add_parser("show", help="progress of a study: best, default, trials")
     shows.add_argument("name", metavar="NAME")
     shows.add_argument("--json", action="store_true", help="print JSON")
 
-    resume = places.add_parser("resume", help="take a study up again, or extend it: --trials 40")
+    resume = places.add_parser("resume", help="resume a study, or extend it: --trials 40")
     resume.add_argument("name", metavar="NAME")
     _add_budget(resume)
-    resume.add_argument("--queue", action="store_true", help="return at once; else wait for its end")
+    resume.add_argument("--queue", action="store_true", help="return at once instead of waiting for the end")
 
-    stop = places.add_parser("stop", help="stop its runs with a checkpoint, or begin no further trial")
+    stop = places.add_parser("stop", help="stop its runs with a checkpoint, or start no further trial")
     stop.add_argument("name", metavar="NAME")
-    stop.add_argument("--after-current", action="store_true", help="let the trials under way end")
+    stop.add_argument("--after-current", action="store_true", help="let the current trials finish")
 
-    hand = places.add_parser("try", help="a trial by hand: kd study try NAME method.temperature=2")
+    hand = places.add_parser("try", help="add a trial by hand: kd study try NAME method.temperature=2")
     hand.add_argument("name", metavar="NAME")
     hand.add_argument("values", nargs="+", metavar="PATH=VALUE")
 
-    confirm = places.add_parser("confirm", help="best values and defaults once more, with fresh seeds")
+    confirm = places.add_parser("confirm", help="train best values and defaults again, with fresh seeds")
     confirm.add_argument("name", metavar="NAME")
     confirm.add_argument("--seeds", type=int, default=5, metavar="N", help="fresh seeds (default 5)")
     confirm.add_argument("--trial", type=int, metavar="K", help="confirm this trial, not the best")
-    confirm.add_argument("--queue", action="store_true", help="return at once; else wait for its end")
+    confirm.add_argument("--queue", action="store_true", help="return at once instead of waiting for the end")
     confirm.add_argument("--json", action="store_true", help="print JSON")
 
-    promote = places.add_parser("promote", help="the experiment with the best values, for kd train --spec FILE")
+    promote = places.add_parser("promote", help="print the experiment with the best values, for kd train --spec FILE")
     promote.add_argument("name", metavar="NAME")
-    promote.add_argument("--trial", type=int, metavar="K", help="of this trial, not the best")
+    promote.add_argument("--trial", type=int, metavar="K", help="use this trial, not the best")
 
-    delete = places.add_parser("delete", help="a study with all its runs")
+    delete = places.add_parser("delete", help="delete a study with all its runs")
     delete.add_argument("name", metavar="NAME")
 
     control = places.add_parser("control")
@@ -76,42 +75,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_plan(parser: argparse.ArgumentParser) -> None:
     train.add_experiment(parser)
     parser.add_argument("--method", metavar="NAME", help="kd list methods; default kd with a teacher, none without")
-    parser.add_argument("--ready", metavar="NAME", help="begin from a ready study: kd, dkd, dcad, grkd, light_self...")
+    parser.add_argument("--ready", metavar="NAME", help="start from a ready-made one: kd, dkd, dcad, grkd...")
     parser.add_argument("--tune", action="append", default=[], metavar="PATH[=RANGE]",
-                        help="search this, and only what is named so: method.temperature, recipe.lr=0.01..0.2,log, "
-                        "method.kind=correlation,gram; default: what the method shows first")  # fmt: skip
+                        help="search only the hyper-parameters named so: method.temperature, recipe.lr=0.01..0.2,log, "
+                        "method.kind=correlation,gram; default: the method's main settings")  # fmt: skip
     parser.add_argument("--fix", action="append", default=[], metavar="PATH", help="do not search this")
     parser.add_argument("--metrics", metavar="A,B",
                         help="accuracy (default), loss or ece; then latency_ms, parameters, macs")  # fmt: skip
     parser.add_argument("--sampler", metavar="NAME", help="tpe (default), random, grid, cmaes, gp")
     parser.add_argument("--pruner", metavar="NAME", help="median (default), hyperband, none")
-    parser.add_argument("--startup", type=int, metavar="N", help="trials before the pruner judges (default 5)")
-    parser.add_argument("--patience", type=int, metavar="N", help="epochs that no trial is pruned before (default 1)")
-    parser.add_argument("--seeds", type=int, metavar="N", help="seeds of each trial; their mean counts (default 1)")
+    parser.add_argument("--startup", type=int, metavar="N", help="trials before pruning begins (default 5)")
+    parser.add_argument("--patience", type=int, metavar="N", help="epochs before a trial may be pruned (default 1)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="seeds per trial; their mean counts (default 1)")
     parser.add_argument("--parallel", type=int, metavar="N", help="runs at once (default: as many as slots)")
-    parser.add_argument("--limit", action="append", default=[], metavar="COST=MOST",
+    parser.add_argument("--limit", action="append", default=[], metavar="COST=MAX",
                         help="largest latency_ms, parameters or macs of the student")  # fmt: skip
     _add_budget(parser)
 
 
 def _add_budget(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--trials", type=int, metavar="N", help="complete or pruned ones (default 20)")
-    parser.add_argument("--hours", type=float, metavar="H", help="at work")
-    parser.add_argument("--gpu-hours", type=float, metavar="H", help="of all runs together")
+    parser.add_argument("--trials", type=int, metavar="N", help="number of complete or pruned trials (default 20)")
+    parser.add_argument("--hours", type=float, metavar="H", help="of running time; pauses do not count")
+    parser.add_argument("--gpu-hours", type=float, metavar="H", help="summed over all runs")
 
 
 def main(options: argparse.Namespace) -> int:
     """Does what the sub-command says; without one, lists the studies."""
-    from studies import confirm, control
+    from studies import actions as control
+    from studies import confirm
 
     workspace = Workspace()
     match options.what:
         case None:
-            return _list(workspace)
+            return print_studies(workspace)
         case "control":
             return _control(workspace, options.job)
         case "space":
-            return _space(options)
+            return print_space(options)
         case "new":
             plan = _plan(options)
             control.begin(plan, workspace)
@@ -121,7 +121,7 @@ def main(options: argparse.Namespace) -> int:
             control.resume(options.name, workspace, _budget(options, now.plan.budget))
             return _go_on(options.name, workspace, options.queue)
         case "show":
-            return _show(control.view(options.name, workspace), workspace, options.json)
+            return print_study(control.view(options.name, workspace), workspace, options.json)
         case "stop":
             control.view(options.name, workspace)
             if options.after_current:
@@ -146,16 +146,14 @@ def main(options: argparse.Namespace) -> int:
     raise AssertionError(f"kd study {options.what} does nothing yet")  # and certainly deletes nothing
 
 
-# reading what was asked -----------------------------------------------------------------------------------------------
-
-
+# reading the options --------------------------------------------------------------------------------------------------
 def _plan(options: argparse.Namespace) -> StudyPlan:
     from kdengine.spec import merge
     from studies import plan, ready_made, space
 
     mapping: dict[str, Any] = ready_made.load(options.ready) if options.ready else {}
-    asked = _experiment(options, bool(options.ready))
-    mapping["experiment"] = merge(mapping["experiment"], asked) if options.ready else asked
+    named = _experiment(options, bool(options.ready))
+    mapping["experiment"] = merge(mapping["experiment"], named) if options.ready else named
     mapping["name"] = options.name
     for name in ("sampler", "pruner", "parallel", "startup", "patience"):
         if getattr(options, name) is not None:
@@ -201,13 +199,13 @@ def _number(name: str, text: str) -> float:
 
 
 def _budget(options: argparse.Namespace, before: Budget | None = None) -> Budget | None:
-    """The budget asked for; None where nothing was said. What is not named stays as it was before."""
+    """The requested budget; None where no option was given. What is not named stays as it was before."""
     from pydantic import ValidationError
 
     from studies.plan import Budget
 
-    asked = {"trials": options.trials, "hours": options.hours, "job_hours": options.gpu_hours}
-    given = {name: value for name, value in asked.items() if value is not None}
+    named = {"trials": options.trials, "hours": options.hours, "job_hours": options.gpu_hours}
+    given = {name: value for name, value in named.items() if value is not None}
     if not given:
         return None
     known = before.model_dump() if before is not None else {"trials": None}
@@ -217,15 +215,13 @@ def _budget(options: argparse.Namespace, before: Budget | None = None) -> Budget
         raise BadInput([Problem(f"--{item['loc'][0]}", item["msg"]) for item in error.errors()]) from error
 
 
-# doing it -------------------------------------------------------------------------------------------------------------
-
-
+# acting ---------------------------------------------------------------------------------------------------------------
 def _control(workspace: Workspace, job_id: str) -> int:
     import logging
 
     for handler in logging.getLogger().handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    from studies.controller import control
+    from studies.process import control
 
     control(workspace, job_id)
     return 0
@@ -238,26 +234,26 @@ def _supervise(workspace: Workspace) -> None:
 
 
 def _go_on(name: str, workspace: Workspace, queue: bool) -> int:
-    """Sees to it that somebody works, and waits for the end unless asked not to."""
-    from studies import control
+    """Makes sure that a supervisor runs, and waits for the end unless ``queue``."""
+    from studies import actions as control
 
     _supervise(workspace)
     if queue:
-        sys.stdout.write(f"study {name} is at work; kd study show {name} tells how it stands\n")
+        sys.stdout.write(f"study {name} is running; kd study show {name} shows its progress\n")
         return 0
     try:
-        with waiting() as tell:
+        with waiting() as report:
             while control.state_of((now := control.view(name, workspace)).plan, workspace) in AT_WORK:
                 _supervise(workspace)
-                tell(_line(now))
-                time.sleep(LOOK_S)
+                report(_line(now))
+                time.sleep(POLL_S)
     except KeyboardInterrupt:
         sys.stderr.write(
-            f"The study goes on: kd study show {name} tells how it stands, kd study stop {name} ends it.\n"
+            f"The study continues: kd study show {name} shows its progress, kd study stop {name} ends it.\n"
         )
         raise
     now = control.view(name, workspace)
-    _show(now, workspace, False)
+    print_study(now, workspace, False)
     return 0 if control.state_of(now.plan, workspace) == "finished" else 3
 
 
@@ -267,18 +263,20 @@ def _line(now: StudyView) -> str:
 
 
 def _try(options: argparse.Namespace, workspace: Workspace) -> int:
-    from studies import control, space
+    from studies import actions as control
+    from studies import space
 
     control.enqueue(options.name, space.read_values(options.values), workspace)
     now = control.view(options.name, workspace)
     if control.state_of(now.plan, workspace) not in AT_WORK:
         most = (now.plan.budget.trials or now.counted) + 1
-        sys.stdout.write(f"It waits; kd study resume {options.name} --trials {max(most, now.counted + 1)} runs it.\n")
+        sys.stdout.write(f"Queued; kd study resume {options.name} --trials {max(most, now.counted + 1)} runs it.\n")
     return 0
 
 
 def _confirm(options: argparse.Namespace, workspace: Workspace) -> int:
-    from studies import confirm, control
+    from studies import actions as control
+    from studies import confirm
 
     now = control.view(options.name, workspace)
     plan = confirm.plan_for(now, options.seeds, options.trial)
@@ -286,111 +284,14 @@ def _confirm(options: argparse.Namespace, workspace: Workspace) -> int:
     _supervise(workspace)
     found = confirm.read(now, plan, workspace)
     if not options.queue:
-        with waiting() as tell:
+        with waiting() as report:
             while found.under_way:
                 _supervise(workspace)
-                tell(f"{options.name}: {found.finished} of {found.total} runs confirm it")
-                time.sleep(LOOK_S)
+                report(f"{options.name}: {found.finished} of {found.total} confirmation runs finished")
+                time.sleep(POLL_S)
                 found = confirm.read(now, plan, workspace)
     if options.json:
         show_json(asdict(found) | {"plan": plan.name})
     else:
-        _show_confirmation(found)
+        print_confirmation(found)
     return 0 if options.queue or found.finished == found.total else 3
-
-
-# showing --------------------------------------------------------------------------------------------------------------
-
-
-def _space(options: argparse.Namespace) -> int:
-    from kdengine.spec import ExperimentSpec
-    from studies.space import offered
-
-    named = {"method": {"name": options.method}} if options.method else {}
-    spec = ExperimentSpec.from_mapping(train.read_mapping(options, named))
-    flat = spec.flat()
-    rows = [
-        (each.field, str(flat.get(each.field, "")), each.text(), "yes" if each.on else "", _when(each.when))
-        for each in offered(spec)
-    ]
-    show(("setting", "value", "range", "searched", "matters where"), rows)
-    return 0
-
-
-def _when(when: Mapping[str, tuple[Any, ...]]) -> str:
-    return "; ".join(f"{name} is {' or '.join(map(str, values))}" for name, values in when.items())
-
-
-def _list(workspace: Workspace) -> int:
-    from studies import control, ready_made
-
-    found = control.views(workspace)
-    if not found:
-        ready = ", ".join(ready_made.names())
-        sys.stdout.write(f"There is none yet. `kd study new first --ready dcad` begins one; ready are: {ready}.\n")
-        return 0
-    rows = [
-        (
-            now.plan.name,
-            control.state_of(now.plan, workspace),
-            f"{now.counted} of {now.plan.budget.trials or '?'}",
-            words.trial_value(now, now.best),
-            words.trial_value(now, now.default),
-            now.plan.pair,
-        )
-        for now in found
-    ]
-    show(("study", "state", "trials", "best", "default", "data, teacher, student, method"), rows)
-    return 0
-
-
-def _show(now: StudyView, workspace: Workspace, as_json: bool) -> int:
-    from studies import control
-
-    state = control.state_of(now.plan, workspace)
-    if as_json:
-        numbers = {"state": state, "epochs_run": now.epochs_run, "epochs_planned": now.epochs_planned}
-        best = now.best.number if now.best else None
-        trials = [asdict(row) for row in now.trials]
-        show_json({"plan": now.plan.model_dump(mode="json"), "best": best, "trials": trials} | numbers)
-        return 0
-    searched = now.plan.searched
-    fields = [each.field.removeprefix("method.") for each in searched]
-    columns = ("trial", "state", *now.plan.metrics, *fields, "epochs", "")
-    rows = [
-        (
-            str(row.number),
-            row.state,
-            *(words.metric_value(name, value) for name, value in zip(now.plan.metrics, row.values, strict=False)),
-            *[""] * (len(now.plan.metrics) - len(row.values)),
-            *(words.setting_value(row.params.get(each.field)) for each in searched),
-            str(row.epochs),
-            words.remark(row, now),
-        )
-        for row in now.trials
-    ]
-    show(columns, rows)
-    show_pairs(
-        [
-            ("study", f"{now.plan.name}: {state}, {now.counted} of {now.plan.budget.trials or '?'} trials"),
-            ("best", words.trial_value(now, now.best)),
-            ("default", words.trial_value(now, now.default)),
-            ("epochs", f"{now.epochs_run:,} of {now.epochs_planned:,} without pruning ({100 * now.saved:.0f} % saved)"),
-            ("time", duration(sum(row.seconds for row in now.trials)) + " of all runs together"),
-            ("next", f"kd study confirm {now.plan.name}" if now.best and state == "finished" else ""),
-        ]
-    )
-    return 0
-
-
-def _show_confirmation(found: Confirmation) -> None:
-    def line(arm: str, promised: float | None) -> tuple[str, ...]:
-        cells = [f"{100 * promised:.1f} %" if promised is not None else ""]
-        return (arm, *cells, *(words.spread_values(found, part, arm) for part in ("validation", "test")))
-
-    show(
-        ("values", "in the search", f"validation, {len(found.seeds)} fresh seeds", "test"),
-        [line("defaults", found.default_promised), line("tuned", found.promised)],
-    )
-    if found.gain is not None:
-        sys.stdout.write(f"{words.verdict(found)}\n")

@@ -13,9 +13,9 @@ from optuna.trial import BaseTrial
 from pydantic.fields import FieldInfo
 
 from kdengine.errors import BadInput, Problem
-from kdengine.fields import Settings, about, setting
 from kdengine.registry import METHODS
 from kdengine.spec import ExperimentSpec, RecipeSpec, flatten, merge, nested
+from kdengine.spec.fields import Settings, about, setting
 
 STUDENT = "student.name"
 Value = bool | int | float | str
@@ -109,12 +109,12 @@ def _of(part: str, fields: Mapping[str, FieldInfo]) -> Iterator[Dimension]:
             yield Dimension(kind="choice", choices=get_args(field.annotation), on=False, **common)
 
 
-def _idle(dimension: Dimension, values: Mapping[str, Any], asked: Container[str]) -> list[str]:
-    """What keeps a setting from ever having a say, in words: others with another value that are not searched."""
+def _idle(dimension: Dimension, values: Mapping[str, Any], searched: Container[str]) -> list[str]:
+    """Why a setting has no effect, in words: others with another value that are not searched."""
     return [
         f"{other} is {' or '.join(map(str, allowed))}"
         for other, allowed in dimension.when.items()
-        if other not in asked and values.get(other) not in allowed
+        if other not in searched and values.get(other) not in allowed
     ]
 
 
@@ -276,7 +276,7 @@ def suggest(
 
 
 def matters(dimension: Dimension, values: Mapping[str, Value], experiment: Mapping[str, Any]) -> bool:
-    """Whether a setting has a say, given the values chosen so far and those of the experiment."""
+    """Whether a setting has an effect, given the values chosen so far and those of the experiment."""
     return all(
         (values[other] if other in values else _at(experiment, other)) in allowed
         for other, allowed in dimension.when.items()

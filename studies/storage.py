@@ -9,17 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from pydantic import ValidationError
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from kdengine import files
 from kdengine.errors import BadInput, DiskFull, KdError, Problem
-from kdengine.workspace import Workspace, sqlite_url
+from kdengine.spec import ExperimentSpec
+from kdengine.workspace import Workspace, files, sqlite_url
+from studies import schema
 from studies.plan import Budget, StudyPlan
 
 log = logging.getLogger(__name__)
@@ -57,12 +59,12 @@ def connect(workspace: Workspace) -> BaseStorage:
         # Two processes that make the tables at once would meet.
         if own:
             with files.lock(workspace.root / ".studies.lock"):
-                return RDBStorage(url, engine_kwargs={"connect_args": waits})
-        return RDBStorage(url, engine_kwargs={"connect_args": waits, "pool_pre_ping": True})
+                return schema.opened(url, {"connect_args": waits}, workspace)
+        return schema.opened(url, {"connect_args": waits, "pool_pre_ping": True})
 
 
 def opened(workspace: Workspace) -> BaseStorage:
-    """The database as `connect` gives it, kept for as long as this process lives: a page looks every other second."""
+    """The database as `connect` gives it, kept for as long as this process lives: pages read it often."""
     return _opened(address(workspace), str(workspace.root))
 
 
@@ -91,7 +93,7 @@ def _in_words(url: str) -> Iterator[None]:
             raise DiskFull(f"no space is left on the disk that holds {database}. {GOES_ON} there is room") from error
         where = f"{VARIABLE}={shown(url)}" if os.environ.get(VARIABLE) else shown(url)
         raise KdError(
-            f"the database of the studies cannot be used ({where}): {first}. {GOES_ON} the database answers again"
+            f"the database of the studies cannot be used ({where}): {first}. {GOES_ON} it can be reached again"
         ) from error
 
 
@@ -118,7 +120,7 @@ def create(storage: BaseStorage, plan: StudyPlan) -> Study:
         study = optuna.create_study(storage=storage, study_name=plan.name, directions=plan.directions)
     except optuna.exceptions.DuplicatedStudyError:
         there = load_plan(storage, plan.name)
-        ours, theirs = (each.model_dump(mode="json", exclude={"budget", "parallel"}) for each in (plan, there))
+        ours, theirs = (_compared(each) for each in (plan, there))
         if ours["sampler_seed"] is None:
             ours["sampler_seed"] = theirs["sampler_seed"]  # not named: as it was made, before names decided 0
         differing = [key for key in ours if ours[key] != theirs[key]]
@@ -130,6 +132,12 @@ def create(storage: BaseStorage, plan: StudyPlan) -> Study:
     study.set_user_attr(BUDGET, plan.budget.model_dump(mode="json"))
     study.set_user_attr(PAIR, plan.pair)
     return study
+
+
+def _compared(plan: StudyPlan) -> dict[str, Any]:
+    """What makes a plan the plan that it is, with every setting of the experiment, those that came later too."""
+    content = plan.model_dump(mode="json", exclude={"budget", "parallel"})
+    return content | {"experiment": ExperimentSpec.from_mapping(plan.experiment).model_dump(mode="json")}
 
 
 def open_study(storage: BaseStorage, name: str) -> Study:
@@ -160,7 +168,7 @@ def plan_of(study: Study) -> StudyPlan:
 
 
 def set_budget(study: Study, budget: Budget) -> None:
-    """Extends or shortens it; the controller looks at each turn."""
+    """Extends or shortens it; the controller reads it at each turn."""
     study.set_user_attr(BUDGET, budget.model_dump(mode="json"))
 
 

@@ -10,8 +10,8 @@ from functools import cached_property
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from kdengine.rundir import RunDirectory
 from kdengine.workspace import Workspace
+from kdengine.workspace.rundir import RunDirectory
 from studies import space
 from studies.plan import COSTS, LEARNT, StudyPlan
 from studies.samplers import EXHAUSTED
@@ -129,10 +129,10 @@ class StudyView:
 DEFAULT, EARLIER, BY_HAND = "default", "earlier study", "by hand"
 
 
-def view(study: Study, workspace: Workspace) -> StudyView:
-    """Reads a study; `reachable` says in words what may go wrong."""
+def view(study: Study, workspace: Workspace, trials: Sequence[FrozenTrial] | None = None) -> StudyView:
+    """Reads a study, its ``trials`` too unless they were read; `reachable` says in words what may go wrong."""
     plan = plan_of(study)
-    trials = study.get_trials(deepcopy=False)
+    trials = study.get_trials(deepcopy=False) if trials is None else trials
     by_root: dict[int, list[FrozenTrial]] = {}
     for trial in trials:
         if not trial.user_attrs.get(SURPLUS):
@@ -166,7 +166,7 @@ def _row(root: int, tries: Sequence[FrozenTrial], plan: StudyPlan, workspace: Wo
     )  # fmt: skip
 
 
-# what runs tell ------------------------------------------------------------------------------------------------------
+# from the runs -------------------------------------------------------------------------------------------------------
 
 
 def run_progress(run: RunDirectory) -> tuple[int, float]:
@@ -176,7 +176,7 @@ def run_progress(run: RunDirectory) -> tuple[int, float]:
 
 
 def seconds_of(run: RunDirectory) -> float:
-    """Seconds in which a run was at work: of each attempt from its start to its last word."""
+    """Seconds in which a run was at work: of each attempt from its start to its last event."""
     total, begun, last = 0.0, None, 0.0
     for event in run.events():
         if event["kind"] == "start":
@@ -187,7 +187,7 @@ def seconds_of(run: RunDirectory) -> float:
 
 
 def curve_of(runs: Sequence[RunDirectory], metric: str) -> dict[int, float]:
-    """The metric on the validation pictures at each epoch that all runs have reached, their mean."""
+    """The metric on the validation images at each epoch that all runs have reached, their mean."""
     curves = [{event["epoch"]: event["validation"][metric] for event in run.latest("epoch", "epoch")} for run in runs]
     common = set.intersection(*(set(curve) for curve in curves)) if curves else set()
     return {epoch: statistics.fmean(curve[epoch] for curve in curves) for epoch in sorted(common)}

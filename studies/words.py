@@ -1,4 +1,4 @@
-"""How the numbers of a study read, in a shell and on its page alike."""
+"""How the numbers of a study are written, in a shell and on its page."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def remark(row: TrialRow, now: StudyView) -> str:
     """Where a trial came from, and why it ended as it did."""
     words = [row.origin] if row.origin else []
     if len(now.plan.metrics) > 1 and row.number in now.front:
-        words.insert(0, "on the front")
+        words.insert(0, "on the Pareto front")
     if now.best is not None and row.number == now.best.number:
         words.insert(0, "best")
     if row.tries > 1:
@@ -71,12 +71,12 @@ def spread_values(found: Confirmation, part: str, arm: str) -> str:
 
 
 def verdict(found: Confirmation) -> str:
-    """The gain on the test pictures in words."""
+    """The gain on the test images in words."""
     gain = found.gain
     if gain is None:
-        return "no seed is finished in both yet"
+        return "no seed has finished in both yet"
     if gain.n == 1:
-        return f"{100 * gain.mean:+.1f} points with one seed, which decides nothing"
+        return f"{100 * gain.mean:+.1f} points with one seed, too few to decide"
     words = {"helps": "tuning helps", "hurts": "tuning hurts", "not decided": "not decided"}[gain.verdict]
     interval = f"95 % interval {100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
-    return f"{words}: {100 * gain.mean:+.1f} points on the test pictures ({interval}, {gain.n} seeds)"
+    return f"{words}: {100 * gain.mean:+.1f} points on the test images ({interval}, {gain.n} seeds)"

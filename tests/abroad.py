@@ -42,18 +42,18 @@ def train_abroad(digits: DatasetBundle, folder: Path) -> Abroad:
     """A small net of timm, trained for some seconds in a plain loop that knows nothing of this project."""
     torch.manual_seed(0)
     net = timm.create_model(ARCHITECTURE, num_classes=10)
-    pictures, labels = pixels(digits.train), torch.tensor(digits.train.labels)
+    images, labels = pixels(digits.train), torch.tensor(digits.train.labels)
     optimizer = torch.optim.AdamW(net.parameters(), 5e-3)
     for _ in range(4):
         for rows in torch.randperm(len(labels)).split(64):
             optimizer.zero_grad()
-            F.cross_entropy(net(pictures[rows]), labels[rows]).backward()
+            F.cross_entropy(net(images[rows]), labels[rows]).backward()
             optimizer.step()
     save_file(net.state_dict(), folder / "net.safetensors")
     return Abroad(net.eval(), folder / "net.safetensors")
 
 
 def pixels(part: Any) -> Tensor:
-    """All pictures of a part as its net wants them."""
-    pictures = torch.from_numpy(part.pictures(np.arange(len(part)))).permute(0, 3, 1, 2).float() / 255
-    return (pictures - 0.5) / 0.25
+    """All images of a part as its net wants them."""
+    images = torch.from_numpy(part.take(np.arange(len(part)))).permute(0, 3, 1, 2).float() / 255
+    return (images - 0.5) / 0.25

@@ -26,22 +26,22 @@ class LoopbackServer:
     url: str = ""
 
 
-def png(picture: np.ndarray) -> bytes:
-    """A PNG file of a uint8 picture, (H, W) grey or (H, W, 3)."""
+def png(image: np.ndarray) -> bytes:
+    """A PNG file of a uint8 image, (H, W) grey or (H, W, 3)."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
+    Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def random_picture(rng: np.random.Generator, size: int = 16) -> np.ndarray:
+def random_image(rng: np.random.Generator, size: int = 16) -> np.ndarray:
     return rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
 
 
-def picture_files(classes: dict[str, int], prefix: str = "", seed: int = 0, size: int = 16) -> dict[str, bytes]:
-    """Files ``<prefix><class>/<number>.png`` with random pictures."""
+def image_files(classes: dict[str, int], prefix: str = "", seed: int = 0, size: int = 16) -> dict[str, bytes]:
+    """Files ``<prefix><class>/<number>.png`` with random images."""
     rng = np.random.default_rng([seed, len(prefix)])
     return {
-        f"{prefix}{name}/{number:03}.png": png(random_picture(rng, size))
+        f"{prefix}{name}/{number:03}.png": png(random_image(rng, size))
         for name, count in classes.items()
         for number in range(count)
     }
@@ -71,11 +71,11 @@ def as_tar(path: Path, files: dict[str, bytes], mode: str = "w:xz") -> Path:
 
 
 PACKERS: dict[str, Callable[[Path, dict[str, bytes]], Path]] = {
-    "folder": lambda path, files: as_folder(path / "pictures", files),
-    "zip": lambda path, files: as_zip(path / "pictures.zip", files),
-    "tar": lambda path, files: as_tar(path / "pictures.tar", files, "w"),
-    "tar.gz": lambda path, files: as_tar(path / "pictures.tar.gz", files, "w:gz"),
-    "tar.xz": lambda path, files: as_tar(path / "pictures.tar.xz", files, "w:xz"),
+    "folder": lambda path, files: as_folder(path / "images", files),
+    "zip": lambda path, files: as_zip(path / "images.zip", files),
+    "tar": lambda path, files: as_tar(path / "images.tar", files, "w"),
+    "tar.gz": lambda path, files: as_tar(path / "images.tar.gz", files, "w:gz"),
+    "tar.xz": lambda path, files: as_tar(path / "images.tar.xz", files, "w:xz"),
 }
 
 
@@ -104,15 +104,15 @@ def _python2(value: object) -> bytes:
 def cifar_archive(
     folder: str, batches: dict[str, int], names_file: str, label_key: str, names_key: str, classes: int
 ) -> tuple[bytes, dict[str, tuple[np.ndarray, list[int]]]]:
-    """A small tar.gz in the published layout, and what is in it: per batch, pictures (n, 32, 32, 3) and labels."""
+    """A small tar.gz in the published layout, and what is in it: per batch, images (n, 32, 32, 3) and labels."""
     rng = np.random.default_rng(0)
     files, truth = {}, {}
     for name, count in batches.items():
-        pictures = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        images = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
         labels = [number % classes for number in range(count)]
-        data = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2).reshape(count, 3072))
+        data = np.ascontiguousarray(images.transpose(0, 3, 1, 2).reshape(count, 3072))
         files[f"{folder}/{name}"] = python2_pickle({"data": data, label_key: labels})
-        truth[name] = (pictures, labels)
+        truth[name] = (images, labels)
     files[f"{folder}/{names_file}"] = python2_pickle({names_key: [f"class {number}" for number in range(classes)]})
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:

@@ -15,8 +15,8 @@ import httpx
 from support import PATIENCE_S
 
 from kdengine.jobs import JobStore, stop_supervisor
-from kdengine.states import State
 from kdengine.workspace import Workspace
+from kdengine.workspace.states import State
 
 NOTING = Path(__file__).parent / "browser" / "noting.py"
 
@@ -33,6 +33,7 @@ class Dashboard:
     Attributes:
         url: its address; answers who is in.
         entry: the address with the token, which lets in.
+        folder: working folder of the process.
     """
 
     def __init__(self, workspace: Workspace, *arguments: str, notes: Path | None = None, **environment: str) -> None:
@@ -45,6 +46,7 @@ class Dashboard:
         self.entry = f"{self.url}/?token={self.token}"
         self.arguments = arguments
         self.environment = {"KD_TOKEN": self.token} | environment
+        self.folder = Path.cwd()
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> float:
@@ -56,8 +58,9 @@ class Dashboard:
         began = time.monotonic()
         with (self.workspace.root / "ui.log").open("ab") as output:
             self.process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
+                command, env=environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip
         while time.monotonic() - began < PATIENCE_S:
             try:
                 # A page that says "starting" comes with an error's code.

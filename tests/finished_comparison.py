@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from kdengine import files
-from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
-from kdengine.workspace import Workspace
+from kdengine.workspace import Workspace, files
+from kdengine.workspace.rundir import RunDirectory
 
 ACCURACY = {
     "none": [90.0, 92.0, 91.0],

@@ -20,18 +20,18 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from archives import as_zip, picture_files
+from archives import as_zip, image_files
 from support import last_step, start_kd, tiny_spec, wait_for
 
-from kdengine import assembly, files, runner
+from kdengine import assembly, runner
+from kdengine.assembly.launch import submit
 from kdengine.data import load_dataset
-from kdengine.data.download import RemoteFile, fetch
-from kdengine.data.uploads import keep_upload
+from kdengine.data.sources.download import RemoteFile, fetch
+from kdengine.data.sources.uploads import keep_upload
 from kdengine.errors import KdError
 from kdengine.jobs import JobStore, as_it_is
-from kdengine.launch import submit
-from kdengine.workspace import Workspace
-from studies import control
+from kdengine.workspace import Workspace, files
+from studies import actions as control
 from studies.plan import read
 
 
@@ -69,7 +69,7 @@ def train(workspace: Workspace, disk: Path) -> dict[str, Any]:
 
 def upload(workspace: Workspace, elsewhere: Path) -> dict[str, Any]:
     """An archive that is larger than what is left."""
-    archive = as_zip(elsewhere / "mine.zip", picture_files({"cat": 12, "dog": 12}))
+    archive = as_zip(elsewhere / "mine.zip", image_files({"cat": 12, "dog": 12}))
     own = workspace.datasets / "own"
     said = told(lambda: keep_upload(own, archive, "mine.zip"))
     left = [path.name for path in own.glob("*") if path.name != ".lock"] if own.exists() else []

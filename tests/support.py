@@ -9,25 +9,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from kdengine import ExperimentSpec, RunResult
 from kdengine.data import Augmentation
+from kdengine.data.batches.loader import BatchLoader
 from kdengine.data.bundle import Part
-from kdengine.data.loader import BatchLoader
-from kdengine.methods import Context, Method, get_method
-from kdengine.models import Backbone, Outputs
-from kdengine.rundir import RunDirectory
-from kdengine.training.teacher import FrozenTeacher
+from kdengine.testing.trial import MEAN, STD
+from kdengine.testing.trial import TinyNet as TinyNet
+from kdengine.testing.trial import Trial as Bench
+from kdengine.testing.trial import TrialBatch as FakeBatch
+from kdengine.testing.trial import total as total
+from kdengine.testing.trial import trial_of as bench
 from kdengine.workspace import Workspace
+from kdengine.workspace.rundir import RunDirectory
+
+__all__ = ["Bench", "FakeBatch", "TinyNet", "bench", "total"]
 
 PATIENCE_S = float(os.environ.get("KD_TEST_PATIENCE_S", "600"))
 """How long tests wait for what must come: speed is measured by benchmarks, and a busy machine must not fail a test.
@@ -35,7 +37,7 @@ PATIENCE_S = float(os.environ.get("KD_TEST_PATIENCE_S", "600"))
 Set ``KD_TEST_PATIENCE_S`` lower to be told soon while writing a test.
 """
 
-NORM = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+NORM = (MEAN, STD)
 
 
 def wait_until_gone(*pids: int) -> None:
@@ -59,116 +61,6 @@ def make_workspace(root: Path, furnished: Path) -> Workspace:
     return Workspace(root)
 
 
-class TinyNet(Backbone):
-    """Three 3x3 convolutions with batch normalisation, the later two with stride 2; three stages."""
-
-    def __init__(
-        self,
-        classes: int = 5,
-        image_size: int = 16,
-        channels: tuple[int, int, int] = (6, 8, 10),
-        dropout: float = 0.0,
-    ) -> None:
-        layers = []
-        for index, (before, after) in enumerate(zip((3, *channels), channels, strict=False)):
-            stride = 1 if index == 0 else 2
-            parts = [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
-            layers.append(nn.Sequential(*parts, *([nn.Dropout(dropout)] if dropout else [])))
-        body = nn.ModuleDict({"layers": nn.ModuleList(layers), "fc": nn.Linear(channels[-1], classes)})
-        super().__init__(body, "tiny", image_size)
-
-    @property
-    def classifier(self) -> nn.Linear:
-        return self.body["fc"]  # type: ignore[index, return-value]
-
-    def forward(self, x: Tensor) -> Outputs:
-        stages = []
-        for layer in self.body["layers"]:  # type: ignore[index, union-attr]
-            x = layer(x)
-            stages.append(x)
-        embedding = F.adaptive_avg_pool2d(x, 1).flatten(1)
-        return Outputs(self.classifier(embedding), embedding, tuple(stages))
-
-
-@dataclass(frozen=True)
-class FakeBatch:
-    """What a method may read of a batch."""
-
-    views: tuple[Tensor, ...]
-    target: Tensor
-    index: Tensor
-
-    @property
-    def image(self) -> Tensor:
-        return self.views[0]
-
-
-@dataclass
-class Bench:
-    """A method with student, frozen teacher (where it needs one) and a batch to try it on."""
-
-    method: Method
-    student: Backbone
-    teacher_net: Backbone | None
-    teacher: FrozenTeacher | None
-    batch: FakeBatch
-    clock: Tensor
-
-    def terms(self, student: Any = None, teacher: Any = None) -> dict[str, Any]:
-        batch = self.method.prepare(self.batch)
-        return self.method(batch, student or self.student, teacher or self.teacher, self.clock)
-
-    def parameters(self) -> list[nn.Parameter]:
-        own = [parameter for group in self.method.param_groups() for parameter in group["params"]]
-        return [*self.student.parameters(), *own]
-
-
-def total(terms: dict[str, Any]) -> Tensor:
-    return torch.stack([term.weighted.float() for term in terms.values()]).sum()
-
-
-def bench(
-    name: str,
-    *,
-    classes: int = 5,
-    image_size: int = 16,
-    batch_size: int = 10,
-    samples: int = 100,
-    student: Backbone | None = None,
-    teacher: Backbone | None = None,
-    epochs: int = 10,
-    label_smoothing: float = 0.0,
-    **params: Any,
-) -> Bench:
-    """The method of that name on small nets; the same nets and pictures every time."""
-    torch.manual_seed(0)
-    cls = get_method(name)
-    settings = cls.Params(**params)
-    needs = cls.requires(settings)
-    student = student or TinyNet(classes, image_size)
-    if needs.teacher:
-        teacher = teacher or TinyNet(classes, image_size, (7, 9, 12))
-        mean, std = NORM
-        frozen = FrozenTeacher(
-            teacher, mean=mean, std=std, batch_mean=mean, batch_std=std, device=torch.device("cpu"), channels_last=False
-        )
-    else:
-        teacher, frozen = None, None
-    shapes = teacher.shapes() if teacher is not None else None
-    context = Context(classes, samples, student.shapes(), shapes, label_smoothing, epochs)
-    method = cls.build(settings, context)
-    if teacher is not None:
-        method.meet_teacher(teacher)
-    target = torch.arange(batch_size) % classes
-    views = tuple(
-        torch.randn(batch_size, 3, image_size, image_size) + target.view(-1, 1, 1, 1) for _ in range(needs.views)
-    )
-    batch = FakeBatch(views, target, torch.arange(batch_size))
-    student.train()
-    method.train()
-    return Bench(method, student, teacher, frozen, batch, torch.tensor(3.0))
-
-
 def random_loader(
     count: int = 24,
     batch_size: int = 8,
@@ -177,7 +69,7 @@ def random_loader(
     device: torch.device | str = "cpu",
     **options: Any,
 ) -> BatchLoader:
-    """A real loader over random pictures whose brightness tells the class."""
+    """A real loader over random images whose brightness tells the class."""
     rng = np.random.default_rng(0)
     labels = np.arange(count) % classes
     images = (
@@ -192,7 +84,7 @@ def random_loader(
 
 
 def tiny_spec(**changes: Any) -> ExperimentSpec:
-    """Digits at 16 px, 20 pictures a class, resnet20 alone, two epochs of 6 steps; about a second."""
+    """Digits at 16 px, 20 images a class, resnet20 alone, two epochs of 6 steps; about a second."""
     mapping: dict[str, Any] = {
         "data": {"name": "digits", "per_class": 20},
         "student": "resnet20",

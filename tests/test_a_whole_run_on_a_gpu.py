@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from fake_gpu import fake_gpu
 from support import make_workspace, tiny_spec
 
 from kdengine import assembly, run
@@ -18,16 +17,20 @@ from kdengine.export import export
 from kdengine.export.request import Request
 from kdengine.forecast import forecast
 from kdengine.inspection.looking import LAST, chosen, look, offered
-from kdengine.inspection.store import recorded_panels
+from kdengine.inspection.recordings import recorded_panels
 from kdengine.methods import get_method, list_methods
 from kdengine.models.stored import load_student
 from kdengine.spec import ExperimentSpec
+from kdengine.testing.fake_gpu import fake_gpu
 from kdengine.workspace import Workspace
 
 GPU = torch.device("cuda")
 MAY_WAIT = {
-    ("data/loader.py", "_prepare"): "meta batches: order and draws go to the device once a pass over their pictures",
-    ("data/loader.py", "_keep"): "meta batches: their pictures go to the device once, where they may stay",
+    (
+        "data/batches/loader.py",
+        "_prepare",
+    ): "meta batches: order and draws go to the device once a pass",
+    ("data/batches/loader.py", "_keep"): "meta batches: their images go to the device once, where they may stay",
 }
 
 
@@ -41,10 +44,10 @@ def spec_of(method: str, teacher: str) -> ExperimentSpec:
 
 
 STORED = {
-    ("training/replay.py", "_packed"): "replay=on: what the teacher answers is stored on the host",
-    ("training/replay.py", "_answer"): "replay=on: what is stored goes to the device, from pinned memory",
+    ("training/cached_logits.py", "_packed"): "replay=on: the teacher's logits are stored on the host",
+    ("training/cached_logits.py", "_sent"): "replay=on: what is stored goes to the device, from pinned memory",
 }
-"""Why teacher replay is off on a GPU unless it is asked for, or nothing is left to compute."""
+"""Why cached teacher logits are off on a GPU unless they are asked for, or nothing is left to compute."""
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,7 @@ def test_from_the_forecast_to_the_exported_file(
         seen.append(look(workspace, folder, panels[0], LAST, chosen(workspace, folder, 8)))
         if "exit 1" in result.metrics:
             assert exits.measure(folder, lambda: batches.epoch(0), GPU)["exits"]
-        exported = export(folder, workspace, tmp_path / "exported", Request(pictures=16))
+        exported = export(folder, workspace, tmp_path / "exported", Request(images=16))
     assert (expected.device, expected.steps_per_epoch > 0, expected.replay_share) == ("cuda", True, 0.0)
     assert folder.environment()["device"] == "cuda" and folder.environment()["precision"] == "fp32"
     assert again.accuracy == result.test_accuracy
@@ -86,7 +89,7 @@ def test_from_the_forecast_to_the_exported_file(
 def test_stored_answers_are_read_where_nothing_is_left_to_compute(
     taught: tuple[Workspace, str], augmentation: str
 ) -> None:
-    """One view a picture: one run stores them all. Of 25 views one epoch leaves most to compute, and none is read."""
+    """One view an image: one run stores them all. Of 25 views one epoch leaves most to compute, and none is read."""
     workspace, teacher = taught
     spec = spec_of("kd", teacher)
     data = {"data": spec.data.model_copy(update={"augmentation": augmentation}), "seed": 7}

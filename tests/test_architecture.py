@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
-
-import pytest
-from support import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 
 # From the top down: a room imports from its own floor and from those below it.
 FLOORS = (
     {"app", "studies", "runner", "cli", "commands", "__main__"},
-    {"comparison", "inspection", "mirroring", "tracking", "disk", "export", "bench", "shortage"},
-    {"launch", "assembly", "forecast"},
-    {"jobs", "training", "evaluation", "teachers", "reopening"},
-    {"spec", "methods", "models", "data"},
-    {"figures", "losses", "registry"},
-    {
-        "artifact_paths",
-        "children",
-        "dashboards",
-        "errors",
-        "fields",
-        "files",
-        "machine",
-        "recipes",
-        "rundir",
-        "states",
-        "workspace",
-        "yaml_text",
-    },
+    {"comparison", "inspection", "tracking", "export", "bench", "testing"},
+    {"assembly", "forecast"},
+    {"jobs", "training", "evaluation", "teachers", "tuning"},
+    {"methods", "models", "data"},
+    {"fields", "figures", "losses", "optimizers", "spec"},
+    {"machine", "registry", "workspace"},
+    {"csv_cells", "errors", "extras", "import_path", "plugins", "processes", "starting", "units"},
 )
 FLOOR_OF = {room: len(FLOORS) - number for number, floor in enumerate(FLOORS) for room in floor}
 
@@ -44,9 +29,14 @@ def modules() -> list[Path]:
     return sorted(path.relative_to(ROOT) for path in found)
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text())
+
+
 def imported(path: Path) -> Iterator[str]:
     """Dotted names of everything a file imports, inside functions and for type checkers too."""
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -102,15 +92,46 @@ def test_there_is_no_circle() -> None:
         walk(room, ())
 
 
-@pytest.mark.parametrize("path", modules(), ids=str)
-def test_foreign_packages_stay_in_their_rooms(path: Path) -> None:
+def imported_at_once(path: Path) -> Iterator[str]:
+    """The modules that a file imports before its own functions can be called."""
+    for node in parsed(path).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                below = f"{node.module}.{alias.name}"
+                yield below if file_of(below) is not None else str(node.module)
+
+
+def file_of(dotted: str) -> Path | None:
+    """The file of a module of ours; None for a package's front door, which imports its own files, and for others'."""
+    path = Path(*dotted.split(".")).with_suffix(".py")
+    return path if (ROOT / path).is_file() else None
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    graph = {
+        path: {found for name in imported_at_once(path) if (found := file_of(name)) is not None} for path in modules()
+    }
+    with_order = TopologicalSorter(graph)
+    with_order.prepare()  # raises CycleError, which names the circle
+
+
+def test_foreign_packages_stay_in_their_rooms() -> None:
+    strangers = {str(path): packages for path in modules() if (packages := not_in_their_room(path))}
+    assert not strangers
+
+
+def not_in_their_room(path: Path) -> set[str]:
     packages = {name.split(".")[0] for name in imported(path)}
+    found: set[str] = set()
     if path.parts[0] == "kdengine":
-        assert not packages & {"gradio", "optuna", "app", "studies"}
-    if path != Path("kdengine/tracking.py"):
-        assert "mlflow" not in packages
+        found |= packages & {"gradio", "optuna", "app", "studies"}
+    if path.parts[:2] != ("kdengine", "tracking"):
+        found |= packages & {"mlflow"}
     if path.parts[:2] == ("app", "pages"):
-        assert not packages & {"torch", "torchvision", "timm"}
+        found |= packages & {"torch", "torchvision", "timm"}
+    return found
 
 
 def test_only_figures_draw() -> None:
@@ -118,9 +139,20 @@ def test_only_figures_draw() -> None:
     assert [path for path in outside if not path.startswith("kdengine/figures/")] == []
 
 
-def test_pages_load_without_torch() -> None:
-    pages = [f"app.pages.{path.stem}" for path in (ROOT / "app" / "pages").glob("*.py") if path.stem != "__init__"]
-    assert pages
-    script = f"import sys, {', '.join(pages)}; sys.exit('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE_S)
-    assert done.returncode == 0, done.stderr or "a page imports torch"
+def test_files_and_functions_stay_short() -> None:
+    """A file of 400 lines, a function of 50 or, where a page is laid out, of 60, without its docstring."""
+    long = {str(path): count for path in modules() if (count := len((ROOT / path).read_text().splitlines())) > 400}
+    assert not long
+    functions = [
+        (f"{path}: {node.name}", _length(node), 60 if path.parts[0] == "app" else 50)
+        for path in modules()
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert {name: length for name, length, most in functions if length >= most} == {}
+
+
+def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    docstring = function.body[0] if ast.get_docstring(function) else None
+    described = (docstring.end_lineno or 0) - docstring.lineno + 1 if docstring is not None else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - described

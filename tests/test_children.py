@@ -11,7 +11,7 @@ from support import PATIENCE_S
 
 CHILD = """
 import sys, time
-from kdengine.children import live_with_parent
+from kdengine.processes import live_with_parent
 
 live_with_parent(int(sys.argv[1]), 0.05)
 print("up", flush=True)

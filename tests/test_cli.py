@@ -17,8 +17,8 @@ from support import Distilled, tiny_spec
 
 from kdengine import ExperimentSpec
 from kdengine.cli import main
-from kdengine.states import State
 from kdengine.workspace import Workspace
+from kdengine.workspace.states import State
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_eval_for_people(home: Workspace, distilled: Distilled, capsys: pytest.C
     said = capsys.readouterr().out
     best = home.run(distilled.first.run_id).status()["best"]["accuracy"]
     assert f"accuracy  {100 * best:.1f} %" in said
-    assert "(resnet20, best by validation) on validation, 143 pictures" in said
+    assert "(resnet20, best by validation) on validation, 143 images" in said
 
 
 @pytest.mark.parametrize("command", ["eval", "resume"])
@@ -149,7 +149,7 @@ def test_predict_answers_the_good_and_names_the_bad(
     assert main(["predict", distilled.first.run_id, str(bad), str(good), "--top", "3", "--device", "cpu"]) == 2
     said = capsys.readouterr()
     assert said.out.count(" %") == 3 and said.out.startswith(f"{good}: ") and " ms)" in said.out
-    assert f"{bad} is not a picture" in said.err
+    assert f"{bad} is not an image" in said.err
 
 
 def test_predict_as_a_table(

@@ -10,16 +10,15 @@ import pytest
 
 from app import catalog
 from app.board import Board
-from kdengine import files
 from kdengine.cli import main
 from kdengine.comparison.plan import list_plans
 from kdengine.errors import BadInput
 from kdengine.jobs import JobLabels, JobStore, Placement, Supervisor, supervisor_alive
 from kdengine.machine.nvml import Inventory
-from kdengine.rundir import RunDirectory
-from kdengine.states import State
 from kdengine.teachers.records import CARD, damaged_imports, list_imports
-from kdengine.workspace import Workspace
+from kdengine.workspace import Workspace, files
+from kdengine.workspace.rundir import RunDirectory
+from kdengine.workspace.states import State
 
 SPEC = "data: {name: digits}\nstudent: {name: resnet20}\nmethod: {name: none}\n"
 EPOCH = b'{"time": 1.0, "kind": "epoch", "epoch": 1, "validation": {"accuracy": 0.5}}\n'
@@ -37,8 +36,17 @@ STATUSES = {
     "wrong-time": b'{"state": "running", "progress_at": "noon"}',
     "wrong-process": b'{"state": "running", "process": [1]}',
 }
-NAMED = ("status.json", "spec.yaml", "model_card.json")
-UNNAMED = ("events.jsonl", "heartbeat", "measured.json", "mlflow.json", "environment.json", "command.txt", "log.txt")
+NAMED = ("status.json", "spec.yaml", "model_card.json", "annotations.json")
+UNNAMED = (
+    "events.jsonl",
+    "heartbeat",
+    "measured.json",
+    "choices.json",
+    "mlflow.json",
+    "environment.json",
+    "command.txt",
+    "log.txt",
+)
 
 
 def finished(store: JobStore, name: str) -> RunDirectory:
@@ -152,7 +160,8 @@ def test_the_supervisor_works_on_and_a_resume_writes_the_file_anew(damaged: Work
 
 
 def test_a_damaged_study_is_named_beside_the_others(damaged: Workspace, caplog: pytest.LogCaptureFixture) -> None:
-    from studies import control, storage
+    from studies import actions as control
+    from studies import storage
     from studies.plan import read
 
     mapping = {"experiment": {"data": "digits", "student": "resnet20", "method": "none"}, "budget": {"trials": 1}}

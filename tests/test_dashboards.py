@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from app.serve import _entrance
+from app.server.serve import _entrance
 from kdengine.cli import main
-from kdengine.dashboards import Record, at_work
 from kdengine.workspace import Workspace
+from kdengine.workspace.dashboards import Record, at_work
 
 
 def test_only_its_user_can_read_it(workspace: Workspace) -> None:
@@ -55,7 +55,7 @@ def test_the_list_says_where_running_dashboards_are(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["ui", "--list"]) == 0
-    assert "no dashboard" in capsys.readouterr().err
+    assert "none of your dashboards runs" in capsys.readouterr().err
     Record(workspace, 7860).write(address="http://127.0.0.1:7860/?token=t")
     assert main(["ui", "--list"]) == 0
     assert capsys.readouterr().out == "http://127.0.0.1:7860/?token=t\n"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from archives import as_folder, picture_files
+from archives import as_folder, image_files
 from support import tiny_spec
 
 from kdengine import assembly, cli, runner
@@ -16,11 +16,11 @@ from kdengine.errors import BadInput, DataChanged
 from kdengine.export import Request, export
 from kdengine.inspection.opening import data_of
 from kdengine.jobs import JobStore
-from kdengine.jobs.control import REQUESTS
-from kdengine.rundir import ACCEPTS_CHANGED_DATA, RunDirectory
+from kdengine.jobs.supervision import REQUESTS
 from kdengine.spec import ExperimentSpec
-from kdengine.states import State
 from kdengine.workspace import Workspace
+from kdengine.workspace.rundir import ACCEPTS_CHANGED_DATA, RunDirectory
+from kdengine.workspace.states import State
 
 RECIPE = {"epochs": 1, "batch_size": 8, "warmup_epochs": 0}
 
@@ -30,7 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, furnished: Path) -> Path:
     """A workspace with one run, ``own``, on a folder of 15 images a class."""
     place = tmp_path_factory.mktemp("changed")
     shutil.copytree(furnished, place / "home")
-    as_folder(place / "mine", picture_files({"cat": 15, "dog": 15}))
+    as_folder(place / "mine", image_files({"cat": 15, "dog": 15}))
     data = {"name": "folder", "path": str(place / "mine"), "image_size": 16}
     spec = tiny_spec(recipe=RECIPE).model_dump(mode="json") | {"data": data}
     runner.run(ExperimentSpec.from_mapping(spec), run_id="own", workspace=Workspace(place / "home"))
@@ -43,7 +43,7 @@ def own(trained: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
     """The run, its folder and its data as they were after training, whatever a test did before."""
     monkeypatch.setenv("KD_HOME", str(trained / "home"))
     shutil.rmtree(trained / "mine")
-    as_folder(trained / "mine", picture_files({"cat": 15, "dog": 15}))
+    as_folder(trained / "mine", image_files({"cat": 15, "dog": 15}))
     run = Workspace(trained / "home").run("own")
     shutil.rmtree(run.path)
     shutil.copytree(trained / "as trained", run.path)
@@ -56,7 +56,7 @@ def described(run: RunDirectory) -> dict[str, Any]:
 
 
 def add(run: RunDirectory, classes: dict[str, int]) -> None:
-    as_folder(run.home.parent / "mine", picture_files(classes, seed=1))
+    as_folder(run.home.parent / "mine", image_files(classes, seed=1))
 
 
 def test_eval_asks_before_it_tests_on_other_images(own: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,12 +10,13 @@ import pytest
 from finished_comparison import finish
 from support import tiny_spec
 
-from kdengine import cli, disk
+from kdengine import cli
+from kdengine.commands import disk_usage as disk
 from kdengine.comparison.plan import make_plan, save_plan
 from kdengine.errors import BadInput
 from kdengine.jobs import JobStore
-from kdengine.rundir import RunDirectory
 from kdengine.workspace import Workspace
+from kdengine.workspace.rundir import RunDirectory
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_a_run_that_teaches_a_resumable_one_stays(home: Workspace) -> None:
     assert {removal.run for removal in disk.removable(home, "runs")} == {"alone", "student"}
     store = JobStore(home)
     store.adopt(home.run("teacher"))
-    with pytest.raises(BadInput, match="student can be resumed and is taught by 'teacher'; delete that first"):
+    with pytest.raises(BadInput, match="student can be resumed and has 'teacher' as its teacher; delete that first"):
         store.delete("teacher")
     assert home.run("teacher").exists
     home.run("student").update_status(state="finished")
@@ -108,7 +109,7 @@ def test_a_table_with_holes_counts_what_it_takes(home: Workspace) -> None:
 def test_caches_stay_while_a_run_is_under_way(home: Workspace, what: str) -> None:
     (home.cache / what / "key").mkdir(parents=True)
     assert [removal.path.name for removal in disk.removable(home, what)] == ["key"]
-    from kdengine.launch import submit
+    from kdengine.assembly.launch import submit
 
     submit(tiny_spec(), home)
     with pytest.raises(BadInput, match="are in use while runs are under way"):

@@ -15,7 +15,9 @@ import torch
 
 from kdengine import ExperimentSpec, run
 from kdengine.errors import BadInput
-from kdengine.forecast import forecast
+from kdengine.forecast import Compiling, forecast, known_compiling
+from kdengine.forecast.compiling import COMPILED, COMPILED_TEACHER, EAGER, EAGER_TEACHER, START, words
+from kdengine.tuning.cache import open_times
 from kdengine.workspace import Workspace
 
 
@@ -112,7 +114,78 @@ def test_nothing_is_changed(workspace: Workspace) -> None:
 
 
 def test_what_cannot_run_is_refused_in_words(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="larger than the 200 pictures"):
+    with pytest.raises(BadInput, match="larger than the 200 images"):
         forecast(spec(recipe={"batch_size": 500}), Workspace(tmp_path / "home"))
     with pytest.raises(BadInput, match="there is no run"):
         forecast(spec(teacher="run:gone", method="kd"), Workspace(tmp_path / "home"))
+
+
+# compiling ------------------------------------------------------------------------------------------------------------
+
+
+NO_TEACHER = {EAGER_TEACHER: 1e-9, COMPILED_TEACHER: 1e-9}
+
+
+def test_what_compiling_saves_is_steps_times_gain_less_the_start() -> None:
+    assert Compiling(eager_s=0.5, compiled_s=0.4, start_s=30.0, steps=1000, on=False).saved_s == pytest.approx(70)
+    assert Compiling(eager_s=0.5, compiled_s=0.4, start_s=30.0, steps=100, on=True).saved_s == pytest.approx(-20)
+
+
+def test_compiling_is_known_for_the_very_steps_it_was_measured_for(workspace: Workspace) -> None:
+    asked = spec(recipe={"epochs": 10, "batch_size": 20}, runtime={"threads": torch.get_num_threads()})
+    assert known_compiling(asked, workspace) is None
+    with open_times(workspace.cache) as known:
+        known.put(words(asked), {EAGER: 0.5, COMPILED: 0.4, START: 7.0} | NO_TEACHER)
+    told = known_compiling(asked, workspace)
+    assert told is not None and (told.eager_s, told.compiled_s, told.start_s, told.on) == (0.5, 0.4, 7.0, False)
+    assert told.steps == 10 * forecast(asked, workspace).steps_per_epoch
+    longer = asked.model_copy(update={"recipe": asked.recipe.model_copy(update={"epochs": 20})})
+    assert known_compiling(longer, workspace).steps == 2 * told.steps  # type: ignore[union-attr]
+    for other in (
+        {"student": "resnet20"},
+        {"method": "byot"},
+        {"recipe": {"epochs": 10, "batch_size": 40}},
+        {"data": {"name": "digits", "per_class": 20, "image_size": 24}},
+        {"teacher": "resnet20", "method": "kd"},
+    ):
+        same = {"recipe": {"epochs": 10, "batch_size": 20}, "runtime": {"threads": torch.get_num_threads()}}
+        assert known_compiling(spec(**(same | other)), workspace) is None, other
+
+
+def test_a_compiled_run_is_forecast_by_what_was_measured(workspace: Workspace) -> None:
+    """A thousand times as fast and an hour to compile: no noise of the machine can look like that."""
+    runtime = {"threads": torch.get_num_threads(), "compile": True}
+    asked = spec(recipe={"epochs": 400, "batch_size": 20}, runtime=runtime)
+    before = forecast(asked, workspace)
+    with open_times(workspace.cache) as known:
+        known.put(words(asked), {EAGER: 1.0, COMPILED: 0.001, START: 3600.0} | NO_TEACHER)
+    after = forecast(asked, workspace)
+    assert after.images_per_s > 50 * before.images_per_s and after.seconds > 3600
+
+
+def test_a_teacher_whose_logits_are_cached_is_not_counted(workspace: Workspace) -> None:
+    runtime = {"threads": torch.get_num_threads()}
+    kd = {"teacher": "resnet20", "method": "kd", "recipe": {"epochs": 2000, "batch_size": 20}}
+    live = spec(**kd, runtime=runtime | {"replay": "off"})
+    cached = spec(**kd, runtime=runtime)
+    with open_times(workspace.cache) as known:
+        known.put(words(live), {EAGER: 0.5, COMPILED: 0.3, START: 7.0, EAGER_TEACHER: 0.4, COMPILED_TEACHER: 0.25})
+    told = known_compiling(live, workspace)
+    assert told is not None and (told.eager_s, told.compiled_s) == (0.5, 0.3)
+    told = known_compiling(cached, workspace)
+    # Two thousand epochs meet 25 views again and again.
+    assert told is not None and (told.eager_s, told.compiled_s) == pytest.approx((0.1, 0.05), abs=0.005)
+
+
+def test_compiling_is_told_where_the_run_is_measured_on_another_device(workspace: Workspace) -> None:
+    """A precision for GPUs alone is left to the CPU's own choice, as in the forecast."""
+    asked = spec(
+        recipe={"epochs": 10, "batch_size": 20}, runtime={"threads": torch.get_num_threads(), "precision": "fp16"}
+    )
+    on_cpu = spec(
+        recipe={"epochs": 10, "batch_size": 20}, runtime={"threads": torch.get_num_threads(), "device": "cpu"}
+    )
+    with open_times(workspace.cache) as known:
+        known.put(words(on_cpu), {EAGER: 0.5, COMPILED: 0.4, START: 7.0} | NO_TEACHER)
+    told = known_compiling(asked, workspace, "cpu")
+    assert told is not None and told.eager_s == 0.5

@@ -13,8 +13,8 @@ import pytest
 
 from kdengine.commands.console import training
 from kdengine.errors import DiskFull
-from kdengine.files import atomic_path
-from kdengine.rundir import RunDirectory
+from kdengine.workspace.files import atomic_path
+from kdengine.workspace.rundir import RunDirectory
 
 HERE = Path(__file__).parent
 # Mounted in a name space of its own: it goes with the process, and needs no rights.
@@ -79,7 +79,7 @@ def test_a_library_that_cannot_write_its_file_has_met_a_full_disk(
 ) -> None:
     with pytest.raises(RuntimeError, match="file write failed"), atomic_path(tmp_path / "a"):
         raise RuntimeError("file write failed")
-    monkeypatch.setattr("kdengine.files.NO_ROOM", 1 << 62)
+    monkeypatch.setattr("kdengine.workspace.files.NO_ROOM", 1 << 62)
     with pytest.raises(DiskFull, match=FULL), atomic_path(tmp_path / "a"):
         raise RuntimeError("file write failed")
     assert list(tmp_path.iterdir()) == []

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from support import distilled_spec, tiny_spec
 
+from kdengine.assembly.launch import launch_all
 from kdengine.cli import main
 from kdengine.errors import BadInput
 from kdengine.jobs import JobStore
-from kdengine.launch import launch_all
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
 

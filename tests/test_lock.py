@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 
-from kdengine import files
+from kdengine.workspace import files
 
 
 def test_a_lock_that_gets_free_in_time_is_taken(tmp_path: Path) -> None:

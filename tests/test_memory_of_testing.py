@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from kdengine import assembly, run, runner
+from kdengine import assembly, run
 from kdengine.data import DatasetBundle
+from kdengine.runner import execution
 
-BYTES_A_PICTURE = 64
+BYTES_A_IMAGE = 64
 """What is kept of each: 19 bytes, and twice that while parts are joined. Its pixels alone take 3072."""
 
 
@@ -53,7 +54,7 @@ class Allocations(TorchDispatchMode):
 
 def peak_of_testing(home: Path, furnished: Path, times: int, method: str, monkeypatch: pytest.MonkeyPatch) -> int:
     """Most bytes that testing takes when the test part is there so many times."""
-    load, test = assembly.load_data, runner._Execution._test
+    load, test = assembly.load_data, execution._Execution._test
     allocations = Allocations()
 
     def larger(*args: Any) -> DatasetBundle:
@@ -68,7 +69,7 @@ def peak_of_testing(home: Path, furnished: Path, times: int, method: str, monkey
 
     with monkeypatch.context() as patched:
         patched.setattr(assembly, "load_data", larger)
-        patched.setattr(runner._Execution, "_test", watched)
+        patched.setattr(execution._Execution, "_test", watched)
         run(tiny_spec(method=method, recipe={"epochs": 1}), workspace=make_workspace(home, furnished))
     return allocations.peak
 
@@ -79,5 +80,5 @@ def test_the_peak_does_not_grow_with_the_test_part(
 ) -> None:
     few, many = (peak_of_testing(tmp_path / f"{n}", furnished, n, method, monkeypatch) for n in (2, 10))
     answers = 5 if method == "byot" else 1
-    assert few > 256 * 16 * 16 * 3 * 4, "a batch of pictures was seen"
-    assert many - few < 8 * 360 * BYTES_A_PICTURE * answers
+    assert few > 256 * 16 * 16 * 3 * 4, "a batch of images was seen"
+    assert many - few < 8 * 360 * BYTES_A_IMAGE * answers

@@ -17,11 +17,13 @@ import pytest
 from support import PATIENCE_S, make_workspace, start_kd, tiny_spec
 from test_tracking import assert_equal_to_events, client, history, twin_of
 
-from kdengine import files, mirroring, run, runner, tracking
+from kdengine import run, runner, tracking
 from kdengine.cli import main
-from kdengine.rundir import RunDirectory
-from kdengine.states import State
-from kdengine.workspace import Workspace
+from kdengine.jobs.executor import RUNNING_LOCK
+from kdengine.tracking import mirroring, server
+from kdengine.workspace import Workspace, files
+from kdengine.workspace.rundir import RunDirectory
+from kdengine.workspace.states import State
 
 NOBODY = "http://127.0.0.1:9"
 ODD = "a%20b?c#d é{x}"
@@ -104,7 +106,7 @@ def silent() -> Iterator[Silent]:
 def test_training_does_not_wait_for_a_silent_server_and_sync_makes_up_for_it(
     workspace: Workspace, silent: Silent, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tracking, "REACH_S", PATIENCE_S / 4)
+    monkeypatch.setattr(server, "REACH_S", PATIENCE_S / 4)
     monkeypatch.setattr(mirroring, "SERVER_WAIT_S", 0.2)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", silent.address)
     assert run(tiny_spec(), run_id="run", workspace=workspace).state == State.FINISHED
@@ -144,7 +146,8 @@ def test_a_server_that_refuses_is_there_and_its_password_is_not_repeated(
 def test_a_process_ends_though_its_server_is_silent(workspace: Workspace, silent: Silent) -> None:
     made(workspace, "run")
     script = (
-        "import sys; from kdengine import mirroring, tracking; from kdengine.workspace import Workspace;"
+        "import sys; from kdengine import tracking; from kdengine.tracking import mirroring;"
+        "from kdengine.workspace import Workspace;"
         "tracking.REACH_S, mirroring.SERVER_WAIT_S = 1e5, 0.2; workspace = Workspace(sys.argv[1]);"
         "mirroring.Companion(workspace, workspace.run('run')).finish(); print('mlflow' in sys.modules)"
     )
@@ -187,7 +190,7 @@ def test_a_supervisor_that_starts_makes_up_for_what_is_owed(workspace: Workspace
 def test_runs_under_way_and_queued_are_not_owed(workspace: Workspace) -> None:
     runner.create(tiny_spec(), workspace, "queued")
     busy = made(workspace, "busy", state=State.RUNNING)
-    with files.lock(busy.path / runner.RUNNING_LOCK):
+    with files.lock(busy.path / RUNNING_LOCK):
         assert mirroring.owed(workspace) == []
     assert names(mirroring.owed(workspace)) == ["busy"]
 
@@ -255,7 +258,7 @@ def test_what_was_deleted_in_mlflow_is_restored_and_that_is_said_once(
     said = [record.getMessage() for record in caplog.records if "restored" in record.getMessage()]
     assert said == [
         "MLflow had the experiment 'digits' among its deleted ones; it was restored",
-        "MLflow had run among its deleted runs; it was restored, since it has something to tell",
+        "MLflow had run among its deleted runs; it was restored, since there is more to log",
     ]
     twin = twin_of(workspace, folder)
     assert (twin.info.run_id, twin.info.lifecycle_stage, twin.info.status) == (info.run_id, "active", "FINISHED")

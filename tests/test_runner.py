@@ -12,12 +12,13 @@ import pytest
 from safetensors.torch import load_file
 from support import Distilled, distilled_spec, last_step, long_spec, signal_at_step, start_kd, tiny_spec, wait_for
 
-from kdengine import ExperimentSpec, files, run, runner
+from kdengine import ExperimentSpec, run, runner
 from kdengine.cli import main
 from kdengine.errors import BadInput, KdError, Stopped
 from kdengine.models.stored import load_student, read_card
-from kdengine.states import State
-from kdengine.workspace import Workspace
+from kdengine.runner.stopping import StopRequest
+from kdengine.workspace import Workspace, files
+from kdengine.workspace.states import State
 
 # what a run leaves ---------------------------------------------------------------------------------------------------
 
@@ -200,7 +201,7 @@ def test_a_teacher_in_training_is_stopped_with_its_student(workspace: Workspace)
 
 
 def test_stop_in_this_process(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner.StopRequest, "__bool__", lambda self: True)
+    monkeypatch.setattr(StopRequest, "__bool__", lambda self: True)
     with pytest.raises(Stopped):
         run(tiny_spec(), run_id="run", workspace=workspace)
     monkeypatch.undo()
@@ -272,7 +273,7 @@ TINY = ("--student", "resnet20", "--set", "data.per_class=20", "--set", "runtime
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--set", "recipe.batch_size=500"], "recipe.batch_size: 500 is larger than the 200 pictures"),
+        (["--set", "recipe.batch_size=500"], "recipe.batch_size: 500 is larger than the 200 images"),
         (["--set", "runtime.device=cuda:7"], "runtime.device: there is no device 'cuda:7' here; there are: cpu"),
         (["--teacher", "run:nobody"], "teacher.run: there is no run 'nobody'"),
         (["--teacher", "run:../../etc"], "teacher.run: '../../etc' is not a run id"),
@@ -281,7 +282,7 @@ TINY = ("--student", "resnet20", "--set", "data.per_class=20", "--set", "runtime
         (["--teacher", "vgg11"], "teacher.spec.data.image_size: vgg11 halves the map"),
         (
             ["--teacher", "resnet20", "--set", "teacher.spec.recipe.batch_size=900"],
-            "teacher.spec.recipe.batch_size: 900 is larger than the 200 pictures",
+            "teacher.spec.recipe.batch_size: 900 is larger than the 200 images",
         ),
         (
             ["--teacher", "resnet20", "--set", "teacher.spec.data.image_size=32"],
@@ -324,10 +325,10 @@ def test_one_class_only(workspace: Workspace, tmp_path: Path, capsys: pytest.Cap
     import numpy as np
     from PIL import Image
 
-    (tmp_path / "pictures" / "cat").mkdir(parents=True)
+    (tmp_path / "images" / "cat").mkdir(parents=True)
     for number in range(10):
-        Image.fromarray(np.full((16, 16, 3), number, np.uint8)).save(tmp_path / "pictures" / "cat" / f"{number}.png")
-    said = refused(capsys, "--dataset", "folder", "--set", f"data.path={tmp_path / 'pictures'}")
+        Image.fromarray(np.full((16, 16, 3), number, np.uint8)).save(tmp_path / "images" / "cat" / f"{number}.png")
+    said = refused(capsys, "--dataset", "folder", "--set", f"data.path={tmp_path / 'images'}")
     assert "a classifier needs at least 2 classes with images, found 1: cat" in said
     assert not list(workspace.runs.glob("*"))
 
@@ -395,9 +396,9 @@ class TestTeacherRuns:
         self.change(teacher / "model_card.json", classes=list("1023456789"))
         assert "name their classes differently: '1' and '0', '0' and '1'" in self.refusal(capsys, workspace)
 
-    def test_other_picture_size(self, teacher: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_other_image_size(self, teacher: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
         self.change(teacher / "model_card.json", image_size=32)
-        assert "trained on 32 px pictures, the student's are 16 px" in self.refusal(capsys, workspace)
+        assert "trained on 32 px images, the student's are 16 px" in self.refusal(capsys, workspace)
 
     def test_weights_that_do_not_fit(
         self, teacher: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from fake_gpu import fake_gpu
 from support import distilled_spec, tiny_spec
 
-from kdengine import run, shortage
+from kdengine import run
 from kdengine.cli import main
 from kdengine.errors import KdError
 from kdengine.jobs import JobStore
 from kdengine.jobs.remedies import stored
 from kdengine.methods.none import Alone
+from kdengine.runner import shortage
 from kdengine.spec import ExperimentSpec
+from kdengine.testing.fake_gpu import fake_gpu
 from kdengine.workspace import Workspace
 
 MESSAGE = (
@@ -29,7 +30,7 @@ ON_GPU: dict[str, Any] = {"runtime": {"device": "cuda", "precision": "fp32"}}
 
 @pytest.fixture
 def small_card(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """A card on which 16 pictures fit; the students that did not, weakly."""
+    """A card on which 16 images fit; the students that did not, weakly."""
     forward = Alone.forward
     met: list[Any] = []
 

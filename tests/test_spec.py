@@ -9,13 +9,14 @@ from typing import Any
 
 import pydantic
 import pytest
+import yaml
 from support import tiny_spec
 
 from kdengine import ExperimentSpec
 from kdengine.commands import train
 from kdengine.errors import BadInput
-from kdengine.recipes import RECIPES
 from kdengine.spec import nested
+from kdengine.spec.named_recipes import RECIPES
 
 SPECS: dict[str, dict[str, Any]] = {
     "defaults": {"method": "none"},
@@ -51,7 +52,7 @@ SPECS: dict[str, dict[str, Any]] = {
         "student": "resnet8x4",
         "method": "kd",
     },
-    "folder": {"data": {"name": "folder", "path": "/my pictures/cats & dogs"}, "student": "resnet18", "method": "none"},
+    "folder": {"data": {"name": "folder", "path": "/my images/cats & dogs"}, "student": "resnet18", "method": "none"},
     "folder with a teacher": {
         "data": {"name": "folder", "path": "~/a: b #1"}, "teacher": "resnet34", "student": "resnet18", "method": "kd",
     },
@@ -89,6 +90,33 @@ def test_yaml_round_trip(spec: ExperimentSpec) -> None:
     assert again == spec
     assert again.fingerprint() == spec.fingerprint()
     assert "version: 1" in spec.to_yaml()
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["experiment", "teacher's experiment"])
+def test_what_a_newer_version_wrote_is_refused_in_words(inside: bool, tmp_path: Path) -> None:
+    written = yaml.safe_load(ExperimentSpec.from_mapping(SPECS["distilled"]).to_yaml())
+    newest = written["version"]
+    newer = written["teacher"]["spec"] if inside else written
+    newer |= {"version": newest + 1, "of_which_we_know_nothing": 3}
+    said = f"found version {newest + 1}, this program reads up to {newest}; update kdengine"
+    assert problems(written) == {"teacher.spec.version" if inside else "version": said}
+    file = tmp_path / "spec.yaml"
+    file.write_text(yaml.safe_dump(written))
+    for read in (lambda: ExperimentSpec.from_yaml(file.read_text()), lambda: parse(["--spec", str(file)])):
+        with pytest.raises(BadInput, match=said):
+            read()
+
+
+@pytest.mark.parametrize("version", ["1", 0, -1, 1.5, True, None])
+def test_a_version_that_is_none_is_refused_in_words(version: Any) -> None:
+    assert f"found {version!r}, expected a whole number" in problems({"method": "none", "version": version})["version"]
+
+
+def test_an_experiment_without_a_version_is_read() -> None:
+    assert "version" not in SPECS["distilled"]
+    assert ExperimentSpec.from_yaml(yaml.safe_dump(SPECS["distilled"])) == ExperimentSpec.from_mapping(
+        SPECS["distilled"]
+    )
 
 
 def test_command_round_trip(spec: ExperimentSpec) -> None:
@@ -245,7 +273,7 @@ def test_every_problem_at_once_with_its_field() -> None:
         ({"teacher": {"rum": "x"}}, "teacher.rum", "did you mean 'run'"),
         ({"teacher": {}}, "teacher", "give one of run: ID, import: NAME and spec"),
         ({"data": {"name": "folder"}, "method": "none"}, "data.path", "required"),
-        ({"data": {"cutout": 16}, "method": "none"}, "data.cutout", "a square of 16 px would blank a whole picture"),
+        ({"data": {"cutout": 16}, "method": "none"}, "data.cutout", "a square of 16 px would blank a whole image"),
         ({"data": {"resized_crop": 1.5}, "method": "none"}, "data.resized_crop", "less than or equal to 1"),
         ({"data": {"rotation": 200}, "method": "none"}, "data.rotation", "less than or equal to 180"),
         ({"student": {"name": 5}, "method": "none"}, "student.name", "5"),
@@ -267,7 +295,7 @@ def test_each_mistake_in_words(mapping: dict[str, Any], field: str, message: str
 
 def test_a_chain_of_teachers_to_be_trained_is_refused() -> None:
     chain = {"spec": {"method": "kd", "teacher": "resnet56", "student": "resnet20"}}
-    assert "may itself only be taught by a finished run" in str(problems({"method": "kd", "teacher": chain}))
+    assert "may itself only have a finished run" in str(problems({"method": "kd", "teacher": chain}))
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "just words", ""])

@@ -14,9 +14,11 @@ from support import PATIENCE_S, Distilled, last_step, tiny_spec
 from kdengine import ExperimentSpec, run, runner, tracking
 from kdengine.errors import KdError, Stopped
 from kdengine.jobs import JobStore
-from kdengine.rundir import RunDirectory
-from kdengine.states import State
+from kdengine.runner.stopping import StopRequest
+from kdengine.tracking import notes
 from kdengine.workspace import Workspace
+from kdengine.workspace.rundir import RunDirectory
+from kdengine.workspace.states import State
 
 Rows = dict[str, list[tuple[int, float]]]
 
@@ -122,8 +124,8 @@ def test_mirrored_again_nothing_is_told_twice(workspace: Workspace) -> None:
     before = history(workspace, folder)
     tracking.mirror(workspace, folder)
     # As after a crash between telling MLflow and remembering it.
-    memory = tracking._memory(folder)
-    tracking._remember(folder, memory | {"epochs": 0, "state": None, "files": ""})
+    memory = notes.memory_of(folder)
+    notes.remember(folder, memory | {"epochs": 0, "state": None, "files": ""})
     tracking.mirror(workspace, folder)
     assert history(workspace, folder) == before
 
@@ -131,9 +133,7 @@ def test_mirrored_again_nothing_is_told_twice(workspace: Workspace) -> None:
 def test_a_stopped_run_is_killed_there_and_runs_again_when_resumed(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kdengine import runner
-
-    monkeypatch.setattr(runner.StopRequest, "__bool__", lambda self: True)
+    monkeypatch.setattr(StopRequest, "__bool__", lambda self: True)
     with pytest.raises(Stopped):
         run(tiny_spec(), run_id="run", workspace=workspace)
     folder = workspace.run("run")

@@ -9,15 +9,15 @@ from fake_nvml import FIRST, Card, FakeNvml
 from support import tiny_spec
 
 from app.board import Board
-from app.pages import runs_state
+from app.pages.runs import state as runs_state
 from kdengine import run, runner
 from kdengine.cli import main
 from kdengine.errors import BadInput
 from kdengine.jobs import JobStore
 from kdengine.jobs.placement import NO_GPU, PLACED_ON
 from kdengine.machine.nvml import Nvml
-from kdengine.states import State
 from kdengine.workspace import Workspace
+from kdengine.workspace.states import State
 
 WHY = "insufficient permissions for the NVIDIA driver"
 

@@ -12,7 +12,7 @@ import yaml
 
 from kdengine.errors import BadInput
 from kdengine.spec import ExperimentSpec
-from kdengine.yaml_text import read_yaml
+from kdengine.spec.yaml_text import read_yaml
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)

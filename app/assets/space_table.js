@@ -22,13 +22,13 @@ const draw = () => body.replaceChildren(...(props.value || []).map(([searched, s
   return row;
 }));
 
-const tell = () => {
+const update = () => {
   props.value = Array.from(body.rows, (row) => {
     const [box, range] = row.querySelectorAll('input');
     return [box.checked, row.dataset.setting, row.dataset.now, range.value];
   });
 };
 
-body.addEventListener('input', tell);
+body.addEventListener('input', update);
 watch('value', draw);
 draw();

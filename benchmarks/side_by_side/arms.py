@@ -8,13 +8,19 @@ from importlib.util import find_spec
 from kdengine.bench import Arm, Pair
 from kdengine.bench.engine import Switches, engine_arm
 from kdengine.bench.reference import reference_arm, step_only_arm
-from kdengine.training.hardware import has_fast_bf16, slower_in_bf16
+from kdengine.training.hardware import has_fast_bf16
+from kdengine.tuning.precision import slower_in_bf16
 from side_by_side.goals import (
     AGAIN,
+    BF16,
     BF16_COMPILED,
+    BF16_TEACHER,
     COMPILED,
+    CONTIGUOUS,
+    DIRECT,
     ENGINE,
     GRAPH,
+    NOT_FOLDED,
     PLAIN,
     STEP_ONLY,
     TIMM,
@@ -30,23 +36,23 @@ def pair_arms(pair: Pair, compile: bool) -> tuple[list[Arm], dict[str, Switches]
     switches = {
         ENGINE: Switches(),
         AGAIN: Switches(),
-        "engine, contiguous layout": Switches(channels_last=False),
-        "engine, teacher not folded": Switches(fold=False),
+        CONTIGUOUS: Switches(channels_last=False),
+        NOT_FOLDED: Switches(fold=False),
     }
     if pair.device.type == "cpu":
-        switches["engine, teacher multiplies directly"] = Switches(winograd=False)
+        switches[DIRECT] = Switches(measured=False)
     if compile:
         switches[COMPILED] = Switches(compile=True)
     if pair.device.type == "cpu" and has_fast_bf16(pair.device):
-        alone = slower_in_bf16(pair.new_student(), pair.device)
-        kind, name = ("bf16_teacher", "engine, teacher in bf16") if alone else ("bf16", "engine, bf16")
+        alone = slower_in_bf16(pair.new_student(), pair.batch_size, pair.cache)
+        kind, name = ("bf16_teacher", BF16_TEACHER) if alone else ("bf16", BF16)
         switches[name] = Switches(**{kind: True})
         if compile:
             switches[f"{name}, compiled"] = Switches(compile=True, **{kind: True})
     if pair.device.type == "cuda":
         switches |= {
             "engine, graph": Switches(graph=True),
-            "engine, bf16": Switches(bf16=True),
+            BF16: Switches(bf16=True),
             BF16_COMPILED: Switches(bf16=True, compile=True),
             GRAPH: Switches(bf16=True, compile=True, graph=True),
         }

@@ -1,4 +1,4 @@
-"""What of an epoch is no step: making the pictures, waiting for the GPU, validating and writing at its end."""
+"""What of an epoch is no step: making the images, waiting for the GPU, validating and writing at its end."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ import torch
 from kdengine.bench import Pair, measure, report
 from kdengine.bench import pair as numbers
 from kdengine.bench.engine import Switches, endless, engine_arm, gather_arm, loader, trainer
-from kdengine.data.loader import Batch, BatchLoader
-from kdengine.rundir import RunDirectory
+from kdengine.data.batches.loader import Batch, BatchLoader
+from kdengine.workspace.rundir import RunDirectory
 from side_by_side.goals import Part
 from side_by_side.timing import WARM_UP
 
 EPOCHS = 4
 VALIDATED = 0.1
-"""Share of the pictures that are validated on after an epoch, as many as Launch holds out."""
+"""Share of the images that are validated on after an epoch, as many as Launch holds out."""
 
 
 def time_epoch(pair: Pair, rounds: int, steps: int, switches: Switches) -> Part:
     """All three: percent of a step, how often in a step, percent of an epoch."""
-    arms = [engine_arm("step", pair, switches), gather_arm("pictures", pair, switches.compile)]
-    measured = measure(arms, device=pair.device, rounds=rounds, steps=steps, warm_up=WARM_UP, told=print)
+    arms = [engine_arm("step", pair, switches), gather_arm("images", pair, switches.compile)]
+    measured = measure(arms, device=pair.device, rounds=rounds, steps=steps, warm_up=WARM_UP, report=print)
     clock = "wall" if pair.device.type == "cuda" else "cpu"
     found = {
-        "gather_percent": 100 / statistics.median(measured.ratios("pictures", "step", clock)),
+        "gather_percent": 100 / statistics.median(measured.ratios("images", "step", clock)),
         "waits": waits_in_a_step(pair, switches),
         "end_percent": 100 * share_of_the_end(pair, switches),
     }

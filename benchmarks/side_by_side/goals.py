@@ -1,7 +1,8 @@
 """What the speed suites are meant to reach and whether they did, judged by the ratios that they have measured.
 
-The CPU's goals stem from the first measurements of this engine; the GPU's from counted operations over the measured
-ceilings of an H200, with two marks, *pass* and *stretch*. Every goal is a row of the table, met or not.
+The CPU's goals stem from the first measurements of this engine and are judged on every kind of processor by itself; the
+GPU's from counted operations over the measured ceilings of an H200, with two marks, *pass* and *stretch*. Every goal is
+a row of the table, met or not.
 """
 
 from __future__ import annotations
@@ -13,11 +14,20 @@ from typing import Any, NamedTuple
 PIL, GATHER, GATHER_COMPILED = "PIL, one by one", "gather", "gather, compiled"
 PLAIN, STEP_ONLY = "mdistiller-style, 2 workers", "the same, step only"
 TUNED = "the same tuned, a worker a core"
-TORCHDISTILL, TIMM, TIMM_COMPILED = "torchdistill", "timm's task, our pictures", "timm's task compiled, our pictures"
+TORCHDISTILL, TIMM, TIMM_COMPILED = "torchdistill", "timm's task, our images", "timm's task compiled, our images"
 ENGINE, AGAIN, COMPILED = "engine", "engine once more (A/A)", "engine, compiled"
 BF16_COMPILED, GRAPH = "engine, bf16, compiled", "engine, bf16, compiled, graph"
-REPLAYED, FILLING = "engine, replayed", "engine, filling"
-LIVE = (ENGINE, COMPILED, "engine, graph", "engine, bf16", BF16_COMPILED, GRAPH)
+CONTIGUOUS, NOT_FOLDED = "engine, contiguous layout", "engine, teacher not folded"
+DIRECT = "engine, teacher multiplies directly"
+SWITCHED_OFF = (CONTIGUOUS, NOT_FOLDED, DIRECT)
+"""Arms that leave out one thing that is said to make the engine fast: none may be faster than it."""
+BF16, BF16_TEACHER = "engine, bf16", "engine, teacher in bf16"
+BF16_TEACHER_COMPILED = "engine, teacher in bf16, compiled"
+REDUCED = (BF16, BF16_COMPILED, BF16_TEACHER, BF16_TEACHER_COMPILED)
+CACHED, STORING = "engine, cached teacher logits", "engine, storing teacher logits"
+LIVE = (ENGINE, COMPILED, "engine, graph", BF16, BF16_COMPILED, GRAPH)
+SLACK = 1.03
+"""How many times as fast a switched-off arm may read: what rounds differ by on an idle machine."""
 
 Part = dict[str, Any]
 
@@ -51,12 +61,13 @@ def _on_a_cpu(parts: dict[str, Part]) -> Iterator[Goal]:
         yield _at_least(f"{pair}: engine over mdistiller's way", _ratio(part, ENGINE, PLAIN), 1.2)
         yield _at_least(f"{pair}: engine, compiled, over it", _ratio(part, COMPILED, PLAIN), 1.35)
         yield _at_least(f"{pair}: engine over torchdistill", _ratio(part, ENGINE, TORCHDISTILL), 1.2)
-        best = max((ENGINE, COMPILED), key=lambda arm: _ratio(part, arm, PLAIN) or 0)
-        others = [_ratio(part, best, arm["arm"]) or 0 for arm in part["arms"] if not arm["arm"].startswith("engine")]
-        yield _at_least(f"{pair}: {best} over the best of all others", min(others), 1)
+        others = [row["arm"] for row in part["arms"] if not row["arm"].startswith("engine")]
+        yield _at_least(f"{pair}: engine, compiled, over the best of all others", _least(part, COMPILED, others), 1)
+        yield _no_switch_helps(f"{pair}: the fastest switched-off arm over the engine", part)
+        yield _at_least(f"{pair}: bfloat16 over mdistiller's way, where the processor has it", _reduced(part), 2)
         least = 2.5 if "resnet8x4" in pair else 8
-        yield _at_least(f"{pair}: replayed over mdistiller's way", _ratio(part, REPLAYED, PLAIN), least)
-        yield _within(f"{pair}: A/A", _ratio(part, AGAIN, ENGINE), 0.9, 1.1)
+        yield _at_least(f"{pair}: cached teacher logits over mdistiller's way", _ratio(part, CACHED, PLAIN), least)
+        yield _within(f"{pair}: A/A", _ratio(part, AGAIN, ENGINE), 0.95, 1.05)
 
 
 def _on_a_gpu(parts: dict[str, Part]) -> Iterator[Goal]:
@@ -75,7 +86,7 @@ def _on_a_gpu(parts: dict[str, Part]) -> Iterator[Goal]:
         yield _at_least(f"{pair}, 512: share of the roofline", _share(large, "roofline_share"), *marks, unit=" %")
         if pair != plain:
             marks = (1.6, 2.0) if pair == mobile else (1.5, 1.85)
-            yield _at_least(f"{pair}, 512: replayed over live", _replay(large), *marks)
+            yield _at_least(f"{pair}, 512: cached teacher logits over live", _cached_over_live(large), *marks)
         yield _at_least(f"{pair}, 64: graph over none", _ratio(small, GRAPH, BF16_COMPILED, "wall"), 1.8, 3)
     alone = _part(parts, "resnet34 alone")
     yield _at_least("resnet34 alone, 512: share of the roofline", _share(alone, "roofline_share"), 35, 55, unit=" %")
@@ -83,7 +94,7 @@ def _on_a_gpu(parts: dict[str, Part]) -> Iterator[Goal]:
     large = _part(parts, f"{wide}, 32 px, batches of 512")
     yield _at_least(f"{wide}, 512: share of peak", _share(large, "mfu"), 22, 35, unit=" %")
     epoch = _part(parts, "an epoch").get("epoch", {})
-    yield _at_most("pictures, share of a step", epoch.get("gather_percent"), 3, 1, unit=" %")
+    yield _at_most("images, share of a step", epoch.get("gather_percent"), 3, 1, unit=" %")
     yield _at_most("waits for the GPU in a step", epoch.get("waits"), 0, 0)
     yield _at_most("validation and checkpoint, share of an epoch", epoch.get("end_percent"), 10, 5, unit=" %")
 
@@ -101,6 +112,27 @@ def _ratio(part: Part, arm: str | None, base: str, clock: str = "cpu") -> float 
     return statistics.median(one / other for one, other in each)
 
 
+def _least(part: Part, arm: str, others: list[str]) -> float | None:
+    """Over the quickest of the others."""
+    ratios = [ratio for other in others if (ratio := _ratio(part, arm, other)) is not None]
+    return min(ratios, default=None)
+
+
+def _reduced(part: Part) -> float | None:
+    """The fastest arm that computes in bfloat16; None where there is none, as on processors without it."""
+    return max((ratio for arm in REDUCED if (ratio := _ratio(part, arm, PLAIN)) is not None), default=None)
+
+
+def _no_switch_helps(what: str, part: Part) -> Goal:
+    wanted = f"at most {SLACK:g}"
+    ratios = {arm: ratio for arm in SWITCHED_OFF if (ratio := _ratio(part, arm, ENGINE)) is not None}
+    if not ratios:
+        return _unknown(what, wanted)
+    arm = max(ratios, key=lambda name: ratios[name])
+    found = f"{_told(ratios[arm], '')} ({arm.removeprefix('engine, ')})"
+    return Goal(what, wanted, found, "short" if ratios[arm] > SLACK else "pass")
+
+
 def _row(part: Part, arm: str | None) -> dict[str, Any] | None:
     return next((row for row in part["arms"] if row["arm"] == arm), None)
 
@@ -116,7 +148,7 @@ def _share(part: Part, key: str) -> float | None:
     return 100 * max(shares) if shares else None
 
 
-def _replay(part: Part) -> float | None:
+def _cached_over_live(part: Part) -> float | None:
     return part["replay"]["live_over_replayed"] if "replay" in part else None
 
 

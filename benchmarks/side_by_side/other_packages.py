@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kdengine.bench import Arm, Pair
 from kdengine.bench import pair as numbers
 from kdengine.bench.engine import Switches, endless, loader
-from kdengine.bench.reference import PilPictures
+from kdengine.bench.reference import PilImages
 from kdengine.models import Backbone
 
 
@@ -28,6 +28,7 @@ class Logits(nn.Module):
         self.in_chans = 3
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, C)."""
         return self.backbone(x).logits  # type: ignore[no-any-return]
 
 
@@ -46,7 +47,7 @@ def torchdistill_arm(pair: Pair, workers: int) -> Arm:
     config = {
         "num_epochs": 1,
         "train_data_loader": {
-            "dataset_id": "pictures",
+            "dataset_id": "images",
             "sampler": {"class_or_func": torch.utils.data.RandomSampler},
             "kwargs": {"batch_size": pair.batch_size, "num_workers": workers, "drop_last": True,
                        "persistent_workers": workers > 0, "pin_memory": pair.device.type == "cuda"},
@@ -58,7 +59,7 @@ def torchdistill_arm(pair: Pair, workers: int) -> Arm:
         "criterion": {"key": "WeightedSumLoss", "kwargs": {"sub_terms": {"kd": {"criterion": loss, "weight": 1.0}}}},
     }  # fmt: skip
     nets = (Logits(net, pair.classes).to(pair.device) for net in (pair.new_teacher(), pair.new_student()))
-    box = DistillationBox(*nets, {"pictures": PilPictures(pair.part)}, config, pair.device, None, False, 1.0)
+    box = DistillationBox(*nets, {"images": PilImages(pair.part)}, config, pair.device, None, False, 1.0)
     box.teacher_model.eval()
     box.student_model.train()
     kept: list[Any] = []
@@ -72,9 +73,9 @@ def torchdistill_arm(pair: Pair, workers: int) -> Arm:
 
     def step() -> None:
         # As torchdistill's own training script does.
-        pictures, target, extra = next(stream)
-        pictures, target = pictures.to(pair.device), target.to(pair.device)
-        value = box.forward_process(pictures, target, extra)
+        images, target, extra = next(stream)
+        images, target = images.to(pair.device), target.to(pair.device)
+        value = box.forward_process(images, target, extra)
         box.post_forward_process(loss=value)
         assert not torch.isnan(value) and not torch.isinf(value)
         value.item()
@@ -87,7 +88,7 @@ def torchdistill_arm(pair: Pair, workers: int) -> Arm:
 
 
 def timm_arm(name: str, pair: Pair, compile: bool) -> Arm:
-    """timm's LogitDistillationTask; its pictures come from our gather, so that its step alone is compared."""
+    """timm's LogitDistillationTask; its images come from our gather, so that its step alone is compared."""
     from timm.task import LogitDistillationTask
 
     student = Logits(pair.new_student(), pair.classes).to(pair.device)

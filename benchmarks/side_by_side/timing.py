@@ -11,33 +11,33 @@ import torch
 
 from kdengine.bench import Measured, Pair, measure, report
 from kdengine.bench.ceilings import Ceilings
-from kdengine.bench.engine import Switches, engine_arm, gather_arm, replay_arm
+from kdengine.bench.engine import Switches, cached_arm, engine_arm, gather_arm
 from kdengine.bench.gates import Gate, gates
 from kdengine.bench.reference import pil_arm
 from kdengine.bench.rounds import SETTLING
 from side_by_side.arms import pair_arms
-from side_by_side.goals import AGAIN, FILLING, GATHER, GATHER_COMPILED, PIL, PLAIN, REPLAYED, Part
+from side_by_side.goals import AGAIN, CACHED, GATHER, GATHER_COMPILED, PIL, PLAIN, STORING, Part
 
 WARM_UP = 3
 DATA_PATH = "the data path alone, 32 px, batches of 128"
 
 
 def time_pair(pair: Pair, rounds: int, steps: int, compile: bool, limits: Ceilings) -> Part:
-    """Gates, then all arms of one pair in turns; replay among them."""
+    """Gates, then all arms of one pair in turns; cached teacher logits among them."""
     arms, switches = pair_arms(pair, compile)
     passed = [check(gate) for gate in gates(pair, {name: each for name, each in switches.items() if name != AGAIN})]
-    # Replay of the quickest engine whose step is not recorded: each is compared with its own kind.
+    # Logits are cached for the quickest engine whose step is not recorded: each is compared with its own kind.
     kind = Switches(compile=compile, bf16=compile and pair.device.type == "cuda")
     live = next(name for name, each in switches.items() if each == kind)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        arms.append(replay_arm(REPLAYED, pair, kind, Path(folder), stack, WARM_UP + rounds * (steps + SETTLING)))
-        arms.append(replay_arm(FILLING, pair, kind, Path(folder), stack))
-        measured = measure(arms, device=pair.device, rounds=rounds, steps=steps, warm_up=WARM_UP, told=print)
+        arms.append(cached_arm(CACHED, pair, kind, Path(folder), stack, WARM_UP + rounds * (steps + SETTLING)))
+        arms.append(cached_arm(STORING, pair, kind, Path(folder), stack))
+        measured = measure(arms, device=pair.device, rounds=rounds, steps=steps, warm_up=WARM_UP, report=print)
     for arm in arms:
         arm.close()
     found = report.rows(measured, PLAIN)
     reduced = {name for name, each in switches.items() if each.bf16 or each.bf16_teacher}
-    add_shares(found, measured, pair, limits, {REPLAYED}, reduced | ({REPLAYED, FILLING} if kind.bf16 else set()))
+    add_shares(found, measured, pair, limits, {CACHED}, reduced | ({CACHED, STORING} if kind.bf16 else set()))
     return {"pair": str(pair), "gates": passed, "arms": found, "replay": break_even(measured, live, pair.device)}
 
 
@@ -50,16 +50,16 @@ def add_shares(
 
 
 def break_even(measured: Measured, live: str, device: torch.device) -> Part:
-    """What filling costs beside a live run, and after how many runs replay has paid for it; CPU time, wall on a GPU."""
+    """What storing logits costs beside a live run, and after how many runs it is paid for; CPU time, wall on a GPU."""
     clock = "wall" if device.type == "cuda" else "cpu"
-    asked, filling, replayed = (
-        statistics.median(getattr(turn, clock) for turn in measured.turns[name]) for name in (live, FILLING, REPLAYED)
+    asked, storing, cached = (
+        statistics.median(getattr(turn, clock) for turn in measured.turns[name]) for name in (live, STORING, CACHED)
     )
-    gain = asked - replayed
+    gain = asked - cached
     return {
-        "filling_over_live": round(filling / asked, 3),
-        "live_over_replayed": round(asked / replayed, 2),
-        "runs_to_break_even": round((filling - replayed) / gain, 2) if gain > 0 else None,
+        "filling_over_live": round(storing / asked, 3),
+        "live_over_replayed": round(asked / cached, 2),
+        "runs_to_break_even": round((storing - cached) / gain, 2) if gain > 0 else None,
     }
 
 
@@ -73,7 +73,7 @@ def time_data(rounds: int, compile: bool, device: torch.device) -> Part:
         gather_arm("gather (A/A)", pair, compile=False),
         *([gather_arm(GATHER_COMPILED, pair, compile=True)] if compile else []),
     ]
-    measured = measure(arms, device=pair.device, rounds=rounds, steps=8, told=print)
+    measured = measure(arms, device=pair.device, rounds=rounds, steps=8, report=print)
     for arm in arms:
         arm.close()
     return {"pair": DATA_PATH, "arms": report.rows(measured, PIL)}
@@ -82,7 +82,7 @@ def time_data(rounds: int, compile: bool, device: torch.device) -> Part:
 def time_alone(pair: Pair, rounds: int, steps: int, switches: dict[str, Switches], limits: Ceilings) -> Part:
     """A network that is trained without a teacher: shares of the roofline."""
     arms = [engine_arm(name, pair, each, "none") for name, each in switches.items()]
-    measured = measure(arms, device=pair.device, rounds=rounds, steps=steps, warm_up=WARM_UP, told=print)
+    measured = measure(arms, device=pair.device, rounds=rounds, steps=steps, warm_up=WARM_UP, report=print)
     found = report.rows(measured, next(iter(switches)))
     reduced = {name for name, each in switches.items() if each.bf16}
     add_shares(found, measured, pair, limits, set(switches), reduced)

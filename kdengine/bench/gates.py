@@ -1,4 +1,4 @@
-"""Before any timing counts: all arms must do the same. Same answers, same losses over twenty steps, same pictures."""
+"""Before any timing counts: all arms must do the same. Same logits, same losses over twenty steps, same images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kdengine.bench import pair as numbers
 from kdengine.bench.engine import Switches, endless, frozen, loader, trainer
 from kdengine.bench.pair import Pair
 from kdengine.bench.reference import ReferenceLoop
-from kdengine.data.draws import plain_draws
+from kdengine.data.batches.draws import plain_draws
 
 STEPS = 20
 SMALL_BATCH = 16
@@ -46,17 +46,17 @@ def gates(pair: Pair, switches: dict[str, Switches]) -> Iterator[Gate]:
     """Every gate for these arms of the engine, against the reference loop.
 
     Args:
-        pair: nets and pictures; tried in small batches.
+        pair: nets and images; tried in small batches.
         switches: by name of the arm.
     """
     pair = replace(pair, batch_size=min(pair.batch_size, SMALL_BATCH))
-    yield pictures_equal_pil(pair)
+    yield images_equal_pil(pair)
     for name, chosen in switches.items():
-        yield same_answers(pair, name, chosen)
+        yield same_logits(pair, name, chosen)
         yield same_losses(pair, name, chosen)
 
 
-def pictures_equal_pil(pair: Pair) -> Gate:
+def images_equal_pil(pair: Pair) -> Gate:
     """Crop, mirror and normalisation against PIL at the same places: largest difference of a pixel."""
     batches = loader(pair, Switches())
     batch = next(batches.epoch(0))
@@ -65,20 +65,20 @@ def pictures_equal_pil(pair: Pair) -> Gate:
     assert draws is not None
     farthest = 0.0
     for place, (view, row) in enumerate(zip(batch.image.cpu(), batch.drawn.rows.tolist(), strict=True)):
-        picture = ImageOps.expand(Image.fromarray(pair.part.pictures([row])[0]), numbers.PADDING)
+        image = ImageOps.expand(Image.fromarray(pair.part.take([row])[0]), numbers.PADDING)
         left, top, side = int(draws.left[place]), int(draws.top[place]), pair.image_size
-        picture = picture.crop((left, top, left + side, top + side))
+        image = image.crop((left, top, left + side, top + side))
         if bool(draws.mirrored[place]):
-            picture = ImageOps.mirror(picture)
-        pixels = np.asarray(picture, np.float32) / 255
+            image = ImageOps.mirror(image)
+        pixels = np.asarray(image, np.float32) / 255
         expected = (pixels - np.array(numbers.MEAN, np.float32)) / np.array(numbers.STD, np.float32)
         farthest = max(farthest, float(np.abs(view.permute(1, 2, 0).numpy() - expected).max()))
-    return Gate("pictures against PIL", farthest, 1e-5)
+    return Gate("images against PIL", farthest, 1e-5)
 
 
-def same_answers(pair: Pair, name: str, switches: Switches) -> Gate:
+def same_logits(pair: Pair, name: str, switches: Switches) -> Gate:
     """The teacher's logits against the plain network's, relative to the largest."""
-    image = next(loader(pair, Switches(channels_last=switches.channels_last)).epoch(0)).image
+    image = next(loader(pair, switches).epoch(0)).image
     teacher = frozen(pair, switches)
     own = teacher(image).logits.float()
     with torch.no_grad():

@@ -1,10 +1,14 @@
-"""What all arms work on: one teacher and student with fixed weights, one set of pictures, one loss, one optimiser."""
+"""What all arms work on: one teacher and student with fixed weights, one set of images, one loss, one optimiser."""
 
 from __future__ import annotations
 
 import copy
+import shutil
+import tempfile
+import weakref
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,15 +25,16 @@ RATE, MOMENTUM, DECAY = 0.05, 0.9, 5e-4
 
 @dataclass(frozen=True)
 class Pair:
-    """Teacher and student on random pictures: how long a step takes does not hang on what they show.
+    """Teacher and student on random images: how long a step takes does not depend on what they show.
 
     Attributes:
         teacher, student: catalog names.
         image_size: side in pixels.
-        batch_size: pictures in a step.
-        classes: of the answers.
-        pictures: in the training part.
+        batch_size: images in a step.
+        classes: number of logits.
+        images: in the training part.
         device: where it computes.
+        kept: where the fastest ways are kept once they are measured; None = for as long as this pair is there.
     """
 
     teacher: str
@@ -37,20 +42,32 @@ class Pair:
     image_size: int = 32
     batch_size: int = 64
     classes: int = 100
-    pictures: int = 2048
+    images: int = 2048
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    kept: Path | None = None
 
     def __str__(self) -> str:
         return f"{self.teacher} -> {self.student}, {self.image_size} px, batches of {self.batch_size}"
 
     @cached_property
+    def _folder(self) -> Path:
+        path = Path(tempfile.mkdtemp(prefix="kd-bench-"))
+        weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
+        return path
+
+    @property
+    def cache(self) -> Path:
+        """Folder of what is measured."""
+        return self.kept or self._folder
+
+    @cached_property
     def part(self) -> Part:
-        """The pictures, uint8, and their labels."""
+        """The images, uint8, and their labels."""
         generator = np.random.default_rng(0)
-        shape = (self.pictures, self.image_size, self.image_size, 3)
-        images = generator.integers(0, 256, shape, dtype=np.uint8)
-        labels = generator.integers(0, self.classes, self.pictures)
-        return Part(images, np.arange(self.pictures), labels)
+        shape = (self.images, self.image_size, self.image_size, 3)
+        pixels = generator.integers(0, 256, shape, dtype=np.uint8)
+        labels = generator.integers(0, self.classes, self.images)
+        return Part(pixels, np.arange(self.images), labels)
 
     @cached_property
     def _nets(self) -> tuple[Backbone, Backbone]:

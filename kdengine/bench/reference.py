@@ -1,6 +1,6 @@
 """The loop that papers on distillation are built on, written after mdistiller (megvii-research/mdistiller, a08d46f).
 
-What it does is kept: pictures changed one by one with PIL in worker processes, float32, contiguous layout, student
+What it does is kept: images changed one by one with PIL in worker processes, float32, contiguous layout, student
 before teacher, no fused optimiser, loss and accuracies read on the host after every step, and formatted for a bar.
 """
 
@@ -24,8 +24,8 @@ from kdengine.data.bundle import Part
 PREFETCH = 2
 
 
-class PilPictures(Dataset[tuple[Tensor, int]]):
-    """Pictures that are cropped, mirrored, converted and normalised one by one."""
+class PilImages(Dataset[tuple[Tensor, int]]):
+    """Images that are cropped, mirrored, converted and normalised one by one."""
 
     def __init__(self, part: Part) -> None:
         from torchvision import transforms
@@ -45,22 +45,22 @@ class PilPictures(Dataset[tuple[Tensor, int]]):
         return len(self.part)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        picture = Image.fromarray(np.asarray(self.part.images[self.part.index[index]]))
-        return self.change(picture), int(self.part.labels[index])
+        image = Image.fromarray(np.asarray(self.part.images[self.part.index[index]]))
+        return self.change(image), int(self.part.labels[index])
 
 
 class PilBatches:
-    """Endless batches of a DataLoader over `PilPictures`.
+    """Endless batches of a DataLoader over `PilImages`.
 
     Args:
-        pair: pictures and batch size.
+        pair: images and batch size.
         workers: processes; 0 = in this one.
         tuned: pinned memory where there is a GPU, and workers that stay between epochs.
     """
 
     def __init__(self, pair: Pair, workers: int, tuned: bool = False) -> None:
         self.loader: DataLoader[Any] = DataLoader(
-            PilPictures(pair.part),
+            PilImages(pair.part),
             batch_size=pair.batch_size,
             shuffle=True,
             drop_last=True,
@@ -115,10 +115,10 @@ class ReferenceLoop:
         """Loss and the student's logits."""
         logits: Tensor = self.student(image).logits
         with torch.no_grad():
-            taught: Tensor = self.teacher(image).logits
+            target_logits: Tensor = self.teacher(image).logits
         temperature = numbers.TEMPERATURE
-        own, guide = F.log_softmax(logits / temperature, 1), F.softmax(taught / temperature, 1)
-        soft = F.kl_div(own, guide, reduction="none").sum(1).mean() * temperature**2
+        own, softened = F.log_softmax(logits / temperature, 1), F.softmax(target_logits / temperature, 1)
+        soft = F.kl_div(own, softened, reduction="none").sum(1).mean() * temperature**2
         return numbers.CE_WEIGHT * F.cross_entropy(logits, target) + numbers.KD_WEIGHT * soft, logits
 
     def step(self, image: Tensor, target: Tensor) -> float:

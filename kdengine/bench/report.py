@@ -13,12 +13,12 @@ from kdengine.bench.pair import Pair
 from kdengine.bench.roofline import operations, seconds, work
 from kdengine.bench.rounds import Measured
 
-HEAD = ("arm", "pictures/s", "by CPU time", "by wall clock")
+HEAD = ("arm", "images/s", "by CPU time", "by wall clock")
 SHARES = ("of roofline", "of peak")
 
 
 def rows(measured: Measured, base: str) -> list[dict[str, Any]]:
-    """For each arm: pictures a second (wall, median), and how many times as fast as ``base`` in each round."""
+    """For each arm: images a second (wall, median), and how many times as fast as ``base`` in each round."""
     return [
         {
             "arm": name,
@@ -53,7 +53,7 @@ def add_shares(
             row |= {"roofline_share": None, "mfu": None}
             continue
         asked = None if row["arm"] in read else teacher
-        speed = measured.pictures_a_second(row["arm"], pair.device, torch.get_num_threads())
+        speed = measured.images_a_second(row["arm"], pair.device, torch.get_num_threads())
         row["roofline_share"] = round(speed * seconds(student, asked, limits, pair.batch_size), 3)
         row["mfu"] = round(speed * operations(student, asked) / limits.flops, 3)
 

@@ -21,7 +21,7 @@ TRAINING_PASSES = 8
 
 
 class Work(NamedTuple):
-    """What one picture costs in a network.
+    """What one image costs in a network.
 
     Attributes:
         layers: (operations, numbers in the maps before and after it, weights) of each convolution and linear layer,
@@ -40,7 +40,7 @@ class Work(NamedTuple):
 
 @torch.no_grad()
 def work(backbone: Backbone) -> Work:
-    """Counts a network's work for one picture."""
+    """Counts a network's work for one image."""
     layers: list[tuple[float, float, float]] = []
     maps = [0.0]
 
@@ -68,12 +68,12 @@ def work(backbone: Backbone) -> Work:
 
 
 def seconds(student: Work, teacher: Work | None, limits: Ceilings, batch_size: int) -> float:
-    """Least seconds of a training step for one picture.
+    """Least seconds of a training step for one image.
 
     Args:
-        student: trained; ``teacher``: asked, None where its answers are stored.
+        student: trained; ``teacher``: computed, None where its logits are cached.
         limits: of the machine, in the precision that is computed in.
-        batch_size: pictures that share the reading of the weights.
+        batch_size: images that share the reading of the weights.
     """
 
     def forward(network: Work) -> float:
@@ -87,5 +87,5 @@ def seconds(student: Work, teacher: Work | None, limits: Ceilings, batch_size: i
 
 
 def operations(student: Work, teacher: Work | None) -> float:
-    """Floating-point operations of a training step for one picture: three passes of the student, one of the teacher."""
+    """Floating-point operations of a training step for one image: three passes of the student, one of the teacher."""
     return 3 * student.operations + (teacher.operations if teacher is not None else 0.0)

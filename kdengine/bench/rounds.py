@@ -28,7 +28,7 @@ class Arm:
     Attributes:
         name: in tables.
         step: does one step, its batch included.
-        pictures: in one step.
+        images: in one step.
         take: draws one batch and throws it away, for arms whose workers prepare batches ahead; None for others.
         ahead: how many batches these workers may have ready.
         workers: processes of the arm's own.
@@ -37,7 +37,7 @@ class Arm:
 
     name: str
     step: Callable[[], object]
-    pictures: int
+    images: int
     take: Callable[[], object] | None = None
     ahead: int = 0
     workers: Callable[[], list[int]] = list
@@ -45,7 +45,7 @@ class Arm:
 
 
 class Turn(NamedTuple):
-    """Seconds a picture took an arm in one round: by the clock on the wall, and of CPU time."""
+    """Seconds an image took an arm in one round: by the clock on the wall, and of CPU time."""
 
     wall: float
     cpu: float
@@ -61,7 +61,7 @@ class Measured:
         """Median over rounds, by the wall clock."""
         return 1 / statistics.median(turn.wall for turn in self.turns[name])
 
-    def pictures_a_second(self, name: str, device: torch.device, threads: int) -> float:
+    def images_a_second(self, name: str, device: torch.device, threads: int) -> float:
         """For comparing with ceilings: by the wall clock on a GPU, by CPU time of all threads on a CPU; median."""
         if device.type == "cuda":
             return self.images_per_second(name)
@@ -81,7 +81,7 @@ def measure(
     steps: int,
     warm_up: int = 3,
     seed: int = 0,
-    told: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Measured:
     """Runs all arms in turns.
 
@@ -92,7 +92,7 @@ def measure(
         steps: timed steps in a turn.
         warm_up: steps of each arm before the first round; compiling happens there.
         seed: of the order of turns.
-        told: hears what is under way.
+        report: called with what is under way.
     """
     names = [arm.name for arm in arms]
     assert len(set(names)) == len(names), "two arms have one name"
@@ -100,7 +100,7 @@ def measure(
         began = time.perf_counter()
         for _ in range(warm_up):
             arm.step()
-        told(f"{arm.name}: warm after {time.perf_counter() - began:.1f} s")
+        report(f"{arm.name}: warm after {time.perf_counter() - began:.1f} s")
     measured = Measured({name: [] for name in names})
     order = list(arms)
     generator = random.Random(seed)
@@ -108,7 +108,7 @@ def measure(
         generator.shuffle(order)
         for arm in order:
             measured.turns[arm.name].append(_turn(arm, device, steps))
-        told(f"round {number + 1} of {rounds}")
+        report(f"round {number + 1} of {rounds}")
     return measured
 
 
@@ -130,8 +130,8 @@ def _turn(arm: Arm, device: torch.device, steps: int) -> Turn:
         wall, own = time.perf_counter() - wall, time.process_time() - own
         # Until the workers have made up for what was taken: then they have worked for exactly that many batches.
         theirs = (_settled_workers_cpu(arm) - before) * steps / (steps + SETTLING + drained)
-    pictures = steps * arm.pictures
-    return Turn(wall / pictures, (own + theirs) / pictures)
+    images = steps * arm.images
+    return Turn(wall / images, (own + theirs) / images)
 
 
 class _collector_off:

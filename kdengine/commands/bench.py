@@ -11,7 +11,7 @@ from pathlib import Path
 from kdengine.commands.tables import show, show_json
 from kdengine.errors import BadInput, Problem
 
-PLAIN, REPLAYED = "plain loop", "engine, replayed"
+PLAIN, CACHED = "plain loop", "engine, cached teacher logits"
 WARM_UP = 3
 
 
@@ -26,16 +26,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<n>")
     parser.add_argument("--threads", type=int, metavar="N", help="of the CPU; default: as in training")
     parser.add_argument("--compile", action="store_true", help="also the compiled engine; takes a minute or two more")
+    parser.add_argument(
+        "--explain", action="store_true",
+        help="only say what a run of this pair would choose on this machine, and why: the memory layout, the way each "
+        "convolution of the teacher is computed, cached logits; with --compile also what compiling gains",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def main(options: argparse.Namespace) -> int:
     """Measures and prints."""
     _check(options)
+    if options.explain:
+        return _explain(options)
     import torch
 
     from kdengine.bench import ceilings, measure, report
-    from kdengine.bench.engine import Switches, engine_arm, replay_arm
+    from kdengine.bench.engine import Switches, cached_arm, engine_arm
     from kdengine.bench.gates import gates
     from kdengine.bench.pair import Pair
     from kdengine.bench.reference import reference_arm
@@ -46,19 +53,21 @@ def main(options: argparse.Namespace) -> int:
     configure(RuntimeSpec(threads=options.threads), device)
     pair = Pair(options.teacher, options.student, options.image_size, options.batch_size, device=device)
     switches = {"engine": Switches()} | ({"engine, compiled": Switches(compile=True)} if options.compile else {})
-    _tell(f"{pair}, {device}, {torch.get_num_threads()} threads")
+    _report(f"{pair}, {device}, {torch.get_num_threads()} threads")
     for gate in gates(pair, switches):
-        _tell(str(gate))
+        _report(str(gate))
     arms = [reference_arm(PLAIN, pair, workers=2), *(engine_arm(name, pair, each) for name, each in switches.items())]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         stored = WARM_UP + options.rounds * options.steps
-        arms.append(replay_arm(REPLAYED, pair, Switches(), Path(folder), stack, stored))
-        measured = measure(arms, device=device, rounds=options.rounds, steps=options.steps, warm_up=WARM_UP, told=_tell)
+        arms.append(cached_arm(CACHED, pair, Switches(), Path(folder), stack, stored))
+        measured = measure(
+            arms, device=device, rounds=options.rounds, steps=options.steps, warm_up=WARM_UP, report=_report
+        )
     for arm in arms:
         arm.close()
     found = report.rows(measured, PLAIN)
     limits = ceilings.ceilings(device)
-    report.add_shares(found, measured, pair, limits, {REPLAYED})
+    report.add_shares(found, measured, pair, limits, {CACHED})
     if options.json:
         show_json({"pair": str(pair), "device": str(device), "gflops": limits.flops / 1e9, "arms": found})
         return 0
@@ -67,6 +76,41 @@ def main(options: argparse.Namespace) -> int:
         f"Ratios to the plain loop within each round: median [range]. Measured ceilings: {limits.flops / 1e9:,.0f} "
         f"GFLOP/s, {limits.bytes / 1e9:,.1f} GB/s in float32; every convolution counts as multiplied directly.\n"
     )
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    import torch
+
+    from kdengine.bench import explained
+    from kdengine.bench.pair import Pair
+    from kdengine.machine.processor import processor
+    from kdengine.spec import RuntimeSpec
+    from kdengine.training.hardware import configure, pick_device
+    from kdengine.workspace import Workspace
+
+    device = pick_device(options.device)
+    configure(RuntimeSpec(threads=options.threads), device)
+    cache = Workspace().cache
+    pair = Pair(options.teacher, options.student, options.image_size, options.batch_size, device=device, kept=cache)
+    found = explained.explain(pair, cache)
+    if options.compile:
+        _report("compiling, which takes ten seconds to two minutes")
+        found["compiling"] = explained.compiled(pair, options.rounds, options.steps)
+    where = {"pair": str(pair), "processor": processor().name, "threads": torch.get_num_threads()}
+    where |= {"torch": torch.__version__}
+    if options.json:
+        show_json(where | found)
+        return 0
+    sys.stdout.write(f"{pair}, on {where['processor']}, {where['threads']} threads, torch {where['torch']}\n\n")
+    if device.type != "cpu":
+        sys.stdout.write("On a GPU cuDNN chooses for itself (cudnn.benchmark), and the layout is channels_last.\n")
+        return 0
+    show(explained.HEAD, list(explained.rows(found)))
+    lines = [explained.gain_line(found), explained.layout_line(found), explained.logits_line(found)]
+    lines += [explained.compiled_line(found["compiling"])] if options.compile else []
+    sys.stdout.write("\n" + "\n".join(lines) + "\n")
+    sys.stdout.write("Kept in the workspace's cache; a run keeps what it was started with in its choices.json.\n")
     return 0
 
 
@@ -83,5 +127,5 @@ def _check(options: argparse.Namespace) -> None:
         raise BadInput(problems)
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     sys.stderr.write(f"{line}\n")

@@ -59,15 +59,15 @@ def main(options: argparse.Namespace) -> int:
 
 
 def facts(spec: ExperimentSpec, workspace: Workspace) -> dict[str, Any]:
-    """What can be told of an experiment; what cannot be built is left out, the preflight says why.
+    """What can be said of an experiment; what cannot be built is left out, the preflight says why.
 
     Returns:
         ``experiment``; ``data`` with its sizes; ``student`` and ``teacher``: classes, embedding, stages (C, H, W);
         ``pairs``: (student stage, teacher stage), from 0, where the method reads the teacher's stages; ``accuracy`` of
-        the teacher on one validation batch of ``pictures``, 0..1, where it is trained already.
+        the teacher on one validation batch of ``images``, 0..1, where it is trained already.
     """
     from kdengine import assembly
-    from kdengine.methods.base import pair_stages
+    from kdengine.methods import pair_stages
 
     found: dict[str, Any] = {"experiment": spec.label()}
     bundle = _try(lambda: assembly.load_data(spec, workspace))
@@ -109,23 +109,23 @@ def _teacher(spec: ExperimentSpec, workspace: Workspace, bundle: DatasetBundle) 
 
     assert spec.teacher is not None
     inner = pinned(spec, workspace).teacher.spec  # type: ignore[union-attr]
-    taught: assembly.Taught | None
+    source: assembly.TeacherSource | None
     if inner is None:
-        taught = assembly.find_teacher(spec, workspace)
+        source = assembly.find_teacher(spec, workspace)
     else:
-        taught = assembly.find_finished(workspace, inner.fingerprint())
-        if taught is None:
+        source = assembly.find_finished(workspace, inner.fingerprint())
+        if source is None:
             model, size = inner.student, spec.data.image_size
             return assembly.build_backbone(model, len(bundle.classes), size).shapes(), {}
-    assert taught is not None
+    assert source is not None
     device = torch.device("cpu")
-    teacher = assembly.freeze_teacher(taught, bundle, device, channels_last=False)
+    teacher = assembly.freeze_teacher(source, bundle, device, channels_last=False)
     shapes = teacher.shapes()
     if shapes.classes != len(bundle.classes):
         return shapes, {}
     batch = next(iter(assembly.evaluation_batches(spec, bundle, "validation", device).epoch(0)))
     result = evaluate(lambda x: teacher(x).logits, [batch])
-    return shapes, {"accuracy": result.accuracy, "pictures": result.count}
+    return shapes, {"accuracy": result.accuracy, "images": result.count}
 
 
 # words ----------------------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
             ("paired", f"stage {ours + 1} {_times(student)} with the teacher's {theirs + 1} {_times(teacher)}")
         )
     if "accuracy" in found:
-        text = f"{100 * found['accuracy']:.1f} % of one validation batch ({found['pictures']} pictures)"
+        text = f"{100 * found['accuracy']:.1f} % of one validation batch ({found['images']} images)"
         lines.append(("teacher is right for", text))
     elif "teacher" in found:
         lines.append(("teacher is right for", "not known: it is trained first, or does not fit"))

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Begins, continues or shows a comparison."""
-    from kdengine.comparison.control import begin, queue_missing
+    from kdengine.comparison.queueing import begin, queue_missing
 
     workspace = Workspace()
     begun = bool(options.methods or options.arms)
@@ -106,10 +106,10 @@ def _wait(plan: Plan, workspace: Workspace) -> None:
     from kdengine.jobs import ensure_supervisor
 
     try:
-        with waiting() as tell:
+        with waiting() as report:
             while (now := progress(plan, workspace)).under_way:
                 ensure_supervisor(workspace)
-                tell(_line(now))
+                report(_line(now))
                 time.sleep(LOOK_S)
     except KeyboardInterrupt:
         sys.stderr.write(f"The runs go on; `kd compare {plan.name}` shows how they stand.\n")
@@ -136,9 +136,9 @@ def _measure(now: Progress, workspace: Workspace) -> None:
         return
     from kdengine.comparison.measure import measure
 
-    with waiting() as tell:
+    with waiting() as report:
         for number, run in enumerate(missing, 1):
-            tell(f"fidelity and latency: {number} of {len(missing)}")
+            report(f"fidelity and latency: {number} of {len(missing)}")
             try:
                 measure(run, now.teacher, workspace)
             except KdError as error:
@@ -163,7 +163,7 @@ def _write(found: Report, options: argparse.Namespace) -> None:
     if not options.out:
         sys.stdout.write(text)
         return
-    from kdengine import files
+    from kdengine.workspace import files
 
     files.write_text(Path(options.out), text)
     sys.stderr.write(f"{options.out}\n")

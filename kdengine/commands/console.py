@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from kdengine.rundir import RunDirectory
+from kdengine.workspace.rundir import RunDirectory
 
 REFRESH_S = 0.5
 
@@ -40,14 +40,14 @@ def training(run: RunDirectory) -> Iterator[None]:
 
 
 class _LogFile(logging.FileHandler):
-    """The log of a run. Where it cannot be written, on a full disk, that is said once; the run tells its own end."""
+    """The log of a run. Where it cannot be written, on a full disk, that is said once; status.json holds the end."""
 
-    _told = False
+    _said = False
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Says on stderr that the log stays behind; the default prints a traceback for each line."""
-        if not self._told:
-            self._told = True
+        if not self._said:
+            self._said = True
             sys.stderr.write(f"kd: {self.baseFilename} cannot be written ({sys.exc_info()[1]}); the log is cut short\n")
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ def _bar(run: RunDirectory) -> Iterator[None]:
                 if at and at["steps"]:
                     share = (at["epoch"] + at["step"] / at["steps"]) / at["epochs"]
                     epoch, speed = min(at["epoch"] + 1, at["epochs"]), status.get("images_per_s", 0)
-                    info = f"epoch {epoch}/{at['epochs']}  {speed:.0f} pictures/s"
+                    info = f"epoch {epoch}/{at['epochs']}  {speed:.0f} images/s"
                     progress.update(task, completed=share, info=info)
                 progress.update(task, description=status.get("phase", ""))
 

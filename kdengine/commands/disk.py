@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from kdengine import disk
-from kdengine.commands.tables import show, show_json, size
+from kdengine.commands import disk_usage as disk
+from kdengine.commands.tables import show, show_json
+from kdengine.units import size
 from kdengine.workspace import Workspace
 
 LARGEST = 5

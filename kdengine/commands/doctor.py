@@ -15,18 +15,22 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdengine import files
-from kdengine.commands import doctor_gpus
+from packaging.requirements import Requirement
+
+from kdengine.commands import doctor_gpus, doctor_plugins
 from kdengine.commands.findings import OK, PROBLEM, WARNING, Finding
-from kdengine.commands.tables import show, show_json, size
+from kdengine.commands.tables import show, show_json
 from kdengine.errors import KdError
-from kdengine.rundir import RunDirectory
-from kdengine.workspace import Workspace
+from kdengine.extras import EXTRAS
+from kdengine.units import memory, size
+from kdengine.workspace import Workspace, files
+from kdengine.workspace import format as workspace_format
+from kdengine.workspace.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from kdengine.jobs import Job
 
-LEAST_FREE, LITTLE_FREE = 200 << 20, 2 << 30
+MIN_FREE, LITTLE_FREE = 200 << 20, 2 << 30
 LITTLE_MEMORY = 2 << 30
 BEAT_LIMIT_S = 30.0
 EXIT_PROBLEM = 3
@@ -71,9 +75,36 @@ def _python(workspace: Workspace) -> Iterator[Finding]:
 
 
 def _packages(workspace: Workspace) -> Iterator[Finding]:
-    from packaging.requirements import Requirement
+    needed: list[Requirement] = []
+    optional: dict[str, list[Requirement]] = {name: [] for name in EXTRAS}
+    for requirement in map(Requirement, requires("kdengine") or []):
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            needed.append(requirement)
+        for extra, brought in optional.items():
+            if requirement.marker is not None and requirement.marker.evaluate({"extra": extra}):
+                brought.append(requirement)
+    there, wrong = _compared(needed)
+    lacking = []
+    for extra, requirements in optional.items():
+        found, unfit = _compared(requirements)
+        if len(found) < len(requirements):
+            lacking.append(extra)
+        else:
+            there += found
+            wrong += unfit
+    if wrong:
+        yield Finding(PROBLEM, "packages", ", ".join(wrong), "install them into this environment: pip install -e .")
+    else:
+        yield Finding(OK, "packages", ", ".join(dict.fromkeys(there)))
+    if lacking:
+        ways = "they bring the dashboard (ui), studies, MLflow (track) and ONNX (export)"
+        yield Finding(
+            OK, "extras", f"without {', '.join(lacking)}; {ways}: pip install 'kdengine[{','.join(lacking)}]'"
+        )
 
-    wanted = [Requirement(line) for line in requires("kdengine") or [] if "extra ==" not in line]
+
+def _compared(wanted: list[Requirement]) -> tuple[list[str], list[str]]:
+    """What is installed, with its version, and what is missing or of another version."""
     there, wrong = [], []
     for requirement in wanted:
         try:
@@ -84,10 +115,7 @@ def _packages(workspace: Workspace) -> Iterator[Finding]:
         there.append(f"{requirement.name} {found}")
         if not requirement.specifier.contains(found, prereleases=True):
             wrong.append(f"{requirement.name} {found} is here, {requirement} is wanted")
-    if wrong:
-        yield Finding(PROBLEM, "packages", ", ".join(wrong), "install them into this environment: pip install -e .")
-    else:
-        yield Finding(OK, "packages", ", ".join(there))
+    return there, wrong
 
 
 def _torch(workspace: Workspace) -> Iterator[Finding]:
@@ -128,9 +156,9 @@ def _load(workspace: Workspace) -> Iterator[Finding]:
         yield Finding(OK, "load", text)
     free = psutil.virtual_memory().available
     if free < LITTLE_MEMORY:
-        yield Finding(WARNING, "memory", f"{size(free)} available", "end other programs or use small batches")
+        yield Finding(WARNING, "memory", f"{memory(free)} available", "end other programs or use small batches")
     else:
-        yield Finding(OK, "memory", f"{size(free)} available")
+        yield Finding(OK, "memory", f"{memory(free)} available")
 
 
 # the workspace -------------------------------------------------------------------------------------------------------
@@ -144,13 +172,14 @@ def _workspace(workspace: Workspace) -> Iterator[Finding]:
     if trouble:
         yield Finding(PROBLEM, "workspace", trouble, "set KD_HOME to a folder that can be written to")
         return
-    made = "" if place == workspace.root else ", made at the first run"
+    number = workspace_format.found(place) if place == workspace.root else None
+    made = ", made at the first run" if place != workspace.root else f", format {number}" if number is not None else ""
     yield Finding(OK, "workspace", f"{workspace.root}{made}")
     free = shutil.disk_usage(place).free
     text = f"{size(free)} free"
     if free < LITTLE_FREE:
-        level = PROBLEM if free < LEAST_FREE else WARNING
-        yield Finding(level, "disk", text, "`kd disk` tells what takes room; free some, or set KD_HOME to another disk")
+        level = PROBLEM if free < MIN_FREE else WARNING
+        yield Finding(level, "disk", text, "`kd disk` says what takes room; free some, or set KD_HOME to another disk")
     else:
         yield Finding(OK, "disk", text)
 
@@ -179,7 +208,7 @@ def _databases(workspace: Workspace) -> Iterator[Finding]:
             yield Finding(OK, path.name, f"readable, {size(path.stat().st_size)}")
     if os.environ.get("MLFLOW_TRACKING_URI"):
         address = re.sub(r"//[^/@]*@", "//", os.environ["MLFLOW_TRACKING_URI"])
-        yield Finding(OK, "MLflow", f"runs are told to {address}")
+        yield Finding(OK, "MLflow", f"runs are logged to {address}")
 
 
 def _database_trouble(path: Path) -> str:
@@ -187,16 +216,16 @@ def _database_trouble(path: Path) -> str:
     try:
         db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)
         try:
-            answer = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         finally:
             db.close()
     except sqlite3.Error as error:
         return f"cannot be read: {error}"
-    return "" if answer == "ok" else f"is damaged: {answer}"
+    return "" if verdict == "ok" else f"is damaged: {verdict}"
 
 
 def _dashboard(workspace: Workspace) -> Iterator[Finding]:
-    from kdengine.dashboards import at_work
+    from kdengine.workspace.dashboards import at_work
 
     found = [str(one["url"]) for one in at_work(workspace) if one.get("url")]
     if found:
@@ -221,7 +250,7 @@ def _supervisor(workspace: Workspace) -> Iterator[Finding]:
     silent = time.time() - (found.get("heartbeat") or 0)
     text = f"process {found['pid']}, {len(waiting)} jobs under way or queued"
     if silent > BEAT_LIMIT_S:
-        advice = f"look at {workspace.root / 'supervisor.log'}; end the process, the next one takes over"
+        advice = f"read {workspace.root / 'supervisor.log'}; end the process, the next one takes over"
         yield Finding(WARNING, "supervisor", f"{text}; silent for {silent:.0f} s", advice)
     else:
         yield Finding(OK, "supervisor", text)
@@ -252,7 +281,7 @@ def _damages(run: RunDirectory, job: Job | None) -> Iterator[Finding]:
 
 def _run_troubles(run: RunDirectory, held: bool) -> Iterator[Finding]:
     from kdengine.jobs.job import ACTIVE
-    from kdengine.jobs.store import works_now
+    from kdengine.jobs.of_runs import works_now
 
     status = run.status()
     state, process = status.get("state"), status.get("process") or {}
@@ -261,7 +290,7 @@ def _run_troubles(run: RunDirectory, held: bool) -> Iterator[Finding]:
         yield Finding(WARNING, f"run {run.id}", text, f"kd jobs resume {run.id}")
     if held and state not in ACTIVE:
         text = f"is {state}, but a process holds its lock"
-        yield Finding(WARNING, f"run {run.id}", text, f"look at process {process.get('pid', '?')}")
+        yield Finding(WARNING, f"run {run.id}", text, f"see what process {process.get('pid', '?')} does")
 
 
 def _teachers(workspace: Workspace) -> Iterator[Finding]:
@@ -288,7 +317,7 @@ def _comparisons(workspace: Workspace) -> Iterator[Finding]:
 
 
 def _stores(workspace: Workspace) -> Iterator[Finding]:
-    from kdengine.data.store import list_stores
+    from kdengine.data.decoded_images import list_stores
 
     whole = 0
     for folder, store in list_stores(workspace.cache):
@@ -302,6 +331,6 @@ def _stores(workspace: Workspace) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Check, ...] = (
-    *(_python, _packages, _torch, _cpu, doctor_gpus.gpus, _load),
+    *(_python, _packages, doctor_plugins.plugins_found, _torch, _cpu, doctor_gpus.gpus, _load),
     *(_workspace, _databases, _dashboard, doctor_gpus.queue, _supervisor, _runs, _teachers, _comparisons, _stores),
 )

@@ -12,13 +12,13 @@ import re
 from collections.abc import Iterator, Sequence
 
 from kdengine.commands.findings import OK, PROBLEM, WARNING, Finding
-from kdengine.commands.tables import size
 from kdengine.machine import nvml
 from kdengine.machine.nvml import Gpu, Inventory
 from kdengine.machine.visible import VARIABLE, hidden, nothing_to_see, visible
+from kdengine.units import memory
 from kdengine.workspace import Workspace
 
-LEAST_DRIVER = {13: 580, 12: 525, 11: 450}
+MIN_DRIVER = {13: 580, 12: 525, 11: 450}
 OWN_BFLOAT16 = (8, 0)
 
 
@@ -63,7 +63,7 @@ def queue(workspace: Workspace) -> Iterator[Finding]:
 def _what_to_do(inventory: Inventory) -> str:
     if "permissions" in inventory.trouble:
         return "join the group that may use /dev/nvidia* (often video or render), or ask who looks after the machine"
-    return "look at what nvidia-smi says; in a container, start it with --gpus all"
+    return "see what nvidia-smi says; in a container, start it with --gpus all"
 
 
 def _device(device: Gpu, shown: bool, arches: Sequence[str]) -> Finding:
@@ -86,10 +86,10 @@ def _memory(device: Gpu) -> str:
     if device.unified:
         import psutil
 
-        return f"shares the machine's memory, of which {size(psutil.virtual_memory().available)} is available"
+        return f"shares the machine's memory, of which {memory(psutil.virtual_memory().available)} is available"
     if device.free is None or device.total is None:
-        return "its memory is not told to this user"
-    return f"{size(device.free)} of {size(device.total)} free"
+        return "this user may not read its memory"
+    return f"{memory(device.free)} of {memory(device.total)} free"
 
 
 def _bfloat16(capability: tuple[int, int]) -> str:
@@ -123,14 +123,14 @@ def _torch_sees(inventory: Inventory, shown: Sequence[Gpu]) -> Iterator[Finding]
             yield Finding(OK, "CUDA", f"{VARIABLE}={value} hides all GPUs: runs train on the CPU", f"unset {VARIABLE}")
         else:
             why = nothing_to_see(inventory, os.environ)
-            yield Finding(WARNING, "CUDA", f"{why}: runs train on the CPU, and say so", f"mend or unset {VARIABLE}")
+            yield Finding(WARNING, "CUDA", f"{why}: runs train on the CPU, and say so", f"correct or unset {VARIABLE}")
     elif count:
         yield Finding(OK, "CUDA", f"{driver}, torch for CUDA {built} sees {count}")
     elif built is None:
         advice = "install a torch wheel for CUDA (the default one on Linux)"
         yield Finding(WARNING, "CUDA", f"{driver} shows a GPU, but this torch was built without CUDA", advice)
     else:
-        wanted = LEAST_DRIVER.get(int(built.split(".")[0]))
+        wanted = MIN_DRIVER.get(int(built.split(".")[0]))
         text = f"{driver} shows a GPU, but torch for CUDA {built} cannot use it"
         newer = f" to {wanted} or newer, which that torch wants" if wanted else ""
         yield Finding(WARNING, "CUDA", text, f"update the driver{newer}, or install a torch for an older CUDA")

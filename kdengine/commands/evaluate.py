@@ -53,7 +53,7 @@ def main(options: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(numbers, indent=2) + "\n")
         return 0
     which = "last" if options.last else "best by validation"
-    sys.stdout.write(f"{run.id} ({card.model}, {which}) on {options.part}, {result.count:,} pictures\n")
+    sys.stdout.write(f"{run.id} ({card.model}, {which}) on {options.part}, {result.count:,} images\n")
     sys.stdout.write(f"  accuracy  {100 * result.accuracy:.1f} %\n  top-5     {100 * result.top5:.1f} %\n")
     sys.stdout.write(f"  loss      {result.loss:.4f}\n  ECE       {100 * result.ece:.1f} %\n")
     worst = sorted(zip(result.per_class, card.classes, strict=True))[:3]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 
+from kdengine.starting import importing
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``kd execute``."""
@@ -15,9 +17,9 @@ def main(options: argparse.Namespace) -> int:
     """Trains the run; its outcome is in its status.json."""
     for handler in logging.getLogger().handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    from kdengine import runner
-    from kdengine.workspace import Workspace
-
+    with importing():
+        from kdengine import runner
+        from kdengine.workspace import Workspace
     workspace = Workspace()
     runner.execute(workspace.existing_run(options.run), workspace)
     return 0

@@ -1,4 +1,4 @@
-"""``kd eval --exits``: accuracy and cost of every exit of a self-distilled student, and of answering early."""
+"""``kd eval --exits``: accuracy and cost of every exit of a self-distilled student, and of early exit."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from kdengine.errors import KdError
 from kdengine.evaluation.cost import training_frame
 from kdengine.evaluation.early_exit import EarlyExit, evaluate_early, evaluate_exits
 from kdengine.methods.base import BatchLike
-from kdengine.rundir import RunDirectory
+from kdengine.workspace.rundir import RunDirectory
 
 CONFIDENCES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 def measure(run: RunDirectory, batches: Callable[[], Iterable[BatchLike]], device: torch.device) -> dict[str, Any]:
-    """Numbers of all exits by name, of the training frame, and of early answers; raises BadInput without exits.
+    """Numbers of all exits by name, of the training frame, and of early exit; raises BadInput without exits.
 
     Args:
         batches: gives the batches anew each time: they are gone through once for each confidence.
     """
     student, method = assembly.load_with_exits(run)
     exits = method.to(device).exits()
-    answers: dict[str, Any] = {
+    by_exit: dict[str, Any] = {
         name: result.summary() for name, result in evaluate_exits(student.to(device), exits, batches()).items()
     }
-    numbers = {"exits": answers, "training_frame": training_frame(student, method)}
+    numbers = {"exits": by_exit, "training_frame": training_frame(student, method)}
     try:
         early = EarlyExit(student, exits)
     except KdError as error:
         return numbers | {"early": [], "early_refused": str(error)}
     costs = early.costs()
     for cost in costs:
-        answers[cost.name] |= {"parameters": cost.parameters, "macs": cost.macs, "milliseconds": cost.milliseconds}
+        by_exit[cost.name] |= {"parameters": cost.parameters, "macs": cost.macs, "milliseconds": cost.milliseconds}
     return numbers | {"early": [evaluate_early(early, costs, batches(), confidence) for confidence in CONFIDENCES]}
 
 
 def show(numbers: dict[str, Any]) -> None:
     """Prints them as tables."""
-    columns = ("exit", "accuracy", "ECE", "parameters", "MACs", "ms a picture")
+    columns = ("exit", "accuracy", "ECE", "parameters", "MACs", "ms an image")
     rows = [_exit_row(name, exit_) for name, exit_ in numbers["exits"].items()]
     tables.show(columns, rows)
     frame = numbers["training_frame"]
     tables.show_pairs(
-        [("training frame", f"{frame['parameters']:,} parameters, {frame['macs'] / 1e6:.1f} M MACs a picture")]
+        [("training frame", f"{frame['parameters']:,} parameters, {frame['macs'] / 1e6:.1f} M MACs an image")]
     )
     if numbers["early"]:
         early = [
@@ -59,9 +59,9 @@ def show(numbers: dict[str, Any]) -> None:
             )
             for row in numbers["early"]
         ]
-        tables.show(("sure enough at", "accuracy", "mean MACs", "answered by"), early)
+        tables.show(("exits at confidence", "accuracy", "mean MACs", "predicted by"), early)
     else:
-        tables.show_pairs([("early answers", numbers["early_refused"])])
+        tables.show_pairs([("early exit", numbers["early_refused"])])
 
 
 def _exit_row(name: str, numbers: dict[str, Any]) -> tuple[str, ...]:

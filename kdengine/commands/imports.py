@@ -1,4 +1,4 @@
-"""``kd import``: a teacher of one's own: bring it in, check it against the data, mend its class order, delete it."""
+"""``kd import``: your own teacher: bring it in, check it against the data, correct its class order, delete it."""
 
 from __future__ import annotations
 
@@ -25,27 +25,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bring.add_argument("--model", metavar="NAME", help="its architecture: of the catalog, timm/NAME, torchvision/NAME")
     bring.add_argument("--published", metavar="NAME", help="torchvision/NAME or timm/NAME with its published weights")
     bring.add_argument("--classes", metavar="FILE", help="text file, one class name a line, in the order of the logits")
-    bring.add_argument("--image-size", type=int, metavar="N", help="side of the pictures it was trained with, pixels")
+    bring.add_argument("--image-size", type=int, metavar="N", help="side of the images it was trained with, pixels")
     bring.add_argument("--mean", metavar="R,G,B", help="its normalisation, of pixels in 0..1 (default ImageNet's)")
     bring.add_argument("--std", metavar="R,G,B", help="its normalisation, of pixels in 0..1 (default ImageNet's)")
     bring.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", dest="options",
                        help="one of the architecture's own parameters; may be repeated")  # fmt: skip
     look = parser.add_argument_group("look")
     look.add_argument("--list", action="store_true", help="all imported teachers")
-    look.add_argument("--check", action="store_true", help="accuracy and class order on training pictures of --dataset")
+    look.add_argument("--check", action="store_true", help="accuracy and class order on training images of --dataset")
     look.add_argument("--dataset", metavar="NAME", help="data set to check with (kd list datasets)")
     look.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", dest="changes",
                       help="settings of the data set, e.g. data.path=FOLDER; may be repeated")  # fmt: skip
     look.add_argument("--json", action="store_true", help="print JSON")
     change = parser.add_argument_group("change")
     change.add_argument(
-        "--mend", action="store_true", help="with --check: store the class order and normalisation found"
+        "--fix",
+        "--mend",
+        dest="fix",
+        action="store_true",
+        help="with --check: store the class order and normalisation found",
     )
     change.add_argument("--delete", action="store_true", help="remove it; refused while a run needs it")
 
 
 def main(options: argparse.Namespace) -> int:
-    """Imports, lists, checks, mends or deletes; 2 when a check finds that a run would refuse the teacher as it is."""
+    """Imports, lists, checks, fixes or deletes; 2 when a check finds that a run would refuse the teacher as it is."""
     from kdengine.teachers import records
 
     workspace = Workspace()
@@ -84,8 +88,8 @@ def _check_words(options: argparse.Namespace) -> None:
         problems.append(Problem("--model", "published weights name their architecture themselves; leave it out"))
     if options.check and not options.dataset:
         problems.append(Problem("--dataset", "say with which data set to check"))
-    if options.mend and not options.dataset:
-        problems.append(Problem("--mend", "goes with --check --dataset NAME: what that finds is stored"))
+    if options.fix and not options.dataset:
+        problems.append(Problem("--fix", "goes with --check --dataset NAME: what that finds is stored"))
     if options.delete and brings:
         problems.append(Problem("--delete", "first delete, then import in a command of its own"))
     if problems:
@@ -114,7 +118,7 @@ def _bring_in(options: argparse.Namespace, workspace: Workspace) -> Imported:
         )  # fmt: skip
         return weights.bring_in(workspace, incoming, found.state)
     if given is None:
-        sys.stderr.write("no --mean and --std: ImageNet's are taken; --check tells whether others do better\n")
+        sys.stderr.write("no --mean and --std: ImageNet's are taken; --check says whether others do better\n")
     mean, std = given or weights.IMAGENET
     incoming = weights.Incoming(
         name=options.name, model=options.model, options=own, image_size=options.image_size or _usual_size(options),
@@ -144,7 +148,7 @@ def _class_names(name: str) -> list[str]:
 
 
 def _options(words: list[str]) -> dict[str, Any]:
-    from kdengine.yaml_text import read_yaml
+    from kdengine.spec.yaml_text import read_yaml
 
     pairs = [word.partition("=") for word in words]
     wrong = [Problem("--option", f"found {word!r}, expected NAME=VALUE") for word in words if "=" not in word]
@@ -170,21 +174,21 @@ def _check(options: argparse.Namespace, workspace: Workspace, imported: Imported
     if options.json:
         show_json(_plain(imported, found))
     else:
-        _tell(imported, found)
-    if options.mend:
-        mended = check.mend(workspace, imported, bundle, found)
-        sys.stderr.write(f"{mended.name}: stored, digest {mended.digest}\n")
+        _report(imported, found)
+    if options.fix:
+        fixed = check.repair(workspace, imported, bundle, found)
+        sys.stderr.write(f"{fixed.name}: stored, digest {fixed.digest}\n")
         return 0
     check.remember(imported, found)
     return 0 if found.knows and found.order is None else BadInput.exit_code
 
 
-def _tell(imported: Imported, found: Check) -> None:
+def _report(imported: Imported, found: Check) -> None:
     stages = ", ".join("x".join(map(str, stage)) for stage in found.shapes.stages) or "none"
     show_pairs([
         ("teacher", f"{imported.id} ({imported.model} at {imported.image_size} px)"),
         ("outputs", f"{found.shapes.classes} classes, embedding {found.shapes.embedding}, stages {stages}"),
-        ("looked at", f"{found.pictures} training and validation pictures of {found.data}"),
+        ("looked at", f"{found.images} training and validation images of {found.data}"),
     ])  # fmt: skip
     columns = ("normalisation", "as it is", "by names", "best order")
     rows = [(trial.normalisation, *map(_percent, (trial.as_is, trial.by_names, trial.found))) for trial in found.trials]

@@ -11,8 +11,8 @@ from kdengine.commands.console import add_data_changed
 
 if TYPE_CHECKING:
     from kdengine.figures.seen import Seen
-    from kdengine.rundir import RunDirectory
     from kdengine.workspace import Workspace
+    from kdengine.workspace.rundir import RunDirectory
 
 FORMATS = (".html", ".svg", ".npz")
 
@@ -20,15 +20,17 @@ FORMATS = (".html", ".svg", ".npz")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``kd inspect``."""
     parser.add_argument("run", help="id of the run, or a unique beginning or end of it")
-    parser.add_argument("--what", metavar="VIEW", help="what to look at; without it, what there is")
+    parser.add_argument("--what", metavar="VIEW", help="which panel to compute; without it, the list of panels")
     parser.add_argument("--epoch", default="best", help="best (default), last, or the number of an epoch")
     parser.add_argument("--with", dest="other", metavar="RUN", help="a second run beside it, on the same scale")
-    parser.add_argument("--difference", action="store_true", help="maps of the two runs as one, first minus second")
     parser.add_argument(
-        "--pictures", nargs="+", type=Path, default=[], metavar="FILE", help="instead of validation ones"
+        "--difference", action="store_true", help="two runs' maps or matrices as one, first minus second"
     )
-    parser.add_argument("--classes", default="", metavar="A,B", help="validation pictures of these classes only")
-    parser.add_argument("--count", type=int, help="how many pictures, at most 128")
+    parser.add_argument(
+        "--images", "--pictures", nargs="+", type=Path, default=[], metavar="FILE", help="instead of validation ones"
+    )
+    parser.add_argument("--classes", default="", metavar="A,B", help="validation images of these classes only")
+    parser.add_argument("--count", type=int, help="how many images, at most 128")
     parser.add_argument("--stage", type=int, help="of which stage, where there are many maps (default: the deepest)")
     parser.add_argument("--threshold", type=float, default=0.25, help="edges from this share of the strongest, 0..1")
     add_data_changed(parser)
@@ -76,19 +78,19 @@ def _look(
     from kdengine.inspection.looking import as_epoch, chosen, look, look_beside
     from kdengine.inspection.panels import panel
 
-    pictures = None
-    if options.pictures or options.classes or options.count:
+    images = None
+    if options.images or options.classes or options.count:
         names = tuple(name.strip() for name in options.classes.split(",") if name.strip())
-        count = options.count or panel(options.what).pictures or 64
-        pictures = chosen(workspace, run, count, names, tuple(options.pictures))
+        count = options.count or panel(options.what).images or 64
+        images = chosen(workspace, run, count, names, tuple(options.images))
     epoch = as_epoch(options.epoch)
-    first = look(workspace, run, options.what, epoch, pictures)
+    first = look(workspace, run, options.what, epoch, images)
     return [first] if other is None else [first, look_beside(workspace, other, options.what, epoch, first)]
 
 
 def _list(workspace: Workspace, run: RunDirectory) -> None:
     from kdengine.commands.tables import show
-    from kdengine.inspection import store
+    from kdengine.inspection import recordings as store
     from kdengine.inspection.looking import epochs, offered
 
     recorded = store.recorded_panels(run)
@@ -119,13 +121,13 @@ def _facts(values: Any) -> tuple[float, float, float]:
 
 
 def _write(seen: list[Seen], options: argparse.Namespace) -> None:
-    from kdengine import files
     from kdengine.errors import BadInput, Problem
     from kdengine.figures.document import document
     from kdengine.figures.inspection import draw
     from kdengine.figures.seen import DIFFERENCE, SIDE_BY_SIDE, Wishes, arrays_of
     from kdengine.inspection.panels import panel
-    from kdengine.inspection.store import write_arrays
+    from kdengine.inspection.recordings import write_arrays
+    from kdengine.workspace import files
 
     if options.out.suffix == ".npz":
         write_arrays(options.out, arrays_of(seen))

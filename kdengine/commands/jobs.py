@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from kdengine.commands.console import waiting
-from kdengine.commands.tables import duration, show, show_json, show_pairs, size
+from kdengine.commands.tables import show, show_json, show_pairs
 from kdengine.errors import BadInput, KdError, Problem
 from kdengine.jobs import (
     Job,
@@ -28,9 +28,11 @@ from kdengine.jobs import (
 from kdengine.jobs.job import ACTIVE, UNENDED
 from kdengine.jobs.remedies import command, offered
 from kdengine.jobs.settings import set_jobs_per_gpu
-from kdengine.rundir import RunDirectory
-from kdengine.states import State
+from kdengine.units import duration, size
 from kdengine.workspace import Workspace
+from kdengine.workspace.annotations import read_annotations
+from kdengine.workspace.rundir import RunDirectory
+from kdengine.workspace.states import State
 
 LOOK_S = 0.5
 LOG_LINES = 40
@@ -50,7 +52,7 @@ class Action(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``kd jobs``."""
     changes = ", ".join(f"{name} ({action.help})" for name, action in ACTIONS.items())
-    reads = "list (the default), show, log, wait (until it has ended; the exit code tells how)"
+    reads = "list (the default), show, log, wait (until it has ended; the exit code says how)"
     parser.add_argument("action", nargs="?", default="list", choices=("list", *READS, *ACTIONS), metavar="ACTION",
                         help=f"{reads}, {changes}")  # fmt: skip
     parser.add_argument("job", nargs="?", metavar="ID", help="id of the job, or a unique beginning or end of it")
@@ -62,14 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Lists, tells of one job, or changes one."""
+    """Lists, shows one job, or changes one."""
     workspace = Workspace()
     store = JobStore(workspace)
     if options.jobs_per_gpu is not None:
         set_jobs_per_gpu(workspace, options.jobs_per_gpu or None)
     if options.action == "list":
         if options.job:
-            raise BadInput(Problem("", f"list takes no id; `kd jobs show {options.job}` tells of one job"))
+            raise BadInput(Problem("", f"list takes no id; `kd jobs show {options.job}` shows one job"))
         return _list(store, options.json)
     if not options.job:
         raise BadInput(Problem("", f"which job? `kd jobs {options.action} ID`; `kd jobs` lists all"))
@@ -101,11 +103,11 @@ def _change(store: JobStore, job: Job, what: str, as_json: bool) -> int:
     if as_json:
         show_json({"id": job.id, "state": now.state if now else "deleted", "request": now.request if now else None})
     else:
-        sys.stdout.write(f"{job.id}: {_answer(now)}\n")
+        sys.stdout.write(f"{job.id}: {_ending(now)}\n")
     return 0
 
 
-def _answer(job: Job | None) -> str:
+def _ending(job: Job | None) -> str:
     if job is None:
         return "deleted"
     if job.request and job.state in ACTIVE:
@@ -116,10 +118,10 @@ def _answer(job: Job | None) -> str:
 def _delete(store: JobStore, job_id: str) -> None:
     from kdengine import tracking
 
-    taught = store.dependents(job_id)
+    students = store.dependents(job_id)
     tracking.delete_run(store, job_id)
-    if taught:
-        sys.stderr.write(f"kd: {', '.join(taught)} learnt from it; what was known of it is kept in each\n")
+    if students:
+        sys.stderr.write(f"kd: {', '.join(students)} learnt from it; what was known of it is kept in each\n")
 
 
 ACTIONS: dict[str, Action] = {
@@ -178,13 +180,20 @@ def _row(store: JobStore, job: Job, status: dict[str, Any], damage: str) -> list
     return [
         state,
         job.id,
-        job.name if job.name != job.id else "",
+        _name(store, job),
         job.dataset,
         job.method,
         "" if best is None else f"{100 * best:.1f} %",
         ", ".join(filter(None, ("damaged" if damage else "", _progress(job, status), _missed(status)))),
         duration(time.time() - job.submitted),
     ]
+
+
+def _name(store: JobStore, job: Job) -> str:
+    """What a person calls it, with the tags; else the name that it was launched with."""
+    said = read_annotations(store.workspace.run(job.id))
+    name = said.name or (job.name if job.name != job.id else "")
+    return " ".join(filter(None, (name, *(f"#{tag}" for tag in said.tags))))
 
 
 def _progress(job: Job, status: dict[str, Any]) -> str:
@@ -226,7 +235,9 @@ def _damage(store: JobStore, job: Job, status: dict[str, Any]) -> str:
 
 def _described(store: JobStore, job: Job, status: dict[str, Any]) -> dict[str, Any]:
     row = {key: value for key, value in asdict(job).items() if key not in PRIVATE}
+    said = read_annotations(store.workspace.run(job.id))
     return row | {
+        **{"name": said.name or job.name, "tags": list(said.tags), "note": said.notes},
         "stalled": _is_stalled(store, job, status),
         "status": status,
         "damaged": _damage(store, job, status) or None,
@@ -244,10 +255,11 @@ def _show(store: JobStore, job: Job, options: argparse.Namespace) -> int:
         return 0
     test = ((status.get("test") or {}).get("best") or {}).get("accuracy")
     best = status.get("best") or {}
+    said = read_annotations(run)
     show_pairs(
         [
             ("id", job.id),
-            ("name", job.name),
+            ("name", said.name or job.name),
             ("state", "stalled" if _is_stalled(store, job, status) else str(job.state)),
             ("progress", _progress(job, status)),
             ("data", job.dataset),
@@ -263,7 +275,8 @@ def _show(store: JobStore, job: Job, options: argparse.Namespace) -> int:
             ("message", job.message or ""),
             ("advice", job.advice or ""),
             *(("or", f"{command(run.spec_file, each)}  # {each['label']}") for each in offered(status)),
-            ("note", job.note),
+            ("tags", ", ".join(said.tags)),
+            ("notes", said.notes),
             ("folder", str(run.path)),
             ("size", size(run.size()) if run.exists else "gone"),
             ("command", run.command()),
@@ -300,13 +313,13 @@ def _print_from(run: RunDirectory, position: int) -> int:
 def _wait(store: JobStore, job: Job, options: argparse.Namespace) -> int:
     if not job.state.ended:
         ensure_supervisor(store.workspace)
-    with waiting() as tell:
+    with waiting() as report:
         while not job.state.ended:
             awaited = dead_end(job, {each.id: each for each in store.jobs()})
             if awaited is not None:
                 sys.stderr.write(f"kd: {job.id} {waits_in_vain(awaited)}\n")
                 return EXIT_WAITS
-            tell(f"{job.id}: {job.state}, {_progress(job, _status(store, job))}")
+            report(f"{job.id}: {job.state}, {_progress(job, _status(store, job))}")
             time.sleep(LOOK_S)
             job = store.get(job.id)
     if options.json:

@@ -13,12 +13,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from kdengine.commands.tables import show, show_json, show_pairs, size
+from kdengine.commands.tables import show, show_json, show_pairs
 from kdengine.errors import BadInput, Problem
-from kdengine.fields import about
-from kdengine.recipes import RECIPES
+from kdengine.plugins import Failure
 from kdengine.registry import DATASETS, METHODS, MODELS, Registry, UnknownName
 from kdengine.spec import RecipeSpec
+from kdengine.spec.fields import about
+from kdengine.spec.named_recipes import RECIPES
+from kdengine.units import size
 
 COST_CLASSES, COST_SIZE = 100, 32
 _SIGNS = ((annotated_types.Ge, "ge", "≥"), (annotated_types.Gt, "gt", ">"))
@@ -33,12 +35,13 @@ class Kind(NamedTuple):
     row: Callable[[str, Any], dict[str, Any]]
     settings: Callable[[Any], type[BaseModel]]
     note: str = ""
+    failures: Callable[[], list[Failure]] = list
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``kd list``."""
     parser.add_argument("kind", choices=tuple(KINDS), help="what to list")
-    parser.add_argument("pattern", nargs="?", help="one name (tells all of it), a part of names, or a shell pattern")
+    parser.add_argument("pattern", nargs="?", help="one name (shows all of it), a part of names, or a shell pattern")
     parser.add_argument(
         "--cost", action="store_true", help=f"models: parameters and MACs at {COST_SIZE} px, {COST_CLASSES} classes"
     )
@@ -52,6 +55,8 @@ def main(options: argparse.Namespace) -> int:
         _show_one(kind, options.pattern, options.cost, options.json)
         return 0
     rows = [_row(kind, name, options.cost) for name in _matching(kind, options.pattern)]
+    for failure in kind.failures():
+        sys.stderr.write(f"kd: {failure}\n")
     if options.json:
         show_json(rows)
         return 0
@@ -167,7 +172,7 @@ def _model_row(name: str, model: Any) -> dict[str, Any]:
 def _dataset_row(name: str, dataset: Any) -> dict[str, Any]:
     return {
         "classes": dataset.class_count,
-        "pictures": sum(dataset.counts) if dataset.counts else None,
+        "images": sum(dataset.counts) if dataset.counts else None,
         "px": dataset.default_image_size,
         "here": _where(dataset),
         "summary": dataset.summary,
@@ -206,13 +211,13 @@ def _cost(name: str) -> dict[str, Any]:
     try:
         with torch.random.fork_rng(devices=[]):
             cost = count(build_model(name, COST_CLASSES, COST_SIZE))
-    except BadInput:  # it does not take pictures of that size
+    except BadInput:  # it does not take images of that size
         return {"parameters": None, "MACs": None, "size": ""}
     return {"parameters": cost.parameters, "MACs": cost.macs, "size": size(cost.bytes)}
 
 
 def _of(registry: Registry[Any], row: Callable[[str, Any], dict[str, Any]], note: str = "") -> Kind:
-    return Kind(registry.names, registry.get, row, lambda entry: entry.Params, note)
+    return Kind(registry.names, registry.get, row, lambda entry: entry.Params, note, registry.failures)
 
 
 def _get_recipe(name: str) -> Any:

@@ -8,6 +8,7 @@ import sys
 from kdengine.commands.console import add_data_changed
 from kdengine.errors import BadInput, Problem
 from kdengine.jobs.job import STUDY_PREFIX
+from kdengine.starting import importing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +26,9 @@ def main(options: argparse.Namespace) -> int:
     if folder.status().get("kind") == "study":
         name = folder.id.removeprefix(STUDY_PREFIX)
         raise BadInput(Problem("run", f"{folder.id} steers a study; take it up again: kd study resume {name}"))
-    from kdengine import runner
-    from kdengine.commands.console import training
-
+    with importing():
+        from kdengine import runner
+        from kdengine.commands.console import training
     runner.check_data(folder, workspace, accept=options.data_changed is not None)
     with training(folder):
         result = runner.execute(folder, workspace)

@@ -11,9 +11,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Supervises until it is told to stop."""
+    """Supervises until it is asked to stop."""
     from kdengine.jobs import Supervisor
-    from kdengine.mirroring import Courier
+    from kdengine.tracking.mirroring import Courier
     from kdengine.workspace import Workspace
 
     workspace = Workspace()

@@ -1,4 +1,4 @@
-"""``kd sync``: bring MLflow up to date with what it could not be told at the time."""
+"""``kd sync``: bring MLflow up to date with what it missed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import argparse
 import sys
 from functools import partial
 
-from kdengine import mirroring, tracking
+from kdengine import tracking
 from kdengine.commands.tables import show_json
 from kdengine.errors import KdError, every
+from kdengine.tracking import mirroring
 from kdengine.workspace import Workspace
 
 
@@ -35,8 +36,8 @@ def main(options: argparse.Namespace) -> int:
 def _show(workspace: Workspace, outcome: mirroring.Outcome) -> None:
     for run in outcome.caught_up:
         sys.stdout.write(f"{run}: up to date in MLflow\n")
-    for twin in outcome.deleted:
-        sys.stdout.write(f"{twin}: deleted in MLflow\n")
+    for mlflow_run in outcome.deleted:
+        sys.stdout.write(f"{mlflow_run}: deleted in MLflow\n")
     for name, why in outcome.owed.items():
         sys.stdout.write(f"{name}: still owed{'' if outcome.silent else f': {why}'}\n")
     if outcome.silent:

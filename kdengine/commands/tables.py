@@ -1,4 +1,4 @@
-"""How commands print: a table on a terminal, aligned plain text elsewhere, JSON when asked; and numbers in words."""
+"""How commands print: a table on a terminal, aligned plain text elsewhere, JSON when asked."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 Rows = Sequence[Sequence[str]]
-
-_UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
-_SIZES = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB"))
 
 
 def show(columns: Sequence[str], rows: Rows) -> None:
@@ -36,26 +33,6 @@ def plain(rows: Rows) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return "".join(f"{line}\n" for line in lines)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words of one unit: 45 s, 12 min, 3.5 h, 2 d."""
-    for length, unit in _UNITS:
-        if seconds >= length:
-            return f"{_short(seconds / length)} {unit}"
-    return f"{max(0, seconds):.0f} s"
-
-
-def size(number: float) -> str:
-    """Bytes in words: 4.9 MB, 12 GB."""
-    for length, unit in _SIZES:
-        if number >= length:
-            return f"{_short(number / length)} {unit}"
-    return f"{number:.0f} bytes"
-
-
-def _short(number: float) -> str:
-    return f"{number:.1f}" if number < 9.95 else f"{number:.0f}"
 
 
 def _show_rich(columns: Sequence[str], rows: Rows) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdengine.commands.console import add_data_changed
 from kdengine.errors import BadInput, Problem, every
+from kdengine.starting import importing
 
 if TYPE_CHECKING:
     from kdengine.spec import ExperimentSpec
@@ -49,9 +50,10 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Trains, queues or prints the experiment."""
-    from kdengine.spec import ExperimentSpec
+    with importing():
+        from kdengine.spec import ExperimentSpec
 
-    spec = ExperimentSpec.from_mapping(read_experiment(options))
+        spec = ExperimentSpec.from_mapping(read_experiment(options))
     if options.only_print:
         sys.stdout.write(spec.to_yaml())
         return 0
@@ -65,9 +67,9 @@ def main(options: argparse.Namespace) -> int:
     if options.queue:
         return _queue(specs, workspace, options.run_id)
 
-    from kdengine import assembly, runner
-    from kdengine.commands.console import training
-
+    with importing():
+        from kdengine import assembly, runner
+        from kdengine.commands.console import training
     every(partial(assembly.preflight, each, workspace) for each in specs)
     for each in specs:
         folder = runner.create(each, workspace, options.run_id)
@@ -96,8 +98,8 @@ def _one_a_seed(spec: ExperimentSpec, options: argparse.Namespace) -> list[Exper
 
 
 def _queue(specs: list[ExperimentSpec], workspace: Workspace, run_id: str | None) -> int:
+    from kdengine.assembly.launch import launch_all
     from kdengine.jobs import ensure_supervisor
-    from kdengine.launch import launch_all
 
     ensure_supervisor(workspace)
     for job in launch_all(specs, workspace, run_id=run_id):
@@ -145,7 +147,7 @@ def read_mapping(options: argparse.Namespace, more: Mapping[str, Any] = MappingP
 
 
 def _read_file(name: str) -> dict[str, Any]:
-    from kdengine.yaml_text import read_yaml
+    from kdengine.spec.yaml_text import read_yaml
 
     try:
         text = Path(name).read_text()
@@ -157,5 +159,4 @@ def _read_file(name: str) -> dict[str, Any]:
     if not isinstance(mapping, dict):
         found = type(mapping).__name__
         raise BadInput(Problem("--spec", f"{name} must hold a mapping with data, student, method...; found {found}"))
-    mapping.pop("version", None)
     return mapping

@@ -7,20 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdengine import assembly, files
-from kdengine.assembly import Taught
+from kdengine import assembly
+from kdengine.assembly import TeacherSource
 from kdengine.comparison.progress import MEASURED, measured
 from kdengine.evaluation import cost
 from kdengine.evaluation.fidelity import agreement, divergence
 from kdengine.models.stored import load_student
-from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.teachers.records import Imported
-from kdengine.workspace import Workspace
+from kdengine.workspace import Workspace, files
+from kdengine.workspace.rundir import RunDirectory
 
 
-def measure(run: RunDirectory, teacher: Taught | None, workspace: Workspace) -> dict[str, Any]:
-    """Measures a finished run on its test pictures, on the CPU, and keeps the numbers in its folder.
+def measure(run: RunDirectory, teacher: TeacherSource | None, workspace: Workspace) -> dict[str, Any]:
+    """Measures a finished run on its test images, on the CPU, and keeps the numbers in its folder.
 
     Args:
         run: with weights best by validation.
@@ -28,9 +28,9 @@ def measure(run: RunDirectory, teacher: Taught | None, workspace: Workspace) -> 
         workspace: where its data are.
 
     Returns:
-        ``parameters``, ``macs``, ``bytes``; ``milliseconds``, the median of one picture alone on one thread; with a
+        ``parameters``, ``macs``, ``bytes``; ``milliseconds``, the median of one image alone on one thread; with a
         teacher ``agreement`` (0..1), ``kl`` (nats), ``teacher``, its run or import, and of an import
-        ``teacher_accuracy`` (0..1), which no run of its own tells.
+        ``teacher_accuracy`` (0..1), which no run of its own says.
     """
     known, gone = measured(run), teacher_is_gone(run, workspace)
     if known and gone:
@@ -53,12 +53,12 @@ def measure(run: RunDirectory, teacher: Taught | None, workspace: Workspace) -> 
 
 
 def teacher_is_gone(run: RunDirectory, workspace: Workspace) -> bool:
-    """Whether the run that taught this one was deleted; its own status then says who that was."""
+    """Whether this run's teacher was deleted; its own status then says who that was."""
     trained = run.status().get("teacher_run")
     return trained is not None and not workspace.run(trained).student_file.is_file()
 
 
-def _own_teacher(run: RunDirectory, workspace: Workspace) -> Taught | None:
+def _own_teacher(run: RunDirectory, workspace: Workspace) -> TeacherSource | None:
     trained = run.status().get("teacher_run")
     if trained:
         return workspace.run(trained)
@@ -71,12 +71,12 @@ def _labels(run: RunDirectory, workspace: Workspace) -> Tensor:
 
 
 @torch.no_grad()
-def _logits(answering: Taught, asked: RunDirectory, workspace: Workspace) -> Tensor:
-    """Answers (N, C) of the net of a run or import to another run's test pictures, each with its own normalisation."""
+def _logits(source: TeacherSource, asked: RunDirectory, workspace: Workspace) -> Tensor:
+    """Logits (N, C) of the net of a run or import to another run's test images, each with its own normalisation."""
     spec = ExperimentSpec.from_yaml(asked.spec_text())
     bundle = assembly.load_data_of(asked, workspace)
     device = torch.device("cpu")
-    net = assembly.freeze_teacher(answering, bundle, device, spec.runtime.channels_last)
+    net = assembly.freeze_teacher(source, bundle, device, spec.runtime.in_channels_last)
     return torch.cat(
         [net(batch.image).logits for batch in assembly.evaluation_batches(spec, bundle, "test", device).epoch(0)]
     )

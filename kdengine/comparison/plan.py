@@ -12,19 +12,21 @@ import yaml
 from pydantic import ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from kdengine import files
 from kdengine.errors import BadInput, DamagedFile, Problem
-from kdengine.fields import Settings, setting
 from kdengine.registry import METHODS
-from kdengine.spec import MAX_TITLE, ExperimentSpec, merge, nested
+from kdengine.spec import ExperimentSpec, merge, nested
+from kdengine.spec.experiment import MAX_TITLE
+from kdengine.spec.fields import Settings, setting
 from kdengine.teachers.records import PREFIX, pinned_mapping
-from kdengine.workspace import Workspace
+from kdengine.workspace import Workspace, files
 
 ALONE = "none"
 ALONE_CUTMIX = "none, cutmix"
 SOFT_TARGETS = "kd"
+COMPARISON = "comparison"
+"""In a run's status: the comparison that it was queued for, by name."""
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}\Z", re.IGNORECASE)
-# Regularisation of the labels and pictures is what an arm may be about; the rest of a recipe is the same for all.
+# Regularisation of the labels and images is what an arm may be about; the rest of a recipe is the same for all.
 ARM_PARTS = ("method", "student", "teacher")
 FREE_IN_RECIPE = ("mixup", "cutmix", "label_smoothing")
 
@@ -153,6 +155,30 @@ def make_plan(
     return plan
 
 
+def extended(plan: Plan, seeds: int, methods: Sequence[str]) -> Plan:
+    """The plan with more seeds and arms; what is there stays as it is.
+
+    Args:
+        plan: to be extended.
+        seeds: how many it shall have; the new ones count up from the largest.
+        methods: an arm each, with the method's defaults; those that are there already change nothing.
+
+    Raises:
+        BadInput: fewer seeds than there are; or a new arm that cannot be (see `make_plan`).
+    """
+    if seeds < len(plan.seeds):
+        raise BadInput(
+            Problem("seeds", f"found {seeds}, but {plan.name!r} has {len(plan.seeds)}; seeds are not removed")
+        )
+    known = {arm.name for arm in plan.arms}
+    new = tuple(Arm(name=method, changes={"method": method}) for method in methods if method not in known)
+    further = range(max(plan.seeds) + 1, max(plan.seeds) + 1 + seeds - len(plan.seeds))
+    whole = Plan(name=plan.name, common=plan.common, arms=(*plan.arms, *new), seeds=(*plan.seeds, *further))
+    if problems := check(whole):
+        raise BadInput(problems)
+    return whole
+
+
 def check(plan: Plan) -> list[Problem]:
     """What is wrong with the arms: experiments that cannot be, and arms that do not share recipe, data or precision."""
     problems = []
@@ -258,6 +284,7 @@ def save_plan(plan: Plan, workspace: Workspace) -> None:
     Raises:
         BadInput: there is a comparison of that name with another common experiment, or another arm of the same name.
     """
+    workspace.settle(new=True)
     file = plan_file(workspace, plan.name)
     if file.is_file():
         _check_extends(load_plan(workspace, plan.name), plan)
@@ -291,7 +318,8 @@ def plan_file(workspace: Workspace, name: str) -> Any:
 
 def _check_extends(old: Plan, new: Plan) -> None:
     where = f"there is a comparison {old.name!r} already"
-    if old.common != new.common:
+    # What does not decide the result may differ: settings that came later, where it runs.
+    if len({ExperimentSpec.from_mapping(plan.common).fingerprint() for plan in (old, new)}) > 1:
         raise BadInput(Problem("compare", f"{where}, of another experiment; give this one another name"))
     changes = {arm.name: arm.changes for arm in old.arms}
     other = [arm.name for arm in new.arms if changes.get(arm.name, arm.changes) != arm.changes]

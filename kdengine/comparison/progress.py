@@ -1,4 +1,4 @@
-"""Where a comparison stands: for each of its runs the folder that answers it, and what is missing.
+"""Where a comparison stands: for each of its runs the folder that holds it, and what is missing.
 
 A run belongs to a comparison by its fingerprint alone, wherever it was started: what is finished is never run twice.
 """
@@ -8,16 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kdengine import files
 from kdengine.comparison.plan import Cell, Plan, pinned
 from kdengine.errors import DamagedFile
 from kdengine.jobs import JobStore, dead_end, waits_in_vain
 from kdengine.jobs.job import UNENDED
-from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
-from kdengine.states import State
 from kdengine.teachers.records import PREFIX, Imported, find
-from kdengine.workspace import Workspace
+from kdengine.workspace import Workspace, files
+from kdengine.workspace.rundir import RunDirectory
+from kdengine.workspace.states import State
 
 MISSING = "missing"
 MEASURED = "measured.json"
@@ -99,7 +98,7 @@ def unmeasured(now: Progress) -> list[RunDirectory]:
 
 
 class _Index:
-    """Runs and jobs of a workspace by fingerprint; of several with the same, the one that tells most."""
+    """Runs and jobs of a workspace by fingerprint; of several with the same, the one that has come furthest."""
 
     ORDER = (State.FINISHED, State.RUNNING, State.STOPPING, State.STARTING, State.QUEUED)
 
@@ -112,10 +111,10 @@ class _Index:
             job = self.jobs.get(run.id)
             state = str(job.state) if job is not None else str(status.get("state", MISSING))
             fingerprint = status.get("fingerprint") or (job.fingerprint if job is not None else "")
-            if fingerprint and self._tells_more(fingerprint, state):
+            if fingerprint and self._came_further(fingerprint, state):
                 self.found[fingerprint] = (state, run)
 
-    def _tells_more(self, fingerprint: str, state: str) -> bool:
+    def _came_further(self, fingerprint: str, state: str) -> bool:
         """The later of two runs of equal standing wins: they come in the order of their age."""
         known = self.found.get(fingerprint)
         return known is None or self._rank(state) <= self._rank(known[0])

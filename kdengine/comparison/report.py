@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdengine import files
 from kdengine.comparison.plan import ALONE, SOFT_TARGETS, Plan
 from kdengine.comparison.progress import Progress, measured
 from kdengine.comparison.statistics import (
@@ -19,7 +19,8 @@ from kdengine.comparison.statistics import (
     spread,
 )
 from kdengine.errors import DamagedFile
-from kdengine.rundir import RunDirectory
+from kdengine.workspace import files
+from kdengine.workspace.rundir import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Row:
         agreement: with the teacher, percent.
         kl: to the teacher, nats.
         minutes: of training.
-        milliseconds: a picture alone on one CPU thread.
+        milliseconds: an image alone on one CPU thread.
         parameters, macs: of what is deployed.
         per_class: mean test accuracy of each class, percent.
         runs: the finished runs, by seed.
@@ -113,6 +114,20 @@ class Report:
     def against(self) -> str:
         """The baseline in words."""
         return "the student alone" if self.baseline == ALONE else self.baseline
+
+    def _repr_html_(self) -> str:
+        """The table of a notebook, with its notes."""
+        from kdengine.comparison import tables
+
+        notes = "".join(f"<p>{html.escape(note)}</p>" for note in tables.notes(self))
+        return tables.html_table(tables.columns(self, brief=True), tables.rows(self, brief=True)) + notes
+
+    def plot(self) -> Any:
+        """A Plotly figure: the gain of each arm over the baseline, with its 95 % interval, in points."""
+        from kdengine.comparison import tables
+        from kdengine.figures import comparison
+
+        return comparison.gains(tables.report_gains(self), self.against)
 
 
 def report(now: Progress) -> Report:
@@ -188,8 +203,8 @@ def _row(name: str, wanted: int, runs: dict[int, RunDirectory], gain: Gain | Non
 
 def _imported_row(teacher: str, runs: Sequence[RunDirectory]) -> Row:
     """The teacher by itself, where no run made it: its accuracy was measured with its students'."""
-    told = [numbers for numbers in map(measured, runs) if numbers.get("teacher") == teacher]
-    accuracy = _spread_of(told[:1], lambda numbers: 100 * numbers["teacher_accuracy"])
+    same = [numbers for numbers in map(measured, runs) if numbers.get("teacher") == teacher]
+    accuracy = _spread_of(same[:1], lambda numbers: 100 * numbers["teacher_accuracy"])
     return Row("teacher", 1, best=accuracy, last=accuracy)
 
 

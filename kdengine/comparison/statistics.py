@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 CONFIDENCE = 0.95
 POWER = 0.8
-MOST_SEEDS = 1000
+MAX_SEEDS = 1000
 
 
 @dataclass(frozen=True)
@@ -96,18 +96,18 @@ def seeds_to_decide(effect: float, deviation: float) -> int | None:
         return None
     if deviation == 0:
         return 2
-    counts = range(2, MOST_SEEDS + 1)
+    counts = range(2, MAX_SEEDS + 1)
     # Power grows with n; to ask every n takes seconds for a table of thirty arms.
     place = bisect_left(counts, POWER, key=lambda n: _power(abs(effect) / deviation, n))
     return counts[place] if place < len(counts) else None
 
 
-def _power(standardised: float, n: int) -> float:
+def _power(standardized: float, n: int) -> float:
     """Probability that the two-sided test of n pairs rejects, for a mean of so many standard deviations."""
     from scipy import stats
 
     limit = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)
-    shift = standardised * math.sqrt(n)
+    shift = standardized * math.sqrt(n)
     above, below = float(stats.nct.sf(limit, n - 1, shift)), float(stats.nct.cdf(-limit, n - 1, shift))
     # For large shifts scipy gives no number where the one is 1 and the other 0 within rounding.
     return (1.0 if math.isnan(above) else above) + (0.0 if math.isnan(below) else below)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from kdengine.comparison.plan import ALONE
 from kdengine.comparison.report import Gain, Report, Row
 from kdengine.comparison.statistics import Spread
+from kdengine.figures.forest import forest
 
 Cells = tuple[str, ...]
 
@@ -24,6 +25,29 @@ def rows(report: Report, *, brief: bool = False) -> list[Cells]:
     shown = list(_titles(report).values())
     whole = [_row(row, _has_kd(report)) for row in report.rows]
     return [tuple(cell for cell, kept in zip(cells, shown, strict=True) if kept or not brief) for cells in whole]
+
+
+MEANINGS = {
+    "arm": "What differs: a method, its settings, the student or the teacher.",
+    "n": "Finished seeds.",
+    "test, best (%)": "Test accuracy of the weights best by validation: mean ± standard deviation.",
+    "verdict": "helps or hurts where the 95 % interval leaves out zero; * where it holds for all arms together.",
+    "minus kd": "Difference to soft targets, paired by seed, with its 95 % interval.",
+    "verdict to kd": "The same verdict against soft targets.",
+    "test, last (%)": "Test accuracy of the weights of the last epoch.",
+    "validation (%)": "Best validation accuracy.",
+    "ECE (%)": "Expected calibration error: how far confidence and accuracy lie apart.",
+    "as the teacher (%)": "How often student and teacher predict the same class.",
+    "KL (nats)": "Divergence of the student's probabilities from the teacher's.",
+    "parameters": "Of what is deployed.",
+    "MACs": "Multiply-accumulates for one image.",
+    "ms": "Median time of one image alone on one CPU thread.",
+    "minutes": "Of training.",
+}
+"""What a column shows, by its title; of the difference to the baseline, `notes` say it."""
+
+CORE = 5
+"""So many columns say what a comparison is about: arm, n, test accuracy, difference, verdict. They come first."""
 
 
 def _minus(report: Report) -> str:
@@ -226,10 +250,16 @@ def report_gains(report: Report) -> list[dict[str, object]]:
     ]
 
 
+def as_svg(report: Report) -> str:
+    """The figure of the gains as a drawing for a paper."""
+    return forest(report_gains(report), report.against)
+
+
 FORMATS: dict[str, Callable[[Report], str]] = {
     "csv": as_csv,
     "markdown": as_markdown,
     "latex": as_latex,
     "html": as_html,
+    "svg": as_svg,
 }
-SUFFIXES = {"csv": ".csv", "markdown": ".md", "latex": ".tex", "html": ".html"}
+SUFFIXES = {"csv": ".csv", "markdown": ".md", "latex": ".tex", "html": ".html", "svg": ".svg"}

@@ -1,15 +1,15 @@
 """Catalog of data sets -> decoded-once uint8 store -> batched augmentation on the device.
 
-What needs torch lies in ``kdengine.data.loader`` and is imported from there: this package stays cheap to import.
+What needs torch lies in ``kdengine.data.batches`` and is imported from there: this package stays cheap to import.
 """
 
 from __future__ import annotations
 
 from kdengine.data import catalog as catalog
-from kdengine.data.augmentation import Augmentation
-from kdengine.data.bundle import DatasetBundle, Part, sample_pictures
+from kdengine.data.batches.augmentation import Augmentation
+from kdengine.data.bundle import DatasetBundle, Part, sample_images
 from kdengine.data.definition import DatasetDefinition, Source
-from kdengine.data.loading import load_dataset
+from kdengine.data.load_dataset import load_dataset
 
 __all__ = [
     "Augmentation",
@@ -18,5 +18,5 @@ __all__ = [
     "Part",
     "Source",
     "load_dataset",
-    "sample_pictures",
+    "sample_images",
 ]

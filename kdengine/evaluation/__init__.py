@@ -1,1 +1,1 @@
-"""Measuring a trained network: accuracy, calibration, cost, and its answer to single pictures."""
+"""Measuring a trained network: accuracy, calibration, cost, and its prediction for single images."""

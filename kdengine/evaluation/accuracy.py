@@ -17,14 +17,14 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Numbers over ``count`` pictures.
+    """Numbers over ``count`` images.
 
     Attributes:
-        accuracy: share of pictures whose highest logit is their class, 0..1.
+        accuracy: share of images whose highest logit is their class, 0..1.
         top5: share whose class is among the five highest logits (all of them where there are fewer classes).
         loss: mean cross-entropy, no smoothing.
         ece: expected calibration error, 15 bins of equal width, 0..1.
-        per_class: accuracy of each class, in class order; 0 for a class without pictures.
+        per_class: accuracy of each class, in class order; 0 for a class without images.
     """
 
     count: int
@@ -40,7 +40,7 @@ class Evaluation:
 
 
 class Seen(NamedTuple):
-    """What counts of some answers: 19 bytes an image, so that testing holds neither images nor logits.
+    """What counts of some predictions: 19 bytes an image, so that testing holds neither images nor logits.
 
     Attributes:
         target: class indices (N,), int64.
@@ -64,7 +64,7 @@ def evaluate(logits_of: Callable[[Tensor], Tensor], batches: Iterable[BatchLike]
     """Runs a network over batches, accumulating on the device; memory does not grow with the images.
 
     Args:
-        logits_of: pictures (B, 3, H, W) -> logits (B, C); the caller has put the network in eval mode.
+        logits_of: images (B, 3, H, W) -> logits (B, C); the caller has put the network in eval mode.
         batches: at least one batch.
     """
     parts = []
@@ -82,13 +82,18 @@ def score(logits: Tensor, target: Tensor) -> Evaluation:
 
 
 def seen(logits: Tensor, target: Tensor) -> Seen:
-    """What counts of logits (B, C), float32, and class indices (B,)."""
+    """What counts of logits (B, C), float32, and class indices (B,).
+
+    Of equal logits, which 8-bit networks have many of, the first class is the prediction: as everywhere that argmax is
+    taken, and not as topk happens to order them.
+    """
+    hit = logits.argmax(dim=1) == target
     ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices
     confidence, predicted = logits.softmax(dim=1).max(dim=1)
     return Seen(
         target=target,
-        hit=ranked[:, 0] == target,
-        near=(ranked == target[:, None]).any(dim=1),
+        hit=hit,
+        near=(ranked == target[:, None]).any(dim=1) | hit,
         log_probability=F.log_softmax(logits, dim=1).gather(1, target[:, None])[:, 0],
         confidence=confidence,
         confirmed=predicted == target,
@@ -96,7 +101,7 @@ def seen(logits: Tensor, target: Tensor) -> Seen:
 
 
 def summarised(parts: Sequence[Seen], classes: int) -> Evaluation:
-    """The numbers of `Evaluation` for answers that were seen part by part; the same whatever the parts."""
+    """The numbers of `Evaluation` for predictions that were seen part by part; the same whatever the parts."""
     target, hit, near, log_probability, confidence, confirmed = map(torch.cat, zip(*parts, strict=True))
     number = torch.bincount(target, minlength=classes)
     right = torch.bincount(target[hit], minlength=classes)
@@ -112,7 +117,7 @@ def summarised(parts: Sequence[Seen], classes: int) -> Evaluation:
 
 
 def expected_calibration_error(logits: Tensor, target: Tensor, bins: int = BINS) -> float:
-    """Mean gap of confidence and accuracy over equal-width bins of confidence, weighted by pictures; 0..1.
+    """Mean gap of confidence and accuracy over equal-width bins of confidence, weighted by images; 0..1.
 
     Guo, Pleiss, Sun, Weinberger: On Calibration of Modern Neural Networks. ICML 2017, equation 3.
     """

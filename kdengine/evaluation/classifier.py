@@ -1,4 +1,4 @@
-"""A trained student asked about single pictures: upload in, probabilities out."""
+"""A trained student asked about single images: upload in, probabilities out."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from kdengine.errors import BadInput, Problem
 from kdengine.models.backbone import Backbone
 from kdengine.models.stored import ModelCard, load_student
-from kdengine.rundir import RunDirectory
+from kdengine.workspace.rundir import RunDirectory
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 50_000_000
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """Probabilities (class name -> 0..1, highest first, at most five) and the milliseconds of the forward pass."""
 
     top: tuple[tuple[str, float], ...]
@@ -30,7 +30,7 @@ class Answer:
 
 
 class Classifier:
-    """A trained network, ready to answer.
+    """A trained network, ready to predict.
 
     Args:
         source: a run with weights (BadInput when it has none), or a network in eval mode with its card.
@@ -43,66 +43,68 @@ class Classifier:
         self.device = device
 
     @torch.no_grad()
-    def __call__(self, picture: Image.Image) -> Answer:
-        x = torch.from_numpy(prepare(picture, self.card)).to(self.device)
+    def __call__(self, image: Image.Image) -> Prediction:
+        """The five most likely classes of one image."""
+        x = torch.from_numpy(prepare(image, self.card)).to(self.device)
         start = time.perf_counter()
         probabilities = self.backbone(x).logits.float().softmax(dim=1)[0].cpu()
         milliseconds = 1000 * (time.perf_counter() - start)
-        values, indices = probabilities.topk(min(5, len(self.card.classes)))
+        # Stable: of equal probabilities the first class comes first, as argmax has it.
+        values, indices = (ranked[:5] for ranked in probabilities.sort(descending=True, stable=True))
         top = zip(indices.tolist(), values.tolist(), strict=True)
-        return Answer(tuple((self.card.classes[index], value) for index, value in top), milliseconds)
+        return Prediction(tuple((self.card.classes[index], value) for index, value in top), milliseconds)
 
 
-def prepare(picture: Image.Image, card: ModelCard) -> np.ndarray:
-    """A picture as the network expects it: (1, 3, S, S) float32, shorter side resized, centre cropped, normalised."""
-    pixels = squared(picture, card.image_size).astype(np.float32) / 255
+def prepare(image: Image.Image, card: ModelCard) -> np.ndarray:
+    """An image as the network expects it: (1, 3, S, S) float32, shorter side resized, centre cropped, normalised."""
+    pixels = squared(image, card.image_size).astype(np.float32) / 255
     normalised = (pixels - np.asarray(card.mean, np.float32)) / np.asarray(card.std, np.float32)
     return normalised.transpose(2, 0, 1)[None].copy()
 
 
-def squared(picture: Image.Image, size: int) -> np.ndarray:
-    """A picture as a square uint8 (S, S, 3): shorter side resized, centre cropped."""
-    return np.asarray(ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.BILINEAR))
+def squared(image: Image.Image, size: int) -> np.ndarray:
+    """An image as a square uint8 (S, S, 3): shorter side resized, centre cropped."""
+    return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR))
 
 
-def open_picture(source: Path | BinaryIO, name: str = "") -> Image.Image:
-    """Opens a picture file of a common format, upright, as RGB (transparent parts on white).
+def open_image(source: Path | BinaryIO, name: str = "") -> Image.Image:
+    """Opens an image file of a common format, upright, as RGB (transparent parts on white).
 
     Raises:
-        BadInput: not a picture, damaged, of an unknown format or larger than 50 megapixels; says which.
+        BadInput: not an image, damaged, of an unknown format or larger than 50 megapixels; says which.
     """
-    name = name or (source.name if isinstance(source, Path) else "the picture")
+    name = name or (source.name if isinstance(source, Path) else "the image")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(source, formats=FORMATS)
-        if picture.width * picture.height > MAX_PIXELS:
-            megapixels = picture.width * picture.height / 1e6
-            raise BadInput(
-                Problem("picture", f"{name} has {megapixels:.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f} are read")
-            )
-        picture.load()
+            opened = Image.open(source, formats=FORMATS)
+        with opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                megapixels = opened.width * opened.height / 1e6
+                message = f"{name} has {megapixels:.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f} are read"
+                raise BadInput(Problem("image", message))
+            opened.load()
+            return flatten(ImageOps.exif_transpose(opened))
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise BadInput(Problem("picture", f"there is no picture file {name}")) from error
+        raise BadInput(Problem("image", f"there is no image file {name}")) from error
     except UnidentifiedImageError as error:
         raise BadInput(
-            Problem("picture", f"{name} is not a picture in one of the formats {', '.join(FORMATS)}")
+            Problem("image", f"{name} is not an image in one of the formats {', '.join(FORMATS)}")
         ) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(Problem("picture", f"{name} is damaged: {error}")) from error
-    return flatten(ImageOps.exif_transpose(picture))
+        raise BadInput(Problem("image", f"{name} is damaged: {error}")) from error
 
 
-def flatten(picture: Image.Image) -> Image.Image:
+def flatten(image: Image.Image) -> Image.Image:
     """RGB, with transparent parts on white and 16-bit grey scaled to 8 bits."""
-    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-        values = np.asarray(picture, dtype=np.float32)
-        top = 65535.0 if picture.mode.startswith("I") and values.max(initial=0) > 255 else 255.0
-        picture = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        layered = picture.convert("RGBA")
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        values = np.asarray(image, dtype=np.float32)
+        top = 65535.0 if image.mode.startswith("I") and values.max(initial=0) > 255 else 255.0
+        image = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layered = image.convert("RGBA")
         background = Image.new("RGBA", layered.size, "white")
-        picture = Image.alpha_composite(background, layered)
-    return picture.convert("RGB")
+        image = Image.alpha_composite(background, layered)
+    return image.convert("RGB")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from kdengine.methods.base import Method
 from kdengine.models.backbone import Backbone, evaluating
@@ -21,7 +20,7 @@ class Cost:
 
     Attributes:
         parameters: number of weights.
-        macs: multiply-accumulates of convolutions and linear layers for one picture.
+        macs: multiply-accumulates of convolutions and linear layers for one image.
         bytes: size of weights and buffers as stored.
     """
 
@@ -32,21 +31,21 @@ class Cost:
 
 def count(backbone: Backbone) -> Cost:
     """Counts parameters, MACs at the backbone's image size, and bytes; weights and random state stay as they are."""
-    picture = blank_pictures(backbone)
+    image = blank_images(backbone)
     with evaluating(backbone):
-        macs = macs_of(lambda: backbone(picture))
+        macs = macs_of(lambda: backbone(image))
     return Cost(count_parameters(backbone), macs, size_in_bytes(backbone))
 
 
 def training_frame(backbone: Backbone, method: Method) -> dict[str, int]:
-    """Parameters of student and method together, and multiply-accumulates of all exits for one picture.
+    """Parameters of student and method together, and multiply-accumulates of all exits for one image.
 
     What is trained, beside `count`, what is deployed. A teacher is not counted.
     """
-    picture = blank_pictures(backbone)
+    image = blank_images(backbone)
 
     def all_exits() -> None:
-        outputs = backbone(picture)
+        outputs = backbone(image)
         for exit_ in method.exits():
             exit_.logits(outputs)
 
@@ -67,14 +66,14 @@ def size_in_bytes(module: nn.Module) -> int:
 
 
 def latency(backbone: Backbone, batch_size: int = 1, repeats: int = 10) -> float:
-    """Median seconds of one forward pass over ``batch_size`` pictures on the backbone's device, after two warm-ups."""
-    pictures = blank_pictures(backbone, batch_size)
+    """Median seconds of one forward pass over ``batch_size`` images on the backbone's device, after two warm-ups."""
+    images = blank_images(backbone, batch_size)
     backbone.eval()
-    return median_seconds(lambda: backbone(pictures), pictures.device, repeats)
+    return median_seconds(lambda: backbone(images), images.device, repeats)
 
 
 def one_thread_latency(backbone: Backbone, repeats: int = 20) -> float:
-    """Median seconds of one picture alone on one thread of the CPU: what a small device is compared by."""
+    """Median seconds of one image alone on one thread of the CPU: what a small device is compared by."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -83,7 +82,7 @@ def one_thread_latency(backbone: Backbone, repeats: int = 20) -> float:
         torch.set_num_threads(threads)
 
 
-def blank_pictures(backbone: Backbone, batch_size: int = 1) -> Tensor:
+def blank_images(backbone: Backbone, batch_size: int = 1) -> Tensor:
     """Zeros (B, 3, H, W) of the backbone's image size, where its weights are."""
     side = backbone.image_size
     return torch.zeros(batch_size, 3, side, side, device=next(backbone.parameters()).device)
@@ -92,6 +91,9 @@ def blank_pictures(backbone: Backbone, batch_size: int = 1) -> Tensor:
 @torch.no_grad()
 def macs_of(call: Callable[[], object]) -> int:
     """Multiply-accumulates of the convolutions, attentions and linear layers that run in a call."""
+    # Imported here, for it imports triton, and a run counts only once memory has run out.
+    from torch.utils.flop_counter import FlopCounterMode
+
     with FlopCounterMode(display=False) as counter:
         call()
     return int(counter.get_total_flops() // 2)

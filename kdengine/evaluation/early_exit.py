@@ -1,6 +1,6 @@
-"""Answering early: a network cut where its exits hang, run piece by piece until an exit is sure enough.
+"""Early exit: a network cut where its exits are attached, run piece by piece until an exit is confident enough.
 
-The network is traced (torch.fx) and cut at its stage maps, so that an early answer really skips the layers behind it;
+The network is traced (torch.fx) and cut at its stage maps, so that an early exit really skips the layers behind it;
 its cost and latency are those of the pieces that ran.
 """
 
@@ -15,20 +15,20 @@ from torch import Tensor, fx
 
 from kdengine.errors import KdError
 from kdengine.evaluation.accuracy import Evaluation, Seen, seen, summarised
-from kdengine.evaluation.cost import blank_pictures, count_parameters, macs_of, median_seconds
+from kdengine.evaluation.cost import blank_images, count_parameters, macs_of, median_seconds
 from kdengine.methods.base import BatchLike, Exit
 from kdengine.models.backbone import Backbone, Outputs
 
 
 @dataclass(frozen=True)
 class ExitCost:
-    """What an answer from one exit costs.
+    """What a prediction at one exit costs.
 
     Attributes:
-        name: of the exit; "deployed" is the network's own answer.
+        name: of the exit; "deployed" is the network's own head.
         parameters: weights of all pieces up to it and of its head.
-        macs: multiply-accumulates for one picture, up to it.
-        milliseconds: median time of one picture alone.
+        macs: multiply-accumulates for one image, up to it.
+        milliseconds: median time of one image alone.
     """
 
     name: str
@@ -38,7 +38,7 @@ class ExitCost:
 
 
 class EarlyExit:
-    """A network with exits, in eval mode, that answers as soon as one of them is sure enough.
+    """A network with exits, in eval mode, that predicts as soon as one of them is confident enough.
 
     Args:
         backbone: in eval mode.
@@ -56,11 +56,11 @@ class EarlyExit:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, confidence: float) -> tuple[Tensor, Tensor]:
-        """Answers pictures (B, 3, H, W), each from the first exit whose highest probability reaches ``confidence``.
+        """Predicts images (B, 3, H, W), each at the first exit whose highest probability reaches ``confidence``.
 
         Returns:
-            Logits (B, C), and for each picture the number of the exit that gave them (int64, ``len(exits)`` for the
-            deployed answer).
+            Logits (B, C), and for each image the number of the exit that gave them (int64, ``len(exits)`` for the
+            deployed head).
         """
         waiting = torch.arange(len(x), device=x.device)
         logits: Tensor | None = None
@@ -69,10 +69,10 @@ class EarlyExit:
         for number, piece in enumerate(self.pieces):
             state = piece(state)
             last = number == len(self.exits)
-            answer = state if last else self._head(number, state)
-            sure = torch.ones_like(waiting, dtype=torch.bool) if last else _confidence(answer) >= confidence
-            logits = answer.new_zeros(len(x), answer.shape[1]) if logits is None else logits
-            logits[waiting[sure]] = answer[sure].to(logits.dtype)
+            given = state if last else self._head(number, state)
+            sure = torch.ones_like(waiting, dtype=torch.bool) if last else _confidence(given) >= confidence
+            logits = given.new_zeros(len(x), given.shape[1]) if logits is None else logits
+            logits[waiting[sure]] = given[sure].to(logits.dtype)
             used[waiting[sure]] = number
             waiting, state = waiting[~sure], state[~sure]
             if not len(waiting):
@@ -88,15 +88,15 @@ class EarlyExit:
         return exit_.logits(Outputs(nothing, nothing, stages))
 
     def costs(self, repeats: int = 20) -> list[ExitCost]:
-        """Cost of an answer from each exit, the deployed one last."""
-        picture = blank_pictures(self.backbone)
-        return [self._cost(number, picture, repeats) for number in range(len(self.pieces))]
+        """Cost of a prediction at each exit, the deployed one last."""
+        image = blank_images(self.backbone)
+        return [self._cost(number, image, repeats) for number in range(len(self.pieces))]
 
-    def _cost(self, number: int, picture: Tensor, repeats: int) -> ExitCost:
+    def _cost(self, number: int, image: Tensor, repeats: int) -> ExitCost:
         deployed = number == len(self.exits)
 
-        def answer() -> Tensor:
-            state = picture
+        def predict() -> Tensor:
+            state = image
             for piece in self.pieces[: number + 1]:
                 state = piece(state)
             return state if deployed else self._head(number, state)
@@ -104,28 +104,28 @@ class EarlyExit:
         head = 0 if deployed else sum(map(count_parameters, self.exits[number].parts))
         body = sum(count_parameters(piece) for piece in self.pieces[: number + 1])
         name = "deployed" if deployed else self.exits[number].name
-        milliseconds = 1000 * median_seconds(answer, picture.device, repeats)
-        return ExitCost(name, body + head, macs_of(answer), milliseconds)
+        milliseconds = 1000 * median_seconds(predict, image.device, repeats)
+        return ExitCost(name, body + head, macs_of(predict), milliseconds)
 
 
 @torch.no_grad()
 def evaluate_early(
     early: EarlyExit, costs: Sequence[ExitCost], batches: Iterable[BatchLike], confidence: float
 ) -> dict[str, Any]:
-    """What answering early brings over batches.
+    """What early exit brings over batches.
 
     Returns:
-        ``confidence``; ``accuracy`` 0..1; ``macs``, the mean for a picture, without the heads that were asked in vain;
-        ``shares``, 0..1 of the pictures by the exit that answered.
+        ``confidence``; ``accuracy`` 0..1; ``macs``, the mean for an image, without heads in vain;
+        ``shares``, 0..1 of the images by the exit that predicted them.
     """
     right = count = 0
-    answered = torch.zeros(len(costs))
+    taken = torch.zeros(len(costs))
     for batch in batches:
         logits, used = early(batch.image, confidence)
         right += int((logits.argmax(dim=1) == batch.target).sum())
         count += len(batch.target)
-        answered += torch.bincount(used, minlength=len(costs)).cpu()
-    shares = (answered / count).tolist()
+        taken += torch.bincount(used, minlength=len(costs)).cpu()
+    shares = (taken / count).tolist()
     return {
         "confidence": confidence,
         "accuracy": right / count,
@@ -135,7 +135,7 @@ def evaluate_early(
 
 
 def cut(backbone: Backbone, stages: Sequence[int]) -> list[fx.GraphModule]:
-    """Pieces of a network: from the pictures to the first stage named, from there to the next, ..., to the logits.
+    """Pieces of a network: from the images to the first stage named, from there to the next, ..., to the logits.
 
     Args:
         stages: indices into ``Outputs.stages``, rising.
@@ -187,20 +187,20 @@ def ensemble(logits: Sequence[Tensor]) -> Tensor:
     return probabilities.mean(dim=0).clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
-def all_answers(outputs: Outputs, exits: Sequence[Exit]) -> dict[str, Tensor]:
+def all_logits(outputs: Outputs, exits: Sequence[Exit]) -> dict[str, Tensor]:
     """Logits (B, C) by name of the exit, then of the "deployed" head, then of the "ensemble" of all of them."""
-    answers = {exit_.name: exit_.logits(outputs) for exit_ in exits}
-    answers["deployed"] = outputs.logits
-    return answers | {"ensemble": ensemble(list(answers.values()))}
+    logits = {exit_.name: exit_.logits(outputs) for exit_ in exits}
+    logits["deployed"] = outputs.logits
+    return logits | {"ensemble": ensemble(list(logits.values()))}
 
 
 @torch.no_grad()
 def evaluate_exits(backbone: Backbone, exits: Sequence[Exit], batches: Iterable[BatchLike]) -> dict[str, Evaluation]:
-    """Accuracy of each answer of `all_answers` over batches; backbone and heads are in eval mode."""
+    """Accuracy of each head of `all_logits` over batches; backbone and heads are in eval mode."""
     collected: dict[str, list[Seen]] = {}
     classes = 0
     for batch in batches:
-        for name, logits in all_answers(backbone(batch.image), exits).items():
+        for name, logits in all_logits(backbone(batch.image), exits).items():
             classes = logits.shape[1]
             collected.setdefault(name, []).append(seen(logits.float(), batch.target))
     return {name: summarised(parts, classes) for name, parts in collected.items()}

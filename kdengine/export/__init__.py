@@ -1,4 +1,4 @@
-"""A trained student as files to take away: safetensors or ONNX, checked on real pictures, with a model card.
+"""A trained student as files to take away: safetensors or ONNX, checked on real images, with a model card.
 
 Nothing of the method is left in them. What is written is read again and compared with the network in PyTorch before the
 folder gets its name: a folder that is there holds files that work.
@@ -12,23 +12,23 @@ from pathlib import Path
 
 import torch
 
-from kdengine import assembly, files
+from kdengine import assembly, extras
 from kdengine.errors import BadInput, Problem
 from kdengine.evaluation.cost import count
 from kdengine.export import library, parity, pieces, readme
 from kdengine.export.request import Exported, Request
 from kdengine.models.backbone import Backbone
 from kdengine.models.stored import ModelCard, card_of, load_network, load_student, read_card, write_card
-from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
-from kdengine.states import State
 from kdengine.training.hardware import Precision, describe
-from kdengine.workspace import Workspace
+from kdengine.workspace import Workspace, files
+from kdengine.workspace.rundir import RunDirectory
+from kdengine.workspace.states import State
 
 __all__ = ["Exported", "Request", "export", "load"]
 
 CARD = "model_card.json"
-CALIBRATION_PICTURES = 512
+CALIBRATION_IMAGES = 512
 CPU = torch.device("cpu")
 
 
@@ -46,28 +46,30 @@ def export(
         workspace: where its data lie.
         folder: made here; may exist when it is empty.
         request: what to write.
-        say: is told, in one line each, what takes a while.
+        say: called with one line for each thing that takes a while.
 
     Raises:
         BadInput: run not finished, folder in use, options that do not go together; every problem, nothing written.
-        KdError: a written file answers differently from the network in PyTorch; nothing is left behind.
+        KdError: a written file computes other logits than the network in PyTorch; nothing is left behind.
     """
     _check(run, folder, request)
+    if request.format != "safetensors":
+        extras.require("onnx", "onnxruntime", "onnxscript")
     spec = ExperimentSpec.from_yaml(run.spec_text())
     bundle = assembly.load_data_of(run, workspace)
     student, card = load_student(run, last=request.last)
     method = assembly.load_with_exits(run)[1] if request.exits else None
-    test = list(assembly.evaluation_batches(spec, bundle, "test", CPU, request.pictures).epoch(0))
-    calibration = assembly.evaluation_batches(spec, bundle, "train", CPU, CALIBRATION_PICTURES).epoch(0)
+    test = list(assembly.evaluation_batches(spec, bundle, "test", CPU, request.images).epoch(0))
+    calibration = assembly.evaluation_batches(spec, bundle, "train", CPU, CALIBRATION_IMAGES).epoch(0)
     with files.made_whole(folder) as place:
         wanted = pieces.of(request, student, card, method, (batch.image for batch in calibration))
         measured = parity.try_out(wanted, student, place, test, say)
         if request.exits and request.format == "safetensors":
             shutil.copyfile(run.method_file, place / pieces.EXITS)
         loading = library.loading(student, card, place / pieces.WEIGHTS) if request.format == "safetensors" else None
-        pictures = sum(len(batch.target) for batch in test)
+        images = sum(len(batch.target) for batch in test)
         hardware = describe(CPU, 1, Precision())["device_name"]
-        exported = Exported(run.id, folder, request, bundle.name, pictures, hardware, measured, loading)
+        exported = Exported(run.id, folder, request, bundle.name, images, hardware, measured, loading)
         write_card(place / CARD, card)
         shutil.copyfile(run.spec_file, place / "spec.yaml")
         files.write_json(place / "export.json", exported.to_json())

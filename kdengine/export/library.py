@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from kdengine.errors import KdError
-from kdengine.evaluation.cost import blank_pictures
+from kdengine.evaluation.cost import blank_images
 from kdengine.export.request import Loading
 from kdengine.models.backbone import Backbone
 from kdengine.models.stored import ModelCard
@@ -28,7 +28,7 @@ TORCHVISION = {
     "shufflenet_v2": "shufflenet_v2_x1_0",
 }
 # More than this is no longer that library's net.
-MOST_CHANGES = 12
+MAX_CHANGES = 12
 READ = 'model.load_state_dict(load_file("model.safetensors"))'
 
 
@@ -39,8 +39,8 @@ class _Foreign(Exception):
 def loading(student: Backbone, card: ModelCard, weights: Path) -> Loading:
     """How to load the weights, without this project where that gives the same network.
 
-    The lines for another library are run here, on the file, and its network is shown the same pictures as ours; they
-    are handed out only when both answer alike.
+    The lines for another library are run here, on the file, and its network is shown the same images as ours; they
+    are handed out only when both compute the same logits.
 
     Args:
         student: the network, in eval mode on the CPU.
@@ -50,7 +50,7 @@ def loading(student: Backbone, card: ModelCard, weights: Path) -> Loading:
     try:
         library, first = _plain(card)
         lines = _lines(student, first, library)
-        if _same_answer(student, lines, weights):
+        if _same_logits(student, lines, weights):
             return Loading(library, lines)
     except (_Foreign, KdError, RuntimeError, AttributeError, TypeError, NameError):
         pass
@@ -86,7 +86,7 @@ def _lines(student: Backbone, first: str, library: str) -> tuple[str, ...]:
     if changes:
         exec("\n".join(changes), {"model": model, "nn": nn})
     changes += _module_changes(student.body, model)
-    if len(changes) > MOST_CHANGES:
+    if len(changes) > MAX_CHANGES:
         raise _Foreign
     imports = [f"import {library}", "from safetensors.torch import load_file"]
     if any("nn." in line for line in changes):
@@ -120,16 +120,16 @@ def _module_changes(body: nn.Module, model: nn.Module) -> list[str]:
 
 
 def _constructor(module: nn.Module) -> str:
-    """A layer as PyTorch prints it, which is how it is made; working in place changes no answer."""
+    """A layer as PyTorch prints it, which is how it is made; working in place changes no output."""
     return re.sub(r",? ?inplace=(True|False)", "", repr(module))
 
 
-def _same_answer(student: Backbone, lines: tuple[str, ...], weights: Path) -> bool:
-    picture = torch.rand(blank_pictures(student, 2).shape, generator=torch.Generator().manual_seed(0))
+def _same_logits(student: Backbone, lines: tuple[str, ...], weights: Path) -> bool:
+    image = torch.rand(blank_images(student, 2).shape, generator=torch.Generator().manual_seed(0))
     here = tuple(line.replace('"model.safetensors"', repr(str(weights))) for line in lines)
     model = _run(here)["model"]
     with torch.no_grad():
-        return torch.allclose(model(picture), student(picture).logits, rtol=1e-4, atol=1e-5)
+        return torch.allclose(model(image), student(image).logits, rtol=1e-4, atol=1e-5)
 
 
 def _run(lines: tuple[str, ...]) -> dict[str, Any]:

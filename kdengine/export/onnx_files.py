@@ -15,42 +15,44 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
-from kdengine import files
 from kdengine.models.stored import ModelCard
+from kdengine.workspace import files
 
 OPSET = 18
-INPUT = "pictures"
+INPUT = "images"
 OUTPUT = "logits"
 
 
-class Answering(nn.Module):
-    """A function of pictures as a module, with the modules that it uses, so that it can be exported.
+class ImagesToLogits(nn.Module):
+    """A function of images as a module, with the modules that it uses, so that it can be exported.
 
     Args:
-        answer: pictures (B, 3, S, S) -> logits (B, C).
-        parts: every module that it asks.
+        to_logits: images (B, 3, S, S) -> logits (B, C).
+        parts: every module that it calls.
     """
 
-    def __init__(self, answer: Callable[[Tensor], Tensor], *parts: nn.Module) -> None:
+    def __init__(self, to_logits: Callable[[Tensor], Tensor], *parts: nn.Module) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
-        self.answer = answer
+        self.to_logits = to_logits
 
+    @override
     def forward(self, x: Tensor) -> Tensor:
-        return self.answer(x)
+        return self.to_logits(x)
 
 
-def write(path: Path, network: Answering, card: ModelCard) -> None:
-    """Writes a network, its number of pictures free, with the card's facts in the file's metadata.
+def write(path: Path, network: ImagesToLogits, card: ModelCard) -> None:
+    """Writes a network, its number of images free, with the card's facts in the file's metadata.
 
     Names of source files, which the exporter notes at every node, are left out.
     """
-    pictures = torch.zeros(2, 3, card.image_size, card.image_size)
+    images = torch.zeros(2, 3, card.image_size, card.image_size)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             network.eval(),
-            (pictures,),
+            (images,),
             input_names=[INPUT],
             output_names=[OUTPUT],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
@@ -91,7 +93,7 @@ def _facts(card: ModelCard) -> dict[str, str]:
 
 
 def read(path: Path) -> Callable[[Tensor], Tensor]:
-    """The network of a file, on one thread of the CPU: pictures (B, 3, S, S) -> logits (B, C)."""
+    """The network of a file, on one thread of the CPU: images (B, 3, S, S) -> logits (B, C)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -99,25 +101,25 @@ def read(path: Path) -> Callable[[Tensor], Tensor]:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
-    def answers(x: Tensor) -> Tensor:
+    def to_logits(x: Tensor) -> Tensor:
         logits: np.ndarray = session.run([OUTPUT], {INPUT: x.contiguous().numpy()})[0]
         return torch.from_numpy(logits)
 
-    return answers
+    return to_logits
 
 
 def quantise(source: Path, target: Path, calibration: Iterable[Tensor]) -> None:
-    """Reduces a file to 8 bits: signed weights per channel, signed activations whose range is that of the pictures.
+    """Reduces a file to 8 bits: signed weights per channel, signed activations whose range is that of the images.
 
     Args:
         source: an ONNX file of `write`.
         target: written in the QDQ form, which other runtimes read too.
-        calibration: batches of normalised pictures (B, 3, S, S), none of them of the test part.
+        calibration: batches of normalised images (B, 3, S, S), none of them of the test part.
     """
     from onnxruntime import quantization
     from onnxruntime.quantization import shape_inference
 
-    class Reader(quantization.CalibrationDataReader):
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self.batches: Iterator[Tensor] = iter(calibration)
 

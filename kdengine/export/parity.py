@@ -1,4 +1,4 @@
-"""Does a written file answer as the network did, how often is it right, and how long does it take?"""
+"""Does a written file compute what the network did, how often is it right, and how long does it take?"""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from kdengine.errors import KdError
 from kdengine.evaluation.accuracy import score
-from kdengine.evaluation.cost import blank_pictures, size_in_bytes
-from kdengine.export.pieces import Answers, Piece, deployed
+from kdengine.evaluation.cost import blank_images, size_in_bytes
+from kdengine.export.pieces import Piece, ToLogits, deployed
 from kdengine.export.request import Measured
 from kdengine.methods.base import BatchLike
 from kdengine.models.backbone import Backbone
@@ -24,21 +24,21 @@ ROUNDS = 40
 def try_out(
     pieces: Sequence[Piece], student: Backbone, place: Path, batches: Sequence[BatchLike], say: Callable[[str], object]
 ) -> tuple[Measured, ...]:
-    """Writes every piece, reads it again, and compares it with PyTorch on real pictures.
+    """Writes every piece, reads it again, and compares it with PyTorch on real images.
 
     Args:
         pieces: what to write.
         student: the network of the run, in eval mode on the CPU; measured first.
         place: the folder.
-        batches: pictures with their classes.
-        say: is told what is being written.
+        batches: images with their classes.
+        say: called with what is being written.
 
     Raises:
-        KdError: a file answers differently, with the size of the difference.
+        KdError: a file computes other logits, with the size of the difference.
     """
     targets = torch.cat([batch.target for batch in batches])
     reference = _logits(deployed(student), batches)
-    calls: list[Answers] = [deployed(student)]
+    calls: list[ToLogits] = [deployed(student)]
     found = [_measured("", "PyTorch, eager", size_in_bytes(student), reference, reference, targets)]
     for piece in pieces:
         say(f"writing {piece.file}")
@@ -47,14 +47,14 @@ def try_out(
         logits, expected = _logits(calls[-1], batches), _logits(piece.expected, batches)
         _check(piece, logits, expected)
         found.append(_measured(piece.file, piece.holds, (place / piece.file).stat().st_size, logits, expected, targets))
-    say("measuring how long one picture takes")
-    seconds = _latencies(calls, blank_pictures(student))
+    say("measuring how long one image takes")
+    seconds = _latencies(calls, blank_images(student))
     return tuple(one._replace(milliseconds=1000 * each) for one, each in zip(found, seconds, strict=True))
 
 
 @torch.no_grad()
-def _logits(answers: Answers, batches: Sequence[BatchLike]) -> Tensor:
-    return torch.cat([answers(batch.image).float() for batch in batches])
+def _logits(to_logits: ToLogits, batches: Sequence[BatchLike]) -> Tensor:
+    return torch.cat([to_logits(batch.image).float() for batch in batches])
 
 
 def _measured(file: str, holds: str, size: int, logits: Tensor, expected: Tensor, targets: Tensor) -> Measured:
@@ -77,8 +77,8 @@ def _check(piece: Piece, logits: Tensor, expected: Tensor) -> None:
 
 
 @torch.no_grad()
-def _latencies(calls: Sequence[Answers], picture: Tensor) -> list[float]:
-    """Median seconds of each call for one picture, on one thread; the calls take turns, to meet the same load."""
+def _latencies(calls: Sequence[ToLogits], image: Tensor) -> list[float]:
+    """Median seconds of each call for one image, on one thread; the calls take turns, to meet the same load."""
     seconds: list[list[float]] = [[] for _ in calls]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -86,7 +86,7 @@ def _latencies(calls: Sequence[Answers], picture: Tensor) -> list[float]:
         for _ in range(ROUNDS + 2):
             for call, times in zip(calls, seconds, strict=True):
                 start = time.perf_counter()
-                call(picture)
+                call(image)
                 times.append(time.perf_counter() - start)
     finally:
         torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""The files of an export: what each holds, how it is written, how it is read again, and what it must answer."""
+"""The files of an export: what each holds, how it is written, how it is read again, and what it must compute."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ MODEL = "model.onnx"
 INT8 = "model.int8.onnx"
 ROUNDING = 1e-3
 
-Answers = Callable[[Tensor], Tensor]
-"""Normalised pictures (B, 3, S, S) -> logits (B, C)."""
+ToLogits = Callable[[Tensor], Tensor]
+"""Normalised images (B, 3, S, S) -> logits (B, C)."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One file that answers pictures.
+    """One file that classifies images.
 
     Attributes:
         file: its name.
         holds: in words.
         write: writes it.
         read: loads what was written.
-        expected: the same answer in PyTorch.
+        expected: the same logits in PyTorch.
         tolerance: how far a logit may be from the expected one, as a share of the largest of all; None where the file
-            must answer differently, and how much so is only measured.
+            must differ, and how much so is only measured.
     """
 
     file: str
     holds: str
     write: Callable[[Path], None]
-    read: Callable[[Path], Answers]
-    expected: Answers
+    read: Callable[[Path], ToLogits]
+    expected: ToLogits
     tolerance: float | None = ROUNDING
 
 
@@ -57,7 +57,7 @@ def of(
         request: what to write.
         student, card: the network of the run, in eval mode.
         method: with the exits, in eval mode; None when they are not asked for.
-        calibration: normalised training pictures for 8-bit numbers.
+        calibration: normalised training images for 8-bit numbers.
     """
     if request.format == "safetensors":
         return [_safetensors(student, card)]
@@ -66,13 +66,13 @@ def of(
     return [*found, _int8(student, calibration)] if request.int8 else found
 
 
-def deployed(backbone: Backbone) -> Answers:
-    """The answer that a network gives in use."""
+def deployed(backbone: Backbone) -> ToLogits:
+    """The logits that a network gives in use."""
     return lambda x: backbone(x).logits
 
 
 def _safetensors(student: Backbone, card: ModelCard) -> Piece:
-    def read(path: Path) -> Answers:
+    def read(path: Path) -> ToLogits:
         return deployed(load_network(card, path))
 
     return Piece(
@@ -81,7 +81,7 @@ def _safetensors(student: Backbone, card: ModelCard) -> Piece:
 
 
 def _onnx(student: Backbone, card: ModelCard) -> Piece:
-    network = onnx_files.Answering(deployed(student), student)
+    network = onnx_files.ImagesToLogits(deployed(student), student)
 
     def write(path: Path) -> None:
         onnx_files.write(path, network, card)
@@ -91,7 +91,7 @@ def _onnx(student: Backbone, card: ModelCard) -> Piece:
 
 def _onnx_exit(exit_: Exit, student: Backbone, method: Method | None, card: ModelCard) -> Piece:
     assert method is not None
-    network = onnx_files.Answering(lambda x: exit_.logits(student(x)), student, method)
+    network = onnx_files.ImagesToLogits(lambda x: exit_.logits(student(x)), student, method)
 
     def write(path: Path) -> None:
         onnx_files.write(path, network, card)

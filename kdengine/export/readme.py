@@ -43,20 +43,20 @@ def _front(exported: Exported, spec: ExperimentSpec) -> str:
 def _origin(card: ModelCard, spec: ExperimentSpec, status: Mapping[str, Any]) -> str:
     method = METHODS.get(spec.method.name)
     data = status.get("data", {})
-    pictures = ", ".join(f"{data[part]:,} {words}" for part, words in _PARTS if part in data)
+    images = ", ".join(f"{data[part]:,} {words}" for part, words in _PARTS if part in data)
     recipe = f"{spec.recipe.epochs} epochs, batch {spec.recipe.batch_size}, learning rate {spec.recipe.lr:g}"
     rows = [
         ("student", card.model + (" with parts of the method (see model_card.json)" if card.added else "")),
         ("method", f"`{spec.method.name}`: {method.title}. {method.description}"),
         ("teacher", _teacher(spec)),
-        ("data", f"{spec.data.name}: {pictures}; digest {data.get('digest', '')[:12]}"),
+        ("data", f"{spec.data.name}: {images}; digest {data.get('digest', '')[:12]}"),
         ("recipe", f"{spec.recipe.name}: {recipe}, seed {spec.seed}"),
         ("weights", f"{'moving average' if card.weights == 'ema' else 'as trained'}, run `{card.run}`"),
     ]
     return "## How it was made\n\n" + _table(("", ""), rows) + "\n`spec.yaml` is the whole experiment.\n"
 
 
-_PARTS = (("train", "pictures to train on"), ("validation", "for validation"), ("test", "to test"))
+_PARTS = (("train", "images to train on"), ("validation", "for validation"), ("test", "to test"))
 
 
 def _teacher(spec: ExperimentSpec) -> str:
@@ -76,7 +76,7 @@ def _numbers(exported: Exported, status: Mapping[str, Any], cost: Cost) -> str:
         f"* accuracy on test {_percent(test['accuracy'])}, top-5 {_percent(test['top5'])}, cross-entropy "
         f"{test['loss']:.3f}, calibration error {_percent(test['ece'])} ({words})"
     ] if test else []  # fmt: skip
-    lines.append(f"* {cost.parameters:,} parameters, {cost.macs / 1e6:.1f} M multiply-accumulates for one picture")
+    lines.append(f"* {cost.parameters:,} parameters, {cost.macs / 1e6:.1f} M multiply-accumulates for one image")
     return "## Numbers\n\n" + "\n".join(lines) + "\n"
 
 
@@ -84,8 +84,8 @@ def _files(exported: Exported) -> str:
     columns = ("file", "what", "size", "accuracy", "same class as PyTorch", "largest difference of a logit", "ms")
     rows = [_row(network) for network in exported.networks]
     note = (
-        f"Accuracy and parity on {exported.pictures:,} test pictures of {exported.data}; milliseconds: median of one "
-        f"picture alone, one thread of {exported.hardware}, PyTorch and the files in turns.\n"
+        f"Accuracy and parity on {exported.images:,} test images of {exported.data}; milliseconds: median of one "
+        f"image alone, one thread of {exported.hardware}, PyTorch and the files in turns.\n"
     )
     if exported.request.exits and exported.request.format == "safetensors":
         note += f"\n`{EXITS}` holds the heads of the early exits; nothing of them is in the other file.\n"
@@ -110,19 +110,19 @@ def _use(exported: Exported, card: ModelCard) -> str:
         "import numpy as np",
         "from PIL import Image, ImageOps",
         "",
-        'picture = ImageOps.exif_transpose(Image.open("picture.png")).convert("RGB")',
-        f"picture = ImageOps.fit(picture, ({size}, {size}), Image.Resampling.BILINEAR)",
-        f"pixels = (np.asarray(picture, np.float32) / 255 - np.float32({mean})) / np.float32({std})",
-        "pictures = pixels.transpose(2, 0, 1)[None]  # (1, 3, height, width)",
+        'image = ImageOps.exif_transpose(Image.open("image.png")).convert("RGB")',
+        f"image = ImageOps.fit(image, ({size}, {size}), Image.Resampling.BILINEAR)",
+        f"pixels = (np.asarray(image, np.float32) / 255 - np.float32({mean})) / np.float32({std})",
+        "images = pixels.transpose(2, 0, 1)[None]  # (1, 3, height, width)",
         "",
     ]
     if exported.loading is not None:
-        outputs = "model(torch.from_numpy(pictures.copy()))"
+        outputs = "model(torch.from_numpy(images.copy()))"
         outputs += ".logits" if exported.loading.library == "kdengine" else ""
         lines = ["import torch", *exported.loading.lines, "", *lines, f"logits = {outputs}[0].detach().numpy()"]
     else:
         lines = ["import onnxruntime", *lines, f'session = onnxruntime.InferenceSession("{MODEL}")']
-        lines.append(f'logits = session.run(["{OUTPUT}"], {{"{INPUT}": np.ascontiguousarray(pictures)}})[0][0]')
+        lines.append(f'logits = session.run(["{OUTPUT}"], {{"{INPUT}": np.ascontiguousarray(images)}})[0][0]')
     lines.append("print(logits.argmax())  # row of the list of classes below")
     return "## How to use it\n\n```python\n" + "\n".join(lines) + "\n```\n"
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from kdengine.errors import Problem
 
-PICTURES = 2000
+IMAGES = 2000
 
 
 @dataclass(frozen=True)
@@ -16,19 +16,19 @@ class Request:
     """What is to be written.
 
     Attributes:
-        format: "safetensors": the weights in the names of the body's own library; "onnx": a network that answers
-            normalised pictures (N, 3, S, S), N free, in ONNX Runtime.
-        int8: beside the ONNX file one with 8-bit weights and activations, calibrated on training pictures.
+        format: "safetensors": the weights in the names of the body's own library; "onnx": a network that classifies
+            normalised images (N, 3, S, S), N free, in ONNX Runtime.
+        int8: beside the ONNX file one with 8-bit weights and activations, calibrated on training images.
         exits: the early exits of a self-distilled student as well, in files of their own.
         last: the weights of the last epoch instead of those best by validation.
-        pictures: at most so many test pictures, spread evenly over the part, for parity and accuracy.
+        images: at most so many test images, spread evenly over the part, for parity and accuracy.
     """
 
     format: Literal["safetensors", "onnx"] = "safetensors"
     int8: bool = False
     exits: bool = False
     last: bool = False
-    pictures: int = PICTURES
+    images: int = IMAGES
 
     def problems(self) -> list[Problem]:
         """What does not go together, whatever the run."""
@@ -39,22 +39,22 @@ class Request:
             found.append(
                 Problem("--last", "exits are kept with the best weights only; leave one of the two options out")
             )
-        if self.pictures < 1:
-            found.append(Problem("--pictures", f"found {self.pictures}, expected at least 1"))
+        if self.images < 1:
+            found.append(Problem("--images", f"found {self.images}, expected at least 1"))
         return found
 
 
 class Measured(NamedTuple):
-    """A network that was tried on test pictures.
+    """A network that was tried on test images.
 
     Attributes:
         file: its name in the folder; "" for the run's network in PyTorch.
         holds: what it is, in words.
         bytes: size of the file, of weights and buffers for PyTorch.
-        accuracy: on the pictures, 0..1.
-        agreement: share of the pictures where the highest class is that of the same answer in PyTorch, 0..1.
-        difference: largest absolute difference of a logit to that answer.
-        milliseconds: median of one picture alone, one thread.
+        accuracy: on the images, 0..1.
+        agreement: share of the images where the predicted class is the same in PyTorch, 0..1.
+        difference: largest absolute difference of a logit to PyTorch's.
+        milliseconds: median of one image alone, one thread.
     """
 
     file: str
@@ -81,9 +81,9 @@ class Exported:
         run: id of the run.
         folder: where they lie.
         request: what was asked for.
-        data: name of the data set that the test ``pictures`` come from.
+        data: name of the data set that the test ``images`` come from.
         hardware: what the milliseconds were measured on.
-        networks: PyTorch first, then each file that answers pictures.
+        networks: PyTorch first, then each file that classifies images.
         loading: how the safetensors are loaded; None for ONNX.
     """
 
@@ -91,7 +91,7 @@ class Exported:
     folder: Path
     request: Request
     data: str
-    pictures: int
+    images: int
     hardware: str
     networks: tuple[Measured, ...]
     loading: Loading | None = None

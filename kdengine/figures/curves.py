@@ -1,4 +1,4 @@
-"""Curves of a run: accuracy against the teacher's line, every loss term, throughput, how busy the machine was."""
+"""Curves of a run, each by itself: accuracy against the teacher's line, loss terms, how busy the machine was."""
 
 from __future__ import annotations
 
@@ -73,19 +73,6 @@ def loss_terms(events: list[Event], *, weighted: bool, label: str = "") -> Any:
     return figure
 
 
-def throughput(events: list[Event], *, label: str = "") -> Any:
-    """Training pictures a second over steps."""
-    import plotly.graph_objects as go
-
-    points = style.thin(events)
-    figure = go.Figure(layout=style.layout(x="step", y="pictures / s", key=f"speed-{label}", height=200))
-    figure.add_scatter(
-        x=[event["step"] for event in points], y=[event["images_per_s"] for event in points], name="pictures / s",
-        mode="lines", line={"color": style.GREY, "width": 1.5}, hovertemplate="%{y:.0f}",
-    )  # fmt: skip
-    return figure
-
-
 def system(events: list[Event], *, label: str = "") -> Any:
     """How busy GPU and machine were, in percent, over the minutes since the run began.
 
@@ -120,7 +107,7 @@ _SYSTEM: dict[str, Callable[[Event], float]] = {
 
 
 def _percent(read: Callable[[Event], float], event: Event) -> float | None:
-    """None for what the event does not hold: a machine without GPU, or one that does not tell."""
+    """None for what the event does not hold: a machine without GPU, or one that does not say."""
     try:
         return 100 * read(event)
     except (KeyError, TypeError, ZeroDivisionError):

@@ -17,13 +17,13 @@ p {{ margin: .2rem 0; opacity: .8 }}
 </style></head><body><h1>{title}</h1><p>{sentence}</p>
 """
 
-FADE = """<label class="kd-fade">picture <input type="range" min="0" max="1" step="0.05" value="1"
+FADE = """<label class="kd-fade">image <input type="range" min="0" max="1" step="0.05" value="1"
 oninput="document.querySelectorAll('.kd-map').forEach((map) => map.style.opacity = this.value)"> map</label>
 """
 
 
 def document(title: str, sentence: str, drawings: list[Drawing]) -> str:
-    """The drawings beneath each other, with what is told of them.
+    """The drawings beneath each other, with what is said of them.
 
     Args:
         title: heading and name of the page.

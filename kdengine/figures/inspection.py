@@ -59,6 +59,7 @@ def over_epochs(history: Arrays, epoch: int | None, y: str, key: str, *, log: bo
 DRAWERS: dict[str, Callable[[list[Seen], Wishes], list[Drawing]]] = {
     "maps": map_panels.maps,
     "pairs": map_panels.pairs,
+    "tiles": map_panels.predictions,
     "graph": sample_graphs.graphs,
     "matrices": matrices.matrices,
     "calibration": networks.calibration,

@@ -6,13 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from kdengine.figures import style
+from kdengine.figures import style, verdicts
 from kdengine.figures.seen import WHO, Drawing, Seen, Wishes, of_networks
+
+CLASSES = (*style.TERMS, "#9467bd", "#8c564b", "#ee6677", "#44aa99", "#999933", "#aa4499", "#117733", "#882255")
+"""Okabe and Ito's palette, then what differs most from it."""
+LEGEND = 20
+"""Up to so many classes are listed beside a plot."""
 
 
 def class_colour(label: int) -> str:
-    """A class's colour; with more than eight classes some share one."""
-    return style.TERMS[label % len(style.TERMS)] if label >= 0 else style.GREY
+    """A class's colour; with more than sixteen classes some share one."""
+    return CLASSES[label % len(CLASSES)] if label >= 0 else style.GREY
 
 
 def calibration(runs: list[Seen], wishes: Wishes) -> list[Drawing]:
@@ -28,9 +33,9 @@ def calibration(runs: list[Seen], wishes: Wishes) -> list[Drawing]:
         figure.add_scatter(
             x=100 * run.arrays[f"{who}_confidence"], y=100 * run.arrays[f"{who}_accuracy"], name=label,
             mode="lines+markers", line={"color": WHO[who], "dash": dash}, marker={"size": 5 + 25 * np.sqrt(share)},
-            customdata=100 * share, hovertemplate="%{y:.1f} % right, %{customdata:.1f} % of the pictures",
+            customdata=100 * share, hovertemplate="%{y:.1f} % right, %{customdata:.1f} % of the images",
         )  # fmt: skip
-    return [Drawing("calibration", figure=figure, note="A larger point holds more pictures.")]
+    return [Drawing("calibration", figure=figure, note="A larger point holds more images.")]
 
 
 def bars(runs: list[Seen], wishes: Wishes) -> list[Drawing]:
@@ -65,7 +70,8 @@ def planes(runs: list[Seen], wishes: Wishes) -> list[Drawing]:
 
 
 def _explained(shares: np.ndarray | None) -> str:
-    return "" if shares is None else f"The plane holds {100 * float(shares.sum()):.0f} % of the variance."
+    hollow = "A hollow point is a wrong prediction."
+    return hollow if shares is None else f"The plane holds {100 * float(shares.sum()):.0f} % of the variance. {hollow}"
 
 
 def turned(points: np.ndarray, anchor: np.ndarray | None) -> np.ndarray:
@@ -77,7 +83,7 @@ def turned(points: np.ndarray, anchor: np.ndarray | None) -> np.ndarray:
 
 
 def plane(points: np.ndarray, run: Seen, who: str) -> Any:
-    """Points coloured by class; shapes tell apart the classes that share a colour."""
+    """Points coloured by class, hollow where the prediction is wrong; shapes tell classes that share a colour apart."""
     import plotly.graph_objects as go
 
     figure = go.Figure(layout=style.layout(x="first", y="second", key=f"plane-{who}", height=420))
@@ -85,15 +91,24 @@ def plane(points: np.ndarray, run: Seen, who: str) -> Any:
     labels = np.asarray(run.labels)
     for label in np.unique(labels).tolist():
         rows = np.nonzero(labels == label)[0]
+        symbol = symbols[label // len(CLASSES) % 7]
         figure.add_scatter(
             x=points[rows, 0], y=points[rows, 1], mode="markers", name=run.class_of(int(rows[0])) or "unknown",
-            marker={"color": class_colour(label), "symbol": symbols[label // len(style.TERMS) % 7], "size": 9},
-            text=[f"picture {row + 1}" for row in rows], hovertemplate="%{text}",
+            marker={
+                "color": class_colour(label), "size": 9,
+                "symbol": [f"{symbol}-open" if verdicts.is_wrong(run, int(row), who) else symbol for row in rows],
+            },
+text=[_point_text(run, int(row)) for row in rows],
+            hovertemplate="%{text}",
         )  # fmt: skip
-    figure.update_layout(hovermode="closest", showlegend=len(np.unique(labels)) <= 20)
+    figure.update_layout(hovermode="closest", showlegend=len(np.unique(labels)) <= LEGEND)
     figure.update_xaxes(showticklabels=False)
     figure.update_yaxes(showticklabels=False)
     return figure
+
+
+def _point_text(run: Seen, number: int) -> str:
+    return "<br>".join([f"image {number + 1}", *(each.words for each in verdicts.of(run, number))])
 
 
 def shift_curves(runs: list[Seen], wishes: Wishes) -> list[Drawing]:
@@ -101,8 +116,8 @@ def shift_curves(runs: list[Seen], wishes: Wishes) -> list[Drawing]:
     return [
         Drawing(title, figure=_shift_curve(runs, what, y, factor))
         for title, what, y, factor in (
-            ("same answer", "agreement", "pictures with the same answer (%)", 100),
-            ("change of the answer", "logit_change", "change of the logits (their spread = 1)", 1),
+            ("same prediction", "agreement", "images with the same prediction (%)", 100),
+            ("change of the logits", "logit_change", "change of the logits (their spread = 1)", 1),
         )
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from kdengine.figures import style
 Arrays = dict[str, np.ndarray]
 
 SIDE_BY_SIDE, DIFFERENCE = "side by side", "difference"
+SHARED, OWN = "shared", "own"
 WHO = {"student": style.STUDENT, "teacher": style.TEACHER}
 
 
@@ -23,13 +24,14 @@ class Seen:
     Attributes:
         label: what the run is called.
         arrays: of one panel.
-        pixels: uint8 (N, S, S, 3), the pictures they belong to.
+        pixels: uint8 (N, S, S, 3), the images they belong to.
         labels: (N,) classes, -1 for unknown.
         classes: their names.
         captions: what arrays show, by name without the stage.
         history: numbers over the epochs that were looked at: "epochs" (E,) and others (E,).
         measure: what these numbers are.
         epoch: the one shown; None for best or last.
+        predictions: ``<who>`` (N,), the predicted class, and ``<who>_confidence`` (N,); {} where nobody knows.
     """
 
     label: str
@@ -41,9 +43,22 @@ class Seen:
     history: Arrays = field(default_factory=dict)
     measure: str = "value"
     epoch: int | None = None
+    predictions: Arrays = field(default_factory=dict)
+
+    def first(self, count: int) -> Seen:
+        """The same of the first ``count`` images alone."""
+        total = len(self.pixels)
+        few = {
+            name: values[:count] if values.ndim and len(values) == total else values
+            for name, values in self.arrays.items()
+        }
+        return replace(
+            self, arrays=few, pixels=self.pixels[:count], labels=self.labels[:count],
+            predictions={name: values[:count] for name, values in self.predictions.items()},
+        )  # fmt: skip
 
     def class_of(self, number: int) -> str:
-        """Name of a picture's class; "" when nobody knows."""
+        """Name of an image's class; "" when nobody knows."""
         label = int(self.labels[number]) if number < len(self.labels) else -1
         return self.classes[label] if 0 <= label < len(self.classes) else ""
 
@@ -56,30 +71,35 @@ class Wishes:
         stage: of which stage or exit, where there are too many maps for one grid; None = the deepest.
         arrangement: `SIDE_BY_SIDE` or `DIFFERENCE`, for two runs.
         threshold: edges below this share of the strongest are left out, 0..1.
+        scale: `SHARED`, one scale of an image's maps for both runs, or `OWN`, each map its own.
+        for_page: tiles as HTML with their values, instead of one SVG.
         graph: name of the graph without ``_student`` or ``_teacher``; None = the method's own, else the embedding's.
-        places: (N, 2), where the pictures stand in a graph; (N, 2) by network name for `plane`, to turn points towards.
+        places: (N, 2), where the images stand in a graph; (N, 2) by network name for `plane`, to turn points towards.
     """
 
     stage: int | None = None
     arrangement: str = SIDE_BY_SIDE
     threshold: float = 0.25
     graph: str | None = None
+    scale: str = SHARED
+    for_page: bool = False
     places: np.ndarray | None = None
     anchors: Arrays = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """One picture of a panel: an SVG document, or a Plotly figure."""
+    """One image of a panel: an SVG document, tiles as HTML, or a Plotly figure."""
 
     title: str
     svg: str = ""
+    html: str = ""
     figure: Any = None
     note: str = ""
 
 
 def arrays_of(runs: list[Seen]) -> Arrays:
-    """What is drawn, as one file of arrays: those of the first run, of a second as "other/name", and the pictures."""
+    """What is drawn, as one file of arrays: those of the first run, of a second as "other/name", and the images."""
     found: Arrays = {"pixels": runs[0].pixels, "labels": runs[0].labels}
     for prefix, run in zip(("", "other/"), runs, strict=False):
         found |= {prefix + name: values for name, values in (run.arrays or run.history).items()}

@@ -39,6 +39,7 @@ def layout(*, x: str, y: str, key: str, height: int = 300, **more: Any) -> dict[
         "yaxis": axis | {"title": {"text": y}},
         "hovermode": "x unified",
         "hoverlabel": {"font": {"color": "#1f2328"}, "bgcolor": "#ffffff"},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": STUDENT},
     } | more
 
 

@@ -1,1 +1,1 @@
-"""Looking inside: arrays (not pictures) of what a network and a method do with some pictures, at an epoch of a run."""
+"""Looking inside: arrays (not images) of what a network and a method do with some images, at an epoch of a run."""

@@ -50,7 +50,7 @@ def grad_cam(
     network: Callable[[Tensor], Outputs],
     logits: Callable[[Outputs], Tensor],
     stage: int,
-    pictures: Tensor,
+    images: Tensor,
     classes: Tensor | None = None,
 ) -> Tensor | None:
     """What each place of a map says for a class: relu(sum over channels of mean gradient x activation).
@@ -59,23 +59,23 @@ def grad_cam(
     the class activation map of Zhou et al. (CVPR 2016) over H x W, its negative parts cut off. No ``.grad`` is touched.
 
     Args:
-        network: pictures -> Outputs, differentiable.
+        network: images -> Outputs, differentiable.
         logits: outputs -> logits (N, C) of the head in question.
         stage: index into the stages.
-        pictures: (N, 3, S, S) as the network takes them.
+        images: (N, 3, S, S) as the network takes them.
         classes: int64 (N,); by default the highest logit's.
 
     Returns:
         (N, H, W), >= 0, float32, detached; None where there are no maps or the head does not read this one.
     """
     with torch.enable_grad():
-        outputs = network(pictures.detach().requires_grad_())
+        outputs = network(images.detach().requires_grad_())
         if not outputs.stages:
             return None
-        answers = logits(outputs)
-        wanted = answers.argmax(1) if classes is None else classes
+        given = logits(outputs)
+        wanted = given.argmax(1) if classes is None else classes
         feature = outputs.stages[stage]
-        (slope,) = torch.autograd.grad(answers.gather(1, wanted[:, None]).sum(), feature, allow_unused=True)
+        (slope,) = torch.autograd.grad(given.gather(1, wanted[:, None]).sum(), feature, allow_unused=True)
     if slope is None:
         return None
     weights = slope.float().mean((2, 3), keepdim=True)

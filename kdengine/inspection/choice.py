@@ -1,4 +1,4 @@
-"""Which pictures of a data set are looked at."""
+"""Which images of a data set are inspected."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 
 from kdengine.data.bundle import DatasetBundle, Part, sample_rows, spread
 from kdengine.errors import BadInput, Problem
-from kdengine.inspection.subject import Pictures
+from kdengine.inspection.subject import Images
 
 STATISTICS = 512
-"""Validation pictures behind everything that counts answers."""
+"""Validation images behind everything that counts predictions."""
 
 
 def part_of(bundle: DatasetBundle) -> Part:
@@ -17,8 +17,8 @@ def part_of(bundle: DatasetBundle) -> Part:
     return bundle.validation if len(bundle.validation) else bundle.train
 
 
-def shown(bundle: DatasetBundle, count: int, classes: tuple[str, ...] = ()) -> Pictures:
-    """Pictures to look at: one of each class first, then a second of each, always the same ones.
+def shown(bundle: DatasetBundle, count: int, classes: tuple[str, ...] = ()) -> Images:
+    """Images to inspect: one of each class first, then a second of each, always the same ones.
 
     Args:
         bundle: the data.
@@ -33,10 +33,10 @@ def shown(bundle: DatasetBundle, count: int, classes: tuple[str, ...] = ()) -> P
         wanted = np.isin(part.labels, [bundle.classes.index(name) for name in classes])
         part = Part(part.images, part.index[wanted], part.labels[wanted])
     rows = sample_rows(part, count)
-    return Pictures(part.pictures(rows), part.labels[rows])
+    return Images(part.take(rows), part.labels[rows])
 
 
-def statistics(bundle: DatasetBundle) -> Pictures:
-    """More pictures, spread evenly over the part."""
+def statistics(bundle: DatasetBundle) -> Images:
+    """More images, spread evenly over the part."""
     part = spread(part_of(bundle), STATISTICS)
-    return Pictures(part.pictures(np.arange(len(part))), part.labels)
+    return Images(part.take(np.arange(len(part))), part.labels)

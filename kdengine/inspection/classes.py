@@ -1,4 +1,4 @@
-"""What the answers say about the classes: which go together, which are mistaken, how sure and how right they are."""
+"""What the predictions say about the classes: which go together, which are confused, how sure and right they are."""
 
 from __future__ import annotations
 
@@ -13,22 +13,33 @@ from kdengine.losses.class_alignment import class_correlation
 TEMPERATURE = 4.0
 """Of the probabilities whose correlation is shown; our choice, the usual one of distillation."""
 
-MOST_DISAGREEMENTS = 24
+MAX_DISAGREEMENTS = 24
 
 
 def class_relations(subject: Subject) -> Arrays:
     """``student``, ``teacher``, ``difference`` (C, C): Pearson's r of the probabilities of every two classes.
 
-    At the method's temperature where it has one, else at `TEMPERATURE`. Rows and columns stand in the order of
-    ``order`` (C,): class numbers by likeness in the teacher's eyes (the student's where there is no teacher).
+    At the method's temperature where it has one, else at `TEMPERATURE`. Rows and columns are class numbers;
+    `side_by_side` puts them in the order in which they are shown.
     """
     temperature = float(getattr(subject.method.params, "temperature", TEMPERATURE))
     matrices: Arrays = {
         who: on_host(class_correlation(logits, temperature)) for who, logits in _of_networks(subject).items()
     }
-    order = by_likeness(matrices.get("teacher", matrices["student"]))
     if "teacher" in matrices:
         matrices["difference"] = matrices["student"] - matrices["teacher"]
+    return matrices
+
+
+def side_by_side(matrices: Arrays) -> Arrays:
+    """`class_relations` in the order that is returned as ``order`` (C,) too: classes that are alike stand together.
+
+    Alike in the teacher's eyes, in the student's where there is no teacher. What a run of an earlier version recorded
+    has its order already and stays as it is.
+    """
+    if "order" in matrices:
+        return matrices
+    order = by_likeness(matrices.get("teacher", matrices["student"]))
     return {name: values[np.ix_(order, order)] for name, values in matrices.items()} | {"order": order}
 
 
@@ -52,7 +63,7 @@ def by_likeness(matrix: np.ndarray) -> np.ndarray:
 
 
 def confusion(subject: Subject) -> Arrays:
-    """``student`` and ``teacher`` (C, C): how many pictures of class i were taken for class j."""
+    """``student`` and ``teacher`` (C, C): how many images of class i were taken for class j."""
     labels = torch.from_numpy(subject.many.labels)
     known = labels != UNKNOWN
     count = len(subject.classes)
@@ -67,7 +78,7 @@ def confusion(subject: Subject) -> Arrays:
 def calibration(subject: Subject) -> Arrays:
     """``<who>_confidence``, ``<who>_accuracy``, ``<who>_share`` (15,): per bin of confidence, of student and teacher.
 
-    Guo et al., ICML 2017, figure 1. Empty bins are NaN in the first two; ``share`` is the share of the pictures.
+    Guo et al., ICML 2017, figure 1. Empty bins are NaN in the first two; ``share`` is the share of the images.
     """
     labels = torch.from_numpy(subject.many.labels)
     known = labels != UNKNOWN
@@ -79,7 +90,7 @@ def calibration(subject: Subject) -> Arrays:
 
 def _of_networks(subject: Subject) -> dict[str, Tensor]:
     """Logits of the student and, where there is one, of the teacher, without those of the exits."""
-    return {who: subject.answers[who] for who in subject.networks}
+    return {who: subject.logits[who] for who in subject.networks}
 
 
 def bins(logits: Tensor, labels: Tensor, count: int = BINS) -> Arrays:
@@ -94,31 +105,31 @@ def bins(logits: Tensor, labels: Tensor, count: int = BINS) -> Arrays:
 
 
 def exit_accuracy(subject: Subject) -> Arrays:
-    """Share of right answers of each exit, shallow to deep, of ``student`` and ``teacher``: 0-d arrays by name."""
+    """Accuracy of each exit, shallow to deep, of ``student`` and ``teacher``: 0-d arrays by name."""
     labels = torch.from_numpy(subject.many.labels)
     known = labels != UNKNOWN
     if not known.any():
         return {}
     return {
         name: on_host((logits.argmax(1)[known] == labels[known]).double().mean())
-        for name, logits in subject.answers.items()
+        for name, logits in subject.logits.items()
     }
 
 
 def disagreements(subject: Subject) -> Arrays:
-    """The pictures on which student and teacher differ most surely: highest product of their two confidences first.
+    """The images on which student and teacher differ most surely: highest product of their two confidences first.
 
     ``pixels`` uint8 (K, S, S, 3), ``truth``, ``student``, ``teacher`` int64 (K,), ``student_confidence`` and
-    ``teacher_confidence`` (K,), and ``share``, that of all pictures on which they differ. {} without a teacher.
+    ``teacher_confidence`` (K,), and ``share``, that of all images on which they differ. {} without a teacher.
     """
-    if "teacher" not in subject.answers:
+    if "teacher" not in subject.logits:
         return {}
     (sure, given), (guide_sure, guide_given) = (
-        subject.answers[who].double().softmax(1).max(1) for who in ("student", "teacher")
+        subject.logits[who].double().softmax(1).max(1) for who in ("student", "teacher")
     )
     differ = given != guide_given
     ranked = torch.where(differ, sure * guide_sure, -1.0).argsort(descending=True, stable=True)
-    chosen = ranked[: min(MOST_DISAGREEMENTS, int(differ.sum()))]
+    chosen = ranked[: min(MAX_DISAGREEMENTS, int(differ.sum()))]
     return {
         "pixels": subject.many.pixels[chosen.numpy()],
         "truth": subject.many.labels[chosen.numpy()],

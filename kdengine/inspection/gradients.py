@@ -24,9 +24,9 @@ def gradient_norms(
 
     Args:
         student, method: plain and uncompiled.
-        teacher: pictures -> Outputs.
+        teacher: images -> Outputs.
         batch: as in training.
-        epochs: the clock that the method is told.
+        epochs: the clock that the method reads.
     """
     before = random_states()
     try:

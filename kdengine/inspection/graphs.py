@@ -1,4 +1,4 @@
-"""How the pictures of a batch hang together, in the eyes of student and teacher."""
+"""How the images of a batch relate, in the eyes of student and teacher."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ TEMPERATURE = 0.2
 
 
 def sample_graphs(subject: Subject) -> Arrays:
-    """``adjacency_<who>`` (N, N), rows of the weights that a picture gives to the others and itself, and what they say.
+    """``adjacency_<who>`` (N, N), rows of the weights that an image gives to the others and itself, and what they say.
 
-    For any network the graph of its embedding, ``embedding_<who>``: standardised over the batch, cosine, softmax at
+    For any network the graph of its embedding, ``embedding_<who>``: standardized over the batch, cosine, softmax at
     `TEMPERATURE`. A method that has graphs of its own adds them under its names. For each graph ``<name>``, 0-d:
     ``<name>_within`` (share of the weight to others that goes to the same class), ``<name>_chance`` (the same if
-    weights were equal), ``<name>_self`` (mean weight of a picture for itself), ``<name>_entropy`` (mean, nats).
+    weights were equal), ``<name>_self`` (mean weight of an image for itself), ``<name>_entropy`` (mean, nats).
     """
     graphs = {
         f"embedding_{who}": on_host(embedding_graph(outputs.embedding)) for who, outputs in subject.outputs.items()
@@ -29,7 +29,7 @@ def sample_graphs(subject: Subject) -> Arrays:
     graphs |= own
     facts: Arrays = {}
     for name, adjacency in graphs.items():
-        facts |= {f"{name}_{what}": value for what, value in graph_facts(adjacency, subject.pictures.labels).items()}
+        facts |= {f"{name}_{what}": value for what, value in graph_facts(adjacency, subject.images.labels).items()}
     return graphs | vectors | nodes | facts
 
 
@@ -44,8 +44,8 @@ def embedding_graph(embedding: Tensor, temperature: float = TEMPERATURE) -> Tens
 def graph_facts(adjacency: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Within, chance, self and entropy of a graph (N, N), as `sample_graphs` describes them.
 
-    Weights below zero (similarities, not a graph) count as none; pictures without a known class are left out of the
-    first two, which are NaN where no two pictures share a class.
+    Weights below zero (similarities, not a graph) count as none; images without a known class are left out of the
+    first two, which are NaN where no two images share a class.
     """
     weights = np.maximum(np.asarray(adjacency, np.float64), 0)
     weights = weights / np.maximum(weights.sum(1, keepdims=True), 1e-12)

@@ -19,7 +19,7 @@ def pools(network: nn.Module) -> list[CoordinateImportancePool]:
 
 
 def bodies(subject: Subject) -> dict[str, tuple[Backbone, Callable[[Tensor], Outputs]]]:
-    """Plain modules of student and teacher, by name, and what runs them on the student's pictures."""
+    """Plain modules of student and teacher, by name, and what runs them on the student's images."""
     found: dict[str, tuple[Backbone, Callable[[Tensor], Outputs]]] = {"student": (subject.student, subject.student)}
     if subject.teacher is not None:
         found["teacher"] = (subject.teacher.backbone, subject.teacher.plainly)
@@ -46,7 +46,7 @@ def pooling_importance(subject: Subject) -> Arrays:
 
 @torch.no_grad()
 def of_pool(pool: CoordinateImportancePool, x: Tensor) -> dict[str, Tensor]:
-    """What `pooling_importance` tells of one pooling and what comes into it, (N, C, H, W)."""
+    """What `pooling_importance` says of one pooling and what comes into it, (N, C, H, W)."""
     weights = pool.importance(x)
     varied = weights.flatten(2).var(2).argmax(1)
     rows, columns = pool.attention.gates(x)
@@ -71,9 +71,9 @@ def taken_by_max(x: Tensor, pool: CoordinateImportancePool) -> Tensor:
 
 
 def _inputs(
-    body: nn.Module, run: Callable[[Tensor], Outputs], pictures: Tensor
+    body: nn.Module, run: Callable[[Tensor], Outputs], images: Tensor
 ) -> list[tuple[CoordinateImportancePool, Tensor]]:
-    """Each pooling of a network with what it is given for these pictures."""
+    """Each pooling of a network with what it is given for these images."""
     seen: list[tuple[CoordinateImportancePool, Tensor]] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -85,7 +85,7 @@ def _inputs(
         return []
     hooks = [pool.register_forward_pre_hook(note) for pool in wanted]
     try:
-        run(pictures)
+        run(images)
     finally:
         for hook in hooks:
             hook.remove()

@@ -9,7 +9,7 @@ from kdengine.methods.base import InspectedArray
 
 
 def arrays_by_kind(subject: Subject, *kinds: str) -> tuple[Arrays, ...]:
-    """The arrays of `Method.inspect` over all the subject's pictures, those of each kind apart."""
+    """The arrays of `Method.inspect` over all the subject's images, those of each kind apart."""
     with subject.still(), torch.no_grad():
         found: dict[str, InspectedArray] = subject.method.inspect(
             subject.outputs["student"], subject.outputs.get("teacher")
@@ -18,6 +18,6 @@ def arrays_by_kind(subject: Subject, *kinds: str) -> tuple[Arrays, ...]:
 
 
 def own_maps(subject: Subject) -> Arrays:
-    """Maps (N, H, W), and numbers of each picture (N,) or (N, K), that the method works with."""
+    """Maps (N, H, W), and numbers of each image (N,) or (N, K), that the method works with."""
     maps, vectors = arrays_by_kind(subject, "map", "vector")
     return maps | vectors

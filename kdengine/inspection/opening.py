@@ -1,4 +1,4 @@
-"""A run, an epoch and some pictures -> the networks as they were, ready to be looked at."""
+"""A run, an epoch and some images -> the networks as they were, ready to be looked at."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdengine import assembly, reopening
+from kdengine import assembly
+from kdengine.assembly import changed_data
 from kdengine.data import DatasetBundle
 from kdengine.errors import BadInput, Problem
 from kdengine.inspection.choice import statistics
-from kdengine.inspection.subject import Pictures, Subject
+from kdengine.inspection.subject import Images, Subject
 from kdengine.models.backbone import Backbone
 from kdengine.models.stored import load_network, load_student, read_card, read_tensors
-from kdengine.rundir import RunDirectory
 from kdengine.spec import ExperimentSpec
 from kdengine.teachers import records
 from kdengine.training import checkpoint
 from kdengine.training.teacher import FrozenTeacher
 from kdengine.workspace import Workspace
+from kdengine.workspace.rundir import RunDirectory
 
 BEST, LAST = "best", "last"
 KEPT_FILE = re.compile(r"epoch-(\d{4,})\.safetensors")
@@ -38,15 +39,15 @@ def kept_epochs(run: RunDirectory) -> list[int]:
 
 
 def epochs_with_weights(run: RunDirectory) -> list[int]:
-    """Epochs that any picture can be shown at: kept ones, and the last that was trained."""
+    """Epochs that any image can be shown at: kept ones, and the last that was trained."""
     last = int((run.status().get("progress") or {}).get("epoch") or 0)
     return sorted({*kept_epochs(run), *([last] if run.last_student_file.is_file() and last else [])})
 
 
 def open_subject(
-    workspace: Workspace, run: RunDirectory, epoch: Epoch, pictures: Pictures, device: torch.device
+    workspace: Workspace, run: RunDirectory, epoch: Epoch, images: Images, device: torch.device
 ) -> Subject:
-    """Student, method and teacher of a run as they were, in eval mode, before these pictures, on that device.
+    """Student, method and teacher of a run as they were, in eval mode, before these images, on that device.
 
     Raises:
         BadInput: no weights of that epoch, or those of the teacher or of the method's own parts are gone; in words.
@@ -54,18 +55,18 @@ def open_subject(
     spec = ExperimentSpec.from_yaml(run.spec_text())
     bundle = data_of(workspace, run)
     student = _student(run, epoch).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    taught = _taught(workspace, run, spec)
+    source = _teacher_source(workspace, run, spec)
     teacher: FrozenTeacher | None = None
-    if taught is not None:
-        teacher = assembly.freeze_teacher(taught, bundle, device, channels_last=True)
+    if source is not None:
+        teacher = assembly.freeze_teacher(source, bundle, device, channels_last=True)
     plain = assembly.build_backbone(spec.student, len(bundle.classes), spec.data.image_size)
     its_teacher = teacher.backbone if teacher is not None else None
     method = assembly.build_method(spec, len(bundle.classes), len(bundle.train), plain, its_teacher)
     if its_teacher is not None:
-        method.meet_teacher(its_teacher)
+        method.copy_from_teacher(its_teacher)
     method.load_state_dict(_method_state(run, epoch, bool(list(method.parameters()))), strict=False)
     return Subject(
-        student=student, method=method.to(device).eval(), teacher=teacher, pictures=pictures,
+        student=student, method=method.to(device).eval(), teacher=teacher, images=images,
         many=statistics(bundle), classes=bundle.classes, mean=bundle.mean, std=bundle.std,
     )  # fmt: skip
 
@@ -73,7 +74,7 @@ def open_subject(
 def data_of(workspace: Workspace, run: RunDirectory) -> DatasetBundle:
     """The data of a run; kept for the runs looked at last. Raises BadInput where they changed since it was trained."""
     bundle = _data(str(workspace.root), run.spec_text())
-    reopening.compare(run, bundle)
+    changed_data.compare(run, bundle)
     return bundle
 
 
@@ -96,7 +97,7 @@ def _offer(run: RunDirectory) -> str:
     return f"there are best, last{' and ' + kept if kept else ''} (runtime.keep_epochs keeps others)"
 
 
-def _taught(workspace: Workspace, run: RunDirectory, spec: ExperimentSpec) -> assembly.Taught | None:
+def _teacher_source(workspace: Workspace, run: RunDirectory, spec: ExperimentSpec) -> assembly.TeacherSource | None:
     if spec.teacher is None:
         return None
     if spec.teacher.imported is not None:
@@ -125,9 +126,7 @@ def _method_state(run: RunDirectory, epoch: Epoch, needed: bool) -> Mapping[str,
         if path.is_file():
             return read_tensors(path)
     if needed:
-        message = (
-            f"the method's own parts at the {epoch} epoch of {run.id} were not kept; train it again to look at them"
-        )
+        message = f"the method's own parts at the {epoch} epoch of {run.id} were not kept; train it again to see them"
         raise BadInput(Problem("epoch", message))
     return {}
 

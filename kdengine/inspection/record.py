@@ -1,4 +1,4 @@
-"""Looks inside while a run trains: the same pictures at some epochs, so that one can see them change."""
+"""Looks inside while a run trains: the same images at some epochs, so that one can see them change."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from functools import cached_property
 import numpy as np
 
 from kdengine.data.bundle import DatasetBundle
-from kdengine.inspection import store
+from kdengine.inspection import recordings as store
 from kdengine.inspection.choice import shown, statistics
 from kdengine.inspection.gradients import gradient_norms
 from kdengine.inspection.panels import GRAPHED, PANELS
-from kdengine.inspection.subject import Arrays, Pictures, Subject
+from kdengine.inspection.subject import Arrays, Images, Subject
 from kdengine.methods.base import BatchLike, Method
 from kdengine.models.backbone import Backbone
-from kdengine.rundir import RunDirectory
 from kdengine.training.teacher import FrozenTeacher
+from kdengine.workspace.rundir import RunDirectory
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Recorder:
 
     Args:
         run: where the arrays go.
-        bundle: the data; pictures of its validation part are shown (of its training part where that is empty).
+        bundle: the data; images of its validation part are shown (of its training part where that is empty).
         teacher: of the run.
         batch: gives a training batch for the pull of the loss terms; None leaves that out. Asked for once, when the
             first epoch is looked at.
@@ -56,11 +56,11 @@ class Recorder:
         self._take_batch = batch
 
     @cached_property
-    def _pictures(self) -> Pictures:
+    def _images(self) -> Images:
         return shown(self.bundle, GRAPHED)
 
     @cached_property
-    def _many(self) -> Pictures:
+    def _many(self) -> Images:
         return statistics(self.bundle)
 
     @cached_property
@@ -84,10 +84,10 @@ class Recorder:
             log.warning("epoch %d was not looked at: %s: %s", epoch, type(error).__name__, error)
 
     def _store(self, epoch: int, kept: Backbone, student: Backbone, method: Method) -> None:
-        if store.read_pictures(self.run) is None:
-            store.write_pictures(self.run, self._pictures)
+        if store.read_images(self.run) is None:
+            store.write_images(self.run, self._images)
         subject = Subject(
-            student=kept, method=method, teacher=self.teacher, pictures=self._pictures, many=self._many,
+            student=kept, method=method, teacher=self.teacher, images=self._images, many=self._many,
             classes=self.bundle.classes, mean=self.bundle.mean, std=self.bundle.std,
         )  # fmt: skip
         found = recorded(subject)
@@ -98,10 +98,10 @@ class Recorder:
 
 def recorded(subject: Subject) -> dict[str, Arrays]:
     """The arrays of every panel that is recorded, by panel."""
-    few = {panel.pictures: subject.showing(subject.pictures.first(panel.pictures)) for panel in PANELS.values()}
-    few[len(subject.pictures)] = subject
+    few = {panel.images: subject.showing(subject.images.first(panel.images)) for panel in PANELS.values()}
+    few[len(subject.images)] = subject
     return {
-        name: panel.compute(few[min(panel.pictures, len(subject.pictures))])
+        name: panel.compute(few[min(panel.images, len(subject.images))])
         for name, panel in PANELS.items()
-        if panel.pictures and panel.compute is not None
+        if panel.images and panel.compute is not None
     }

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from kdengine.inspection.subject import Arrays, Subject, on_host
 
-MOST_FOR_CKA = 64
-"""Pictures that the stages are compared on: their maps must fit in memory all at once."""
+MAX_FOR_CKA = 64
+"""Images that the stages are compared on: their maps must fit in memory all at once."""
 
 
 def stage_likeness(subject: Subject) -> Arrays:
@@ -25,7 +25,7 @@ def stage_likeness(subject: Subject) -> Arrays:
 
 
 def cka(x: Tensor, y: Tensor) -> float:
-    """Linear centred kernel alignment of two representations (N, D), (N, D') of the same pictures, 0..1.
+    """Linear centred kernel alignment of two representations (N, D), (N, D') of the same images, 0..1.
 
     Kornblith, Norouzi, Lee, Hinton: Similarity of Neural Network Representations Revisited. ICML 2019, section 3. It is
     1 for equal ones and does not change under rotations and one scale for all; NaN where one is constant.
@@ -35,7 +35,7 @@ def cka(x: Tensor, y: Tensor) -> float:
 
 def _grams(subject: Subject, who: str) -> list[Tensor]:
     outputs = subject.outputs[who]
-    return [_gram(values[:MOST_FOR_CKA].flatten(1)) for values in (*outputs.stages, outputs.embedding)]
+    return [_gram(values[:MAX_FOR_CKA].flatten(1)) for values in (*outputs.stages, outputs.embedding)]
 
 
 def _gram(values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How steady the answers are when the pictures move."""
+"""How steady the predictions are when the images move."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ def shift_curves(subject: Subject) -> Arrays:
 
     A shift goes as far to the right as downwards.
     """
-    pictures = torch.cat(list(subject.chunks()))
-    labels = torch.from_numpy(subject.pictures.labels).to(pictures.device)
+    images = torch.cat(list(subject.chunks()))
+    labels = torch.from_numpy(subject.images.labels).to(images.device)
     found: Arrays = {}
     with subject.still():
         for who, network in subject.networks.items():
 
             def logits_of(x: Tensor, network=network) -> Tensor:  # type: ignore[no-untyped-def]
-                return network(x).logits
+                found: Tensor = network(x).logits
+                return found
 
-            rows = steadiness(logits_of, pictures, labels, DIAGONAL)
+            rows = steadiness(logits_of, images, labels, DIAGONAL)
             found["shift"] = np.asarray([row["shift"] for row in rows], np.float32)
             for what in ("agreement", "logit_change"):
                 found[f"{who}_{what}"] = np.asarray([row[what] for row in rows], np.float32)

@@ -1,7 +1,8 @@
-"""What is looked at: student, method and teacher as they are at one moment, and the pictures they are shown."""
+"""What is looked at: student, method and teacher as they are at one moment, and the images they are shown."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,15 +21,15 @@ Arrays = dict[str, np.ndarray]
 """Arrays by name, float32, integers or uint8, on the host."""
 
 CHUNK = 32
-"""Pictures in one forward pass, so that memory does not grow with their number."""
+"""Images in one forward pass, so that memory does not grow with their number."""
 
 UNKNOWN = -1
-"""The label of a picture whose class nobody knows."""
+"""The label of an image whose class nobody knows."""
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
-    """Pictures to look at.
+class Images:
+    """Images to inspect; equal where their contents are.
 
     Attributes:
         pixels: uint8 RGB (N, S, S, 3).
@@ -41,30 +42,42 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def first(self, count: int) -> Pictures:
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Images) and self._digest == other._digest
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+    @cached_property
+    def _digest(self) -> bytes:
+        contents = hashlib.blake2b(np.ascontiguousarray(self.pixels).data, digest_size=16)
+        contents.update(repr(self.pixels.shape).encode() + np.ascontiguousarray(self.labels).tobytes())
+        return contents.digest()
+
+    def first(self, count: int) -> Images:
         """At most the first ``count`` of them."""
-        return Pictures(self.pixels[:count], self.labels[:count])
+        return Images(self.pixels[:count], self.labels[:count])
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """Networks and pictures, ready to be looked at. Nothing here changes a weight, a statistic or a random state.
+    """Networks and images, ready to be inspected. Nothing here changes a weight, a statistic or a random state.
 
     Attributes:
         student: the network as it is evaluated and kept.
         method: with its own parts, as trained so far.
         teacher: None for a method without one.
-        pictures: what maps, graphs and representations are drawn of.
-        many: more pictures, for what counts answers (confusion, calibration); often the same.
+        images: what maps, graphs and representations are drawn of.
+        many: more images, for what counts predictions (confusion, calibration); often the same.
         classes: their names.
-        mean, std: normalisation of the student's pictures.
+        mean, std: normalisation of the student's images.
     """
 
     student: Backbone
     method: Method
     teacher: FrozenTeacher | None
-    pictures: Pictures
-    many: Pictures
+    images: Images
+    many: Images
     classes: tuple[str, ...]
     mean: Rgb
     std: Rgb
@@ -76,15 +89,15 @@ class Subject:
 
     @property
     def networks(self) -> dict[str, Callable[[Tensor], Outputs]]:
-        """ "student" and, where there is one, "teacher": pictures as the student takes them -> Outputs."""
+        """ "student" and, where there is one, "teacher": images as the student takes them -> Outputs."""
         found: dict[str, Callable[[Tensor], Outputs]] = {"student": self.student}
         if self.teacher is not None:
             found["teacher"] = self.teacher
         return found
 
-    def showing(self, pictures: Pictures) -> Subject:
-        """The same networks before other pictures."""
-        return replace(self, pictures=pictures)
+    def showing(self, images: Images) -> Subject:
+        """The same networks before other images."""
+        return replace(self, images=images)
 
     def tensor(self, pixels: np.ndarray) -> Tensor:
         """Pixels as the student takes them: float32 (N, 3, S, S) on the device."""
@@ -93,9 +106,9 @@ class Subject:
         # Transposed, not copied: that is the layout channels_last, as networks want it.
         return torch.from_numpy(normalised).permute(0, 3, 1, 2).to(self.device)
 
-    def chunks(self, pictures: Pictures | None = None) -> Iterator[Tensor]:
-        """The pictures as the student takes them, at most `CHUNK` at a time."""
-        pixels = (self.pictures if pictures is None else pictures).pixels
+    def chunks(self, images: Images | None = None) -> Iterator[Tensor]:
+        """The images as the student takes them, at most `CHUNK` at a time."""
+        pixels = (self.images if images is None else images).pixels
         for start in range(0, len(pixels), CHUNK):
             yield self.tensor(pixels[start : start + CHUNK])
 
@@ -107,19 +120,19 @@ class Subject:
 
     @cached_property
     def outputs(self) -> dict[str, Outputs]:
-        """Everything that student and teacher give for ``pictures``, at once: for at most some hundred of them."""
+        """Everything that student and teacher give for ``images``, at once: for at most some hundred of them."""
         with self.still(), torch.no_grad():
             return {who: _joined([network(chunk) for chunk in self.chunks()]) for who, network in self.networks.items()}
 
     @cached_property
-    def answers(self) -> dict[str, Tensor]:
+    def logits(self) -> dict[str, Tensor]:
         """Logits (N, C) of student, teacher and of each exit by its name, for ``many``; float32 on the host."""
         exits = self.method.exits()
         found: dict[str, list[Tensor]] = {}
         with self.still(), torch.no_grad():
             for chunk in self.chunks(self.many):
-                own = self.student(chunk)
-                logits = {exit_.name: exit_.logits(own) for exit_ in exits} | {"student": own.logits}
+                outputs = self.student(chunk)
+                logits = {exit_.name: exit_.logits(outputs) for exit_ in exits} | {"student": outputs.logits}
                 if self.teacher is not None:
                     logits["teacher"] = self.teacher(chunk).logits
                 for name, values in logits.items():

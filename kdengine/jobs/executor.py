@@ -4,9 +4,9 @@ The contract a trainer keeps with this room:
 
 - It is started as a session leader in its run folder, with ``KD_HOME``, ``KD_RUN_ID``, ``KD_START_TOKEN`` and
   ``CUDA_VISIBLE_DEVICES`` set; its output goes to ``log.txt``, its input is empty.
-- It holds ``kdengine.files.lock(run.path / RUNNING_LOCK, blocking=False)`` for its life and leaves with exit code 2
-  when another process holds it: whatever goes wrong here, one run is never trained twice at once.
-- It writes status.json: first ``state="starting"`` together with ``process=rundir.process_identity(home=...)``,
+- It holds ``kdengine.workspace.files.lock(run.path / RUNNING_LOCK, blocking=False)`` for its life and leaves with exit
+  code 2 when another process holds it: whatever goes wrong here, one run is never trained twice at once.
+- It writes status.json: first ``state="starting"`` together with ``process=identity.process_identity(home=...)``,
   then ``running``, ``stopping``, and its own outcome last: ``finished``, ``stopped`` or ``failed`` with ``reason``,
   ``message``, ``advice``, ``exit_code``. Beside these ``attempt`` (which it counts), ``progress``, ``progress_at``,
   ``phase``, ``eta_s``. It merges (``RunDirectory.update_status``), so that ``start_token``, written before it starts,
@@ -27,8 +27,10 @@ from typing import Any, Protocol
 
 import psutil
 
-from kdengine import files
-from kdengine.rundir import RunDirectory, is_alive, process_identity
+from kdengine.processes import is_alive
+from kdengine.workspace import files
+from kdengine.workspace.identity import process_identity
+from kdengine.workspace.rundir import RunDirectory
 
 RUNNING_LOCK = ".running.lock"
 TOKEN_VARIABLE = "KD_START_TOKEN"
@@ -65,7 +67,7 @@ class StartOrder:
 
 
 class Executor(Protocol):
-    """What the supervisor asks of whatever runs jobs. An identity is ``rundir.process_identity()``'s dict."""
+    """What the supervisor asks of whatever runs jobs. An identity is ``identity.process_identity()``'s dict."""
 
     def start(self, order: StartOrder) -> dict[str, Any]:
         """Starts the process and returns its identity. Raises OSError when it cannot be started."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from kdengine.errors import KdError
 from kdengine.jobs import gpu_memory
-from kdengine.states import State
+from kdengine.workspace.states import State
 
 
 class Failure(NamedTuple):
@@ -34,7 +34,7 @@ ADVICE: dict[str, str] = {
     "KD_RESIDENT_MB=0 keeps the data off the GPU and changes no result.",
     "oom_host": "Launch it anew with fewer workers or a smaller batch; or resume it on a machine with more memory.",
     "nan_loss": "Resume with a lower learning rate or a longer warm-up, or switch bf16 off.",
-    "data": "Mend or remove the file named above, then resume.",
+    "data": "Repair or remove the file named above, then resume.",
     "data_changed": "Put the data back as they were and resume; or resume with the data as they are now.",
     "config": "Clone the run, correct the setting named above, and launch again.",
     "import": "Install the missing package into the environment of the supervisor, then resume.",
@@ -65,7 +65,7 @@ _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("oom_gpu", r"CU(BLAS|DNN|SOLVER|SPARSE)_STATUS_ALLOC_FAILED"),
         ("oom_host", r"\bMemoryError\b|can(no|')t allocate memory|oom[-_ ]?kill|insufficient shared memory"),
         ("oom_host", r"worker.*killed by signal: (killed|bus)"),
-        ("killed", r"process that reads pictures for the training failed"),
+        ("killed", r"process that reads images for the training failed"),
         ("disk_full", r"no space left on device|disk quota exceeded|\bDiskFull\b|database or disk is full"),
         ("nan_loss", r"\bNonFiniteLoss\b|loss (is|became) (nan|inf)|returned nan values|FloatingPointError"),
         ("import", r"\b(ModuleNotFoundError|ImportError)\b|cannot open shared object file"),
@@ -107,7 +107,7 @@ def classify_exception(error: BaseException) -> Failure:
             return _failure(cause.failure_class, str(cause), cause.advice)
         reason = _class_of(cause)
         if reason:
-            return _failure(reason, gpu_memory.told(str(cause)) if reason == "oom_gpu" else _one_line(cause))
+            return _failure(reason, gpu_memory.sentence(str(cause)) if reason == "oom_gpu" else _one_line(cause))
     if isinstance(error, KdError):
         return _failure("unknown", str(error), error.advice)
     return _failure("crashed", _one_line(error))
@@ -177,7 +177,7 @@ def _from_log(log_tail: Sequence[str]) -> Failure | None:
         if not _ERROR_LINE.match(line.strip()) and "Error:" not in line and "error:" not in line:
             continue
         reason = _sign(line) or "crashed"
-        return _failure(reason, gpu_memory.told(line) if reason == "oom_gpu" else line.strip()[:500])
+        return _failure(reason, gpu_memory.sentence(line) if reason == "oom_gpu" else line.strip()[:500])
     return None
 
 

@@ -10,7 +10,7 @@ _SIZE = rf"(\d+(?:\.\d+)?) ?({'|'.join(_UNITS)})\b"
 
 
 class Shortage(NamedTuple):
-    """What a message told, in bytes; None for what it did not tell.
+    """What a message says, in bytes; None for what it leaves out.
 
     Attributes:
         wanted: the one piece that could not be had.
@@ -47,7 +47,7 @@ def read_shortage(text: str) -> Shortage:
     return Shortage(**{name: _first(forms, text) for name, forms in _FORMS.items()})
 
 
-def told(text: str) -> str:
+def sentence(text: str) -> str:
     """The same as a sentence; with the message itself where it names no number."""
     found = read_shortage(text)
     if found.wanted is None:

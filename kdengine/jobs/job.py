@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from kdengine.states import State
+from kdengine.workspace.states import State
 
 ACTIVE = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
 UNENDED = ACTIVE | {State.QUEUED}
@@ -45,12 +45,12 @@ class Job:
     """A row as it was when read. Times are seconds since the epoch; a job's id is its run's id.
 
     ``request`` is what somebody asked of a running job ("stop", "kill" or None); ``stopping_since`` starts the
-    countdown of the grace period. ``reason``, ``message`` and ``advice`` tell how it ended, or why a queued one waits.
+    countdown of the grace period. ``reason``, ``message`` and ``advice`` say how it ended, or why a queued one waits.
     ``attempt`` counts starts, ``retries`` those that nobody asked for. ``slot`` is where it runs ("gpu:0", "cpu:0"),
     ``device`` its ``CUDA_VISIBLE_DEVICES``, ``workspace`` the one its process works for (``rundir.home_identity``),
     which in a copy is another one. ``damaged`` says what of the row could not be read, "" where all could.
     ``start_token`` is None for a run started from a shell, ``token`` is the form's,
-    ``told`` whether its end was announced.
+    ``told``, a column of jobs.db, whether its end was announced.
     """
 
     id: str
@@ -128,7 +128,7 @@ def _damage(row: Mapping[str, Any], wrong: list[str]) -> str:
     if not wrong:
         return ""
     found = ", ".join(f"{row[name]!r} as {name}" for name in wrong)
-    return f"its row in jobs.db is damaged: found {found}. `kd jobs resume {row['id']}` mends it, or delete the run."
+    return f"its row in jobs.db is damaged: found {found}. `kd jobs resume {row['id']}` repairs it, or delete the run."
 
 
 def labels_of_spec(spec_yaml: str, run_id: str) -> JobLabels:

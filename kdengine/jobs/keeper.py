@@ -7,9 +7,9 @@ import threading
 from collections.abc import Sequence
 
 from kdengine.errors import KdError
-from kdengine.jobs.control import ensure_supervisor
-from kdengine.rundir import home_identity
+from kdengine.jobs.supervision import ensure_supervisor
 from kdengine.workspace import Workspace
+from kdengine.workspace.identity import home_identity
 
 log = logging.getLogger(__name__)
 

@@ -24,9 +24,9 @@ MIB = 1 << 20
 SETTLING_S = 60.0
 CONTROLLER_SLOT = "none"
 PLACED_ON = "KD_PLACED_ON"
-"""Tells a trainer that it was given one GPU (its UUID): that is ``cuda:0`` to it, whatever its spec calls it."""
+"""Says to a trainer that it was given one GPU (its UUID): that is ``cuda:0`` to it, whatever its spec calls it."""
 NO_GPU = "KD_NO_GPU"
-"""Tells a trainer why it was given none though the machine seems to have one."""
+"""Says to a trainer why it was given none though the machine seems to have one."""
 
 
 class Slot(NamedTuple):
@@ -213,7 +213,7 @@ def why_no_gpu(
     seen = visible(environment.get(VARIABLE), inventory.gpus)
     if not seen:
         return nothing_to_see(inventory, environment)
-    return f"the driver ({inventory.driver}) shows {seen[0].name}, but this torch cannot use it; `kd doctor` tells more"
+    return f"the driver ({inventory.driver}) shows {seen[0].name}, but this torch cannot use it; `kd doctor` says more"
 
 
 def is_on(job: Job, gpu: Gpu) -> bool:
@@ -231,7 +231,7 @@ def _settling(jobs: Sequence[Job]) -> int:
 
 
 def _free_mb(gpu: Gpu) -> float:
-    """Free memory in MiB; of the machine where it shares that; without end where the driver does not tell."""
+    """Free memory in MiB; of the machine where it shares that; without end where the driver does not say."""
     if gpu.unified:
         return psutil.virtual_memory().available / MIB
     return float("inf") if gpu.free is None else gpu.free / MIB

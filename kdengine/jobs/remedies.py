@@ -13,7 +13,7 @@ from kdengine.jobs.gpu_memory import amount
 Changes = dict[str, Any]
 """Dotted path of a setting -> its new value."""
 
-MOST_HALVINGS = 3
+MAX_HALVINGS = 3
 """So often the batch is halved in search of one that fits: each is measured anew, a second or two."""
 
 
@@ -56,10 +56,10 @@ def remedies(
 
     Args:
         reason: class of the failure; only ``oom_gpu`` and ``oom_host`` have remedies.
-        spec: the experiment as its snapshot tells it; what is missing or damaged is not offered.
-        device: where it ran, as its environment tells.
+        spec: the experiment as its snapshot has it; what is missing or damaged is not offered.
+        device: where it ran, as its environment says.
         precisions: words of ``runtime.precision`` that save memory, there, against what it ran in.
-        allowed: whether an experiment with these changes is one; None: nobody can tell, and only what every version
+        allowed: whether an experiment with these changes is one; None: nobody knows, and only what every version
             and method takes is offered.
         room: what was measured, if it was: then only what fits is offered.
     """
@@ -95,7 +95,7 @@ def words(remedy: Remedy) -> list[str]:
 
 def address(run_id: str, remedy: Remedy) -> str:
     """The Launch page filled with the run and these changes."""
-    return "/?" + urlencode([("clone", run_id), *(("set", word) for word in words(remedy))])
+    return "/launch?" + urlencode([("clone", run_id), *(("set", word) for word in words(remedy))])
 
 
 def command(spec_file: Path, remedy: Remedy) -> str:
@@ -183,7 +183,7 @@ def _note_of(room: Room | None, changes: Changes) -> str | None:
 
 def _doubled(now: int, batch: int) -> Iterator[int]:
     """Into how many parts the batch may go: twice as many as now, four times...; each of two images or more."""
-    for power in range(1, MOST_HALVINGS + 1):
+    for power in range(1, MAX_HALVINGS + 1):
         if batch // (now << power) >= 2:
             yield now << power
 

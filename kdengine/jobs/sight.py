@@ -10,8 +10,8 @@ from typing import Any
 
 from kdengine.jobs.failures import ADVICE, Failure, left_behind
 from kdengine.jobs.job import ACTIVE, Job
-from kdengine.rundir import home_path, same_home, works_for
-from kdengine.states import State
+from kdengine.workspace.identity import home_path, same_home, works_for
+from kdengine.workspace.states import State
 
 # How long a process that was just started may take to be named in its row.
 UNSEEN_START_S = 10.0
@@ -22,7 +22,7 @@ def as_it_is(job: Job, status: Mapping[str, Any], home: Path) -> Job:
     """A job as it is now, for readers while no supervisor is at work, which keeps the rows true otherwise.
 
     Args:
-        job: as its row tells.
+        job: as its row says.
         status: of its run.
         home: root of the workspace.
 

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from kdengine.machine.sampling import KIND
-from kdengine.rundir import RunDirectory, read_event
-from kdengine.states import State
+from kdengine.workspace.rundir import RunDirectory, read_event
+from kdengine.workspace.states import State
 
 STALLED_AFTER_S = 60.0
 IDLE_FOR_S = 120.0
@@ -29,10 +29,10 @@ def stalled(
 ) -> bool:
     """Whether a run says it is running but is stuck; says nothing about whether its process lives.
 
-    One that tells how busy it is (`kdengine.machine.sampling`) is stuck once it has made no step and was idle in every
-    look for two minutes: compiling, downloading and a long epoch on the CPU are work. One that tells nothing, of an
-    earlier version or frozen with its thread, is stuck ``limit_s`` seconds after its last step. Before the first step
-    a run may have no ``progress_at``, and is not called stalled.
+    One that reports how busy it is (`kdengine.machine.sampling`) is stuck once it has made no step and was idle in
+    every look for two minutes: compiling, downloading and a long epoch on the CPU are work. One that reports nothing,
+    of an earlier version or frozen with its thread, is stuck ``limit_s`` seconds after its last step. Before the first
+    step a run may have no ``progress_at``, and is not called stalled.
 
     Args:
         status: the run, or its status.
@@ -51,7 +51,7 @@ def stalled(
 
 
 def idle(look: Event) -> bool:
-    """Whether neither the run's processes nor its GPU did anything; a GPU that others use too tells nothing of it."""
+    """Whether neither the run's processes nor its GPU did anything; a GPU that others use too says nothing of it."""
     gpu = look.get("gpu") or {}
     computes = gpu.get("use", 0) >= IDLE_GPU and gpu.get("processes", 1) <= 1
     return look.get("cores", 0) < IDLE_CORES and look.get("io", 0) < IDLE_BYTES_PER_S and not computes

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdengine.losses.precision import full
 from kdengine.losses.relations import full_precision
 
 
@@ -24,7 +25,7 @@ def attention_map(feature: Tensor) -> Tensor:
     Returns:
         (B, H*W), float32, each row of length 1 (0 for an all-zero map).
     """
-    return F.normalize(feature.float().pow(2).mean(dim=1).flatten(1), dim=1)
+    return F.normalize(full(feature).pow(2).mean(dim=1).flatten(1), dim=1)
 
 
 def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
@@ -39,15 +40,16 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
         positions), hence weights of the order of 1000.
     """
     side = min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3])
-    own, guide = (attention_map(averaged(feature.float(), side)) for feature in (student, teacher))
-    return F.mse_loss(own, guide)
+    of_student, of_teacher = (attention_map(averaged(feature, side)) for feature in (student, teacher))
+    return F.mse_loss(of_student, of_teacher)
 
 
 def averaged(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Adaptive average pooling of (B, C, H, W) to (B, C, h, w).
+    """Adaptive average pooling of (B, C, H, W) to (B, C, h, w), float32.
 
     Its backward pass is not deterministic on CUDA: where that is asked for, the same means are products of matrices.
     """
+    maps = full(maps)
     if not torch.are_deterministic_algorithms_enabled():
         return F.adaptive_avg_pool2d(maps, size)
     if maps.shape[2:] == size:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from kdengine.errors import BadInput, Problem
 from kdengine.losses.dist import intra_class
+from kdengine.losses.precision import full
 from kdengine.losses.relations import full_precision, unit_deviations
 
 Kind = Literal["correlation", "pearson", "gram"]
@@ -25,9 +26,9 @@ Kind = Literal["correlation", "pearson", "gram"]
 def class_alignment(student: Tensor, teacher: Tensor, temperature: float, kind: Kind = "correlation") -> Tensor:
     """Difference of the class relations of two nets. With P = softmax(logits / T), (B, C):
 
-    - "correlation": columns of P centred and scaled to unit length over the batch, R = P'P; |R_s - R_t|²_F / C.
+    - "correlation": columns of P centred and scaled to unit length over the batch, R = P'P; ``|R_s - R_t|²_F / C``.
     - "pearson": 1 - mean over classes of the Pearson correlation of P_s[:, c] and P_t[:, c]; x T².
-    - "gram": M = P'P / B; |M_s - M_t|²_F / C. At T = 4 and C = 100 about 1000 times smaller than the others.
+    - "gram": M = P'P / B; ``|M_s - M_t|²_F / C``. At T = 4 and C = 100 about 1000 times smaller than the others.
 
     Args:
         student: logits (B, C). Of two classes "correlation" is always 0. Below B = 2 C the C x C matrices are noisy.
@@ -36,9 +37,9 @@ def class_alignment(student: Tensor, teacher: Tensor, temperature: float, kind: 
         kind: which of the three.
 
     Returns:
-        Scalar >= 0, float32, 0 when both answers are equal. Unchanged when the batch is repeated, but a relation over
-        the batch: the mean over two halves differs from the value of the whole. Classes without spread over the batch
-        (a batch of one; saturated answers) count as uncorrelated with every class.
+        Scalar >= 0, float32, 0 when both predictions are equal. Unchanged when the batch is repeated, but a relation
+        over the batch, so the mean over two halves differs from the value of the whole. Classes without spread over the
+        batch (a batch of one; saturated logits) count as uncorrelated with every class.
 
     Raises:
         BadInput: no such kind.
@@ -60,15 +61,15 @@ def class_correlation(logits: Tensor, temperature: float) -> Tensor:
         temperature: T > 0.
 
     Returns:
-        (C, C) float32 in -1..1: Pearson's r of columns of softmax(logits / T); row and column of a class that does not
+        (C, C) float32 in -1..1, Pearson's r of columns of softmax(logits / T); row and column of a class that does not
         vary over the batch are 0.
     """
     with full_precision(logits):
-        columns = unit_deviations(F.softmax(logits.float() / temperature, dim=1), dim=0)
+        columns = unit_deviations(F.softmax(full(logits) / temperature, dim=1), dim=0)
         return columns.T @ columns
 
 
 def _gram(logits: Tensor, temperature: float) -> Tensor:
     with full_precision(logits):
-        probabilities = F.softmax(logits.float() / temperature, dim=1)
+        probabilities = F.softmax(full(logits) / temperature, dim=1)
         return probabilities.T @ probabilities / len(probabilities)

@@ -1,4 +1,4 @@
-"""Noise-contrastive estimation: is this the same picture, or one drawn at random?
+"""Noise-contrastive estimation: is this the same image, or one drawn at random?
 
 Tian, Krishnan, Isola: Contrastive Representation Distillation. ICLR 2020, arXiv 1910.10699, equations 9-11 and 17-19.
 Official code: HobbitLong/RepDistiller, crd/memory.py and crd/criterion.py.
@@ -33,10 +33,10 @@ def noise_contrastive(positive: Tensor, negative: Tensor, taken: Tensor, samples
     """
     count = negative.shape[1]
     noise = math.log(count / samples)
-    told = F.softplus(noise - full(positive))
-    mistaken = F.softplus(full(negative) - noise) * taken
-    mean = mistaken.sum(dim=1) / taken.sum(dim=1).clamp(min=1)
-    return (told + count * mean).mean()
+    of_positive = F.softplus(noise - full(positive))
+    of_negatives = F.softplus(full(negative) - noise) * taken
+    mean = of_negatives.sum(dim=1) / taken.sum(dim=1).clamp(min=1)
+    return (of_positive + count * mean).mean()
 
 
 def log_densities(anchor: Tensor, positive: Tensor, drawn: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -58,5 +58,5 @@ def log_densities(anchor: Tensor, positive: Tensor, drawn: Tensor, temperature: 
 
 def log_normaliser(positive: Tensor, negative: Tensor, samples: int) -> Tensor:
     """log of N x mean of e^score over all pairs: what the first batch fixes for the whole run (a scalar)."""
-    scores = torch.cat([positive[:, None], negative], dim=1).flatten()
+    scores = torch.cat([full(positive)[:, None], full(negative)], dim=1).flatten()
     return scores.logsumexp(dim=0) - math.log(len(scores)) + math.log(samples)

@@ -22,8 +22,8 @@ def divergences(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     Returns:
         (B,), >= 0, float32; a sum over classes. Its mean is `kdengine.losses.kd`.
     """
-    own, guide = (F.log_softmax(full(logits) / temperature, dim=1) for logits in (student, teacher))
-    return F.kl_div(own, guide, reduction="none", log_target=True).sum(dim=1) * temperature**2
+    log_student, log_teacher = (F.log_softmax(full(logits) / temperature, dim=1) for logits in (student, teacher))
+    return F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(dim=1) * temperature**2
 
 
 def kd_of_some(student: Tensor, teacher: Tensor, temperature: float, taken: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdengine.losses.precision import full
+
 
 def dkd(
     student: Tensor, teacher: Tensor, target: Tensor, temperature: float, alpha: float, beta: float
@@ -33,8 +35,8 @@ def dkd(
         (target_term, non_target_term), scalars >= 0 in float32, each mean over the batch x T²; unchanged when the batch
         is repeated.
     """
-    log_student = F.log_softmax(student.float() / temperature, dim=1)
-    log_teacher = F.log_softmax(teacher.float() / temperature, dim=1)
+    log_student = F.log_softmax(full(student) / temperature, dim=1)
+    log_teacher = F.log_softmax(full(teacher) / temperature, dim=1)
     others = _others(target, student.shape[1])
     scale = temperature**2
 

@@ -1,4 +1,4 @@
-"""Knowledge in how the samples of a batch hang together: a graph over them, compared node by node and row by row.
+"""Knowledge in how the samples of a batch relate: a graph over them, compared node by node and row by row.
 
 Yang, Chen, Zhao, An, Xu: Graph-based Representation Knowledge Distillation. Acta Electronica Sinica 2024, 52(10).
 Only the abstract is public (node and relation graph distillation losses over a graph network of the sample set); the
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdengine.losses.precision import full
+from kdengine.losses.relations import full_precision
 
 
 def sample_graph(nodes: Tensor, temperature: float, neighbours: int = 0) -> Tensor:
@@ -30,7 +31,8 @@ def sample_graph(nodes: Tensor, temperature: float, neighbours: int = 0) -> Tens
         (B, B), at least float32, >= 0; rows of the dense graph sum to one.
     """
     nodes = full(nodes)
-    likeness = nodes @ nodes.T
+    with full_precision(nodes):
+        likeness = nodes @ nodes.T
     if not neighbours:
         return F.softmax(likeness / temperature, dim=1)
     count = len(nodes)
@@ -73,15 +75,16 @@ def relation_divergence(student: Tensor, teacher: Tensor, temperature: float, we
     Returns:
         Scalar >= 0, float32.
     """
-    own, guide = (_relations(full(nodes), temperature) for nodes in (student, teacher))
-    divergence = F.kl_div(own, guide, reduction="none", log_target=True).sum(dim=1)
+    log_student, log_teacher = (_relations(full(nodes), temperature) for nodes in (student, teacher))
+    divergence = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(dim=1)
     return divergence.mean() if weight is None else (weight * divergence).mean()
 
 
 def _relations(nodes: Tensor, temperature: float) -> Tensor:
     """(B, B - 1): log-softmax over the other samples."""
     count = len(nodes)
-    likeness = nodes @ nodes.T / temperature
+    with full_precision(nodes):
+        likeness = nodes @ nodes.T / temperature
     # Rows shifted by one against each other: dropping the first column of the flat view drops the diagonal.
     others = likeness.flatten()[1:].view(count - 1, count + 1)[:, :-1].reshape(count, count - 1)
     return F.log_softmax(others, dim=1)

@@ -1,4 +1,4 @@
-"""Answers aligned at three levels: each sample's, how the samples of a batch go together, and how the classes do.
+"""Predictions aligned at three levels: each sample's, how the samples of a batch go together, and how the classes do.
 
 Jin, Wang, Lin: Multi-Level Logit Distillation. CVPR 2023, sections 3.2 and 3.3.
 Official code: Jin-Ying/Multi-Level-Logit-Distillation, mdistiller/distillers/KD_ours.py (kd_loss, bc_loss, cc_loss).
@@ -30,8 +30,8 @@ def least_sure(scores: Tensor, share: float) -> Tensor:
     Returns:
         (N,) of 0 and 1, float32.
     """
-    scores = scores.float()
-    return (scores <= torch.quantile(scores, share)).float()
+    scores = full(scores)
+    return (scores <= torch.quantile(scores, share)).to(scores.dtype)
 
 
 def instance_level(
@@ -62,7 +62,7 @@ def batch_level(student: Tensor, teacher: Tensor, temperatures: Sequence[float],
         taken: (B,) of 0 and 1: pairs whose second sample is not count as 0 in the mean; None = all.
 
     Returns:
-        Scalar >= 0, float32. Unchanged when the batch is repeated, but a relation over the batch: the mean over two
+        Scalar >= 0, float32. Unchanged when the batch is repeated, but a relation over the batch, so the mean over two
         halves differs from the value of the whole.
     """
     gaps = [sample_relations(student, t) - sample_relations(teacher, t) for t in temperatures]
@@ -71,7 +71,7 @@ def batch_level(student: Tensor, teacher: Tensor, temperatures: Sequence[float],
 
 
 def class_level(student: Tensor, teacher: Tensor, temperatures: Sequence[float], taken: Tensor | None = None) -> Tensor:
-    """|P'P / B of the student - that of the teacher|² x C, P = softmax(logits / T): a mean over temperatures.
+    """``|P'P / B of the student - that of the teacher|² x C``, P = softmax(logits / T): a mean over temperatures.
 
     Args:
         student: logits (B, C).
@@ -89,14 +89,14 @@ def class_level(student: Tensor, teacher: Tensor, temperatures: Sequence[float],
 
 
 def sample_relations(logits: Tensor, temperature: float) -> Tensor:
-    """P P' of P = softmax(logits / T), (B, C): (B, B), float32, 0..1: whether two samples get the same answer."""
+    """P P' of P = softmax(logits / T), (B, C): (B, B), float32, 0..1: whether two samples get the same prediction."""
     with full_precision(logits):
         probabilities = F.softmax(full(logits) / temperature, dim=1)
         return probabilities @ probabilities.T
 
 
 def class_relations(logits: Tensor, temperature: float) -> Tensor:
-    """P'P / B of P = softmax(logits / T), (B, C): (C, C), float32, 0..1: how often two classes are meant together."""
+    """P'P / B of P = softmax(logits / T), (B, C): (C, C), float32, 0..1: how often two classes go together."""
     with full_precision(logits):
         probabilities = F.softmax(full(logits) / temperature, dim=1)
         return probabilities.T @ probabilities / len(probabilities)

@@ -1,7 +1,7 @@
 """Attention inside and outside the subject: masks from where a map is strong, and what two maps look at in each region.
 
 The abstract of adaptive mixed attention (Zhou et al., ICNC-FSKD 2024) speaks of foreground and background knowledge;
-that of its near twin (Tang, Chen: dynamic mixed attention, Control and Decision 2024, 39(12)) of masks from the
+that of its close relative (Tang, Chen: dynamic mixed attention, Control and Decision 2024, 39(12)) of masks from the
 self-teacher's attention that split background from subject. The formulas are ours, built on attention transfer
 (`kdengine.losses.at`).
 """
@@ -12,24 +12,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LEAST_SPREAD = 1e-3
-"""Standard deviation over mean that is added, in squares, where a map is standardised."""
+from kdengine.losses.precision import full
+
+MIN_SPREAD = 1e-3
+"""Standard deviation over mean that is added, in squares, where a map is standardized."""
 EPS = 1e-6
 
 
 def energy(feature: Tensor) -> Tensor:
     """Mean over channels of the squared activation: (B, C, H, W) -> (B, H, W), float32."""
-    return feature.float().square().mean(1)
+    return full(feature).square().mean(1)
 
 
 def mean_threshold(attention: Tensor) -> Tensor:
     """Mean of each map: (B, H, W) -> (B, 1, 1)."""
-    return attention.mean((1, 2), keepdim=True)
+    return full(attention).mean((1, 2), keepdim=True)
 
 
 def top_threshold(attention: Tensor, share: float) -> Tensor:
     """Half-way between the strongest ``share`` of the places of each map and the rest: (B, H, W) -> (B, 1, 1)."""
-    values = attention.flatten(1).sort(dim=1).values
+    values = full(attention).flatten(1).sort(dim=1).values
     places = values.shape[1]
     background = min(max(round((1 - share) * places), 1), places - 1) if places > 1 else 0
     below = values[:, max(background - 1, 0)]
@@ -41,7 +43,7 @@ def otsu_threshold(attention: Tensor) -> Tensor:
 
     Otsu: A Threshold Selection Method from Gray-Level Histograms, 1979, on the values themselves, without a histogram.
     """
-    values = attention.flatten(1).sort(dim=1).values
+    values = full(attention).flatten(1).sort(dim=1).values
     places = values.shape[1]
     if places == 1:
         return values.view(-1, 1, 1)
@@ -63,7 +65,8 @@ def hard_mask(attention: Tensor, threshold: Tensor | None = None) -> Tensor:
     Returns:
         (B, H, W) of 0 and 1, float32: the foreground. The background is 1 - mask.
     """
-    return (attention > (mean_threshold(attention) if threshold is None else threshold)).float()
+    above = attention > (mean_threshold(attention) if threshold is None else threshold)
+    return above.to(full(attention).dtype)
 
 
 def soft_mask(attention: Tensor, sharpness: float, threshold: Tensor | None = None) -> Tensor:
@@ -77,9 +80,10 @@ def soft_mask(attention: Tensor, sharpness: float, threshold: Tensor | None = No
     Returns:
         (B, H, W) in (0, 1), float32: the foreground. What lies near the threshold belongs to both regions.
     """
+    attention = full(attention)
     mean = mean_threshold(attention)
     scale = mean.clamp(min=EPS**2)
-    spread = (((attention - mean) / scale).square().mean((1, 2), keepdim=True) + LEAST_SPREAD**2).sqrt()
+    spread = (((attention - mean) / scale).square().mean((1, 2), keepdim=True) + MIN_SPREAD**2).sqrt()
     above = (attention - (mean if threshold is None else threshold)) / scale
     return torch.sigmoid(sharpness * above / spread)
 
@@ -94,7 +98,7 @@ def region_attention(attention: Tensor, region: Tensor) -> Tensor:
     Returns:
         (B, H, W), float32; zeros where the region is empty or the map is 0 in it.
     """
-    inside = (region * attention).flatten(1)
+    inside = (full(region) * full(attention)).flatten(1)
     return F.normalize(inside, dim=1, eps=EPS).view_as(attention)
 
 
@@ -116,4 +120,5 @@ def region_distance(student: Tensor, teacher: Tensor, region: Tensor) -> Tensor:
 
 def energy_share(attention: Tensor, region: Tensor) -> Tensor:
     """Share of a map that lies inside a region: (B, H, W) twice -> (B,) in 0..1; 0 for a map of zeros."""
-    return (region * attention).sum((1, 2)) / attention.sum((1, 2)).clamp(min=EPS**2)
+    attention = full(attention)
+    return (full(region) * attention).sum((1, 2)) / attention.sum((1, 2)).clamp(min=EPS**2)

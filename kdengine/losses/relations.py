@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LEAST_SPREAD = 1e-4
+from kdengine.losses.precision import full
+
+MIN_SPREAD = 1e-4
 """Standard deviation over mean below which values count as equal: little more than float32 rounds to."""
 TINY = 1e-24
 
@@ -23,16 +25,17 @@ def unit_deviations(probabilities: Tensor, dim: int) -> Tensor:
     """Deviations from the mean along ``dim``, scaled to unit length; the product of two of them is Pearson's r.
 
     Args:
-        probabilities: values >= 0, float32.
+        probabilities: values >= 0.
         dim: the dimension that is centred.
 
     Returns:
-        The same shape. Where nothing varies (a spread below `LEAST_SPREAD` of the mean) the vector shrinks to 0 instead
-        of blowing up rounding errors, and its gradient stays finite.
+        The same shape, float32. Where nothing varies (a spread below `MIN_SPREAD` of the mean) the vector shrinks to
+        0 instead of blowing up rounding errors, and its gradient stays finite.
     """
+    probabilities = full(probabilities)
     mean = probabilities.mean(dim, keepdim=True)
     deviations = probabilities - mean
-    floor = LEAST_SPREAD**2 * probabilities.shape[dim] * mean.square() + TINY
+    floor = MIN_SPREAD**2 * probabilities.shape[dim] * mean.square() + TINY
     return deviations * torch.rsqrt(deviations.square().sum(dim, keepdim=True) + floor)
 
 
@@ -43,12 +46,12 @@ def pearson_distance(first: Tensor, second: Tensor, dim: int) -> Tensor:
     inputs that do not vary. Where only one of the two varies, r is not defined; the distance is then 1/2.
 
     Args:
-        first: (N, M), float32, >= 0.
+        first: (N, M), >= 0.
         second: (N, M).
         dim: 0 or 1.
 
     Returns:
-        Scalar in 0..2.
+        Scalar in 0..2, float32.
     """
     gap = unit_deviations(first, dim) - unit_deviations(second, dim)
     return gap.square().sum(dim).mean() / 2

@@ -23,16 +23,16 @@ def hierarchical_context(student: Tensor, teacher: Tensor) -> Tensor:
         teacher: the same shape.
 
     Returns:
-        Scalar >= 0, float32: the mean weighted 1, 1/2, 1/4, 1/8, over those levels that are smaller than the map.
+        Scalar >= 0, float32, the mean weighted 1, 1/2, 1/4, 1/8, over those levels that are smaller than the map.
         Unchanged when the batch is repeated.
     """
-    own, guide = full(student), full(teacher)
-    value, share, shares = (own - guide).square().mean(), 1.0, 1.0
+    student, teacher = full(student), full(teacher)
+    value, share, shares = (student - teacher).square().mean(), 1.0, 1.0
     for level in LEVELS:
-        if level < min(own.shape[2:]):
+        if level < min(student.shape[2:]):
             share /= 2
             shares += share
-            value = value + share * (_pooled(own, level) - _pooled(guide, level)).square().mean()
+            value = value + share * (_pooled(student, level) - _pooled(teacher, level)).square().mean()
     return value / shares
 
 

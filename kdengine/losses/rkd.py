@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdengine.losses.precision import full
 from kdengine.losses.relations import full_precision
 
 TINY = 1e-12
@@ -25,8 +26,8 @@ def rkd_distance(s: Tensor, t: Tensor) -> Tensor:
         t: teacher embeddings (B, D_t); the widths may differ, and scale or rotation of either do not count.
 
     Returns:
-        Scalar >= 0, float32: a mean over all B² pairs, as in the public codes. Unchanged when the batch is repeated,
-        but a relation over the batch: the mean over two halves differs from the value of the whole.
+        Scalar >= 0, float32, a mean over all B² pairs, as in the public codes. Unchanged when the batch is repeated,
+        but a relation over the batch, so the mean over two halves differs from the value of the whole.
     """
     return F.smooth_l1_loss(_relative_distances(s), _relative_distances(t))
 
@@ -39,8 +40,8 @@ def rkd_angle(s: Tensor, t: Tensor) -> Tensor:
         t: teacher embeddings (B, D_t).
 
     Returns:
-        Scalar >= 0, float32: a mean over all B³ triples, degenerate ones (two equal corners: 0) among them, as in the
-        public codes. Unchanged when the batch is repeated, but a relation over the batch.
+        Scalar >= 0, float32, a mean over all B³ triples, degenerate ones (two equal corners give 0) among them, as in
+        the public codes. Unchanged when the batch is repeated, but a relation over the batch.
     """
     return F.smooth_l1_loss(_cosines(s), _cosines(t))
 
@@ -62,7 +63,7 @@ def _cosines(embedding: Tensor) -> Tensor:
 
 
 def _differences(embedding: Tensor) -> Tensor:
-    wide = embedding.float()
+    wide = full(embedding)
     return wide.unsqueeze(0) - wide.unsqueeze(1)
 
 

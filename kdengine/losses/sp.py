@@ -40,7 +40,7 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
         teacher: (B, D_t) or (B, C_t, H', W'); channels and sides may differ.
 
     Returns:
-        Scalar >= 0, float32. Rows have unit length over B entries: the value is small by nature and falls with the
+        Scalar >= 0, float32. Rows have unit length over B entries, so the value is small by nature and falls with the
         batch as 1 / B; repeated r times, a batch gives 1 / r of it. Hence weights of the order of 1000.
     """
     return (similarities(student) - similarities(teacher)).square().mean()

@@ -17,7 +17,9 @@ from torch.nn import functional as F
 from kdengine.losses.precision import full
 
 
-def virtual_teacher(target: Tensor, classes: int, confidence: float, temperature: float) -> Tensor:
+def virtual_teacher(
+    target: Tensor, classes: int, confidence: float, temperature: float, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Log-probabilities of the hand-made teacher.
 
     Args:
@@ -25,13 +27,14 @@ def virtual_teacher(target: Tensor, classes: int, confidence: float, temperature
         classes: C >= 2.
         confidence: its probability of the true class before it is softened; the others share 1 - confidence.
         temperature: T > 0; from 20 on nearly even: 1.05 times as much for the true class as for another.
+        dtype: of the result; float32 or float64.
 
     Returns:
-        (B, C), float32.
+        (B, C).
     """
     others = (1 - confidence) / (classes - 1)
     hit = F.one_hot(target, classes)
-    probabilities = torch.where(hit.bool(), confidence, others).float()
+    probabilities = torch.where(hit.bool(), confidence, others).to(dtype)
     return F.log_softmax(probabilities / temperature, dim=1)
 
 
@@ -47,5 +50,6 @@ def virtual_teaching(student: Tensor, target: Tensor, confidence: float, tempera
     Returns:
         Scalar >= 0, float32; unchanged when the batch is repeated.
     """
-    guide = virtual_teacher(target, student.shape[1], confidence, temperature)
-    return F.kl_div(F.log_softmax(full(student), dim=1), guide, reduction="batchmean", log_target=True)
+    logits = full(student)
+    teacher = virtual_teacher(target, logits.shape[1], confidence, temperature, logits.dtype)
+    return F.kl_div(F.log_softmax(logits, dim=1), teacher, reduction="batchmean", log_target=True)

@@ -29,11 +29,11 @@ class Gpu(NamedTuple):
 
     Attributes:
         ordinal: of the GPU as nvidia-smi counts, by PCI bus.
-        uuid: ``GPU-...`` or ``MIG-...``; "" where the driver would not tell.
+        uuid: ``GPU-...`` or ``MIG-...``; "" where the driver would not say.
         name: of the product.
-        capability: CUDA compute capability (major, minor); None where it is not told.
-        free, total: bytes of memory; None where the driver tells none.
-        unified: whether it has no memory of its own but shares the machine's (Jetson, GB10), so that none is told.
+        capability: CUDA compute capability (major, minor); None where it is not known.
+        free, total: bytes of memory; None where the driver gives none.
+        unified: whether it has no memory of its own but shares the machine's (Jetson, GB10), so that none is given.
         number: of the slice on its GPU; None for a whole GPU.
         slices: what MIG has made of it; a GPU with MIG on is used by its slices alone.
         trouble: why it cannot be used, in words; "" when it can.
@@ -90,17 +90,17 @@ class Nvml:
     """A connection to the driver that lives as long as its process; made at the first question, anew after a failure.
 
     Args:
-        library: the module ``pynvml``; tests give one that answers as other machines do.
+        library: the module ``pynvml``; tests give one that behaves as on other machines.
     """
 
     def __init__(self, library: Any = pynvml) -> None:
         self._nvml = library
         self._open = False
-        # The library is told to start and to end by several threads; a lost count would end it under another.
+        # The library is started and ended by several threads; a lost count would end it under another.
         self._lock = threading.Lock()
 
     def inventory(self) -> Inventory:
-        """What there is now. Never raises: what cannot be told is said in words."""
+        """What there is now. Never raises: what cannot be found out is said in words."""
         with self._lock:
             try:
                 self._connect()
@@ -122,7 +122,7 @@ class Nvml:
                 return None
 
     def ask(self, question: str, *arguments: Any) -> Any | None:
-        """The answer of ``nvmlDeviceGet<question>``; None where this device, driver or user is given none."""
+        """The result of ``nvmlDeviceGet<question>``; None where this device, driver or user is given none."""
         try:
             return getattr(self._nvml, f"nvmlDeviceGet{question}")(*arguments)
         except NVMLError:
@@ -173,21 +173,21 @@ class Nvml:
 def within(seconds: float, look: Callable[[], Inventory]) -> Callable[[], Inventory]:
     """A look that always returns in time: a driver that hangs must not hang who asks.
 
-    While it hangs it is not asked again, and its answer counts whenever it comes.
+    While it hangs it is not asked again, and its result counts whenever it comes.
     """
     asking: list[threading.Thread] = []
-    answers: list[Inventory] = []
+    found: list[Inventory] = []
 
     def ask() -> None:
-        answers[:] = [look()]
+        found[:] = [look()]
 
     def patiently() -> Inventory:
         if not asking or not asking[0].is_alive():
-            answers.clear()
+            found.clear()
             asking[:] = [threading.Thread(target=ask, name="nvml", daemon=True)]
             asking[0].start()
             asking[0].join(seconds)
-        return answers[0] if answers else Inventory(trouble="the NVIDIA driver does not answer; restart the machine")
+        return found[0] if found else Inventory(trouble="the NVIDIA driver does not answer; restart the machine")
 
     return patiently
 

@@ -6,7 +6,7 @@ a shell too, and nobody needs to outlive anybody. A look costs some milliseconds
 An event holds ``cpu``: share of the machine's cores that are busy, 0..1; ``cores``: how many this run's processes keep
 busy; ``ram``: bytes they hold; ``ram_used``, ``ram_total``: bytes of the machine; ``disk_free``, ``disk_total``: bytes
 of the workspace's disk; ``io``: bytes a second that they read or write; and with a GPU ``gpu``: ``use`` 0..1,
-``processes`` that compute on it, and where the driver tells them ``used`` and ``total`` bytes and ``watts``.
+``processes`` that compute on it, and where the driver gives them ``used`` and ``total`` bytes and ``watts``.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import psutil
 from kdengine.errors import KdError
 from kdengine.machine.nvml import NVML, Nvml
 from kdengine.machine.visible import VARIABLE, visible
-from kdengine.rundir import RunDirectory
+from kdengine.workspace.rundir import RunDirectory
 
 log = logging.getLogger(__name__)
 
 KIND = "system"
-EVERY_S, AT_MOST_S = 5.0, 30.0
+EVERY_S, MAX_EVERY_S = 5.0, 30.0
 # A run of ten days would leave a hundred thousand events: the pauses grow with its age.
 OF_ITS_AGE = 1 / 2000
 LEAVE_S = 2.0
@@ -121,7 +121,7 @@ def sampled(run: RunDirectory, sampler: Sampler, every_s: float | None = None) -
 def _watch(run: RunDirectory, sampler: Sampler, done: threading.Event, every_s: float) -> None:
     began = time.monotonic()
     _looked(sampler)
-    while not done.wait(max(every_s, min(AT_MOST_S, OF_ITS_AGE * (time.monotonic() - began)))):
+    while not done.wait(max(every_s, min(MAX_EVERY_S, OF_ITS_AGE * (time.monotonic() - began)))):
         found = _looked(sampler)
         try:
             if found is not None:

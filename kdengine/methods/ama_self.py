@@ -1,8 +1,9 @@
 """Self-distillation with adaptive mixed attention, AMA (Zhou, Qiu, Xiang, Tao, Liang, Guo. ICNC-FSKD 2024).
 
 The abstract says that attention is adjusted according to the feature maps, and that foreground and background
-knowledge are both used. Its near twin (Tang, Chen: dynamic mixed attention, Control and Decision 2024, 39(12)) names a
-self-teacher, whose attention makes the masks, and a ratio of the two regions that follows the predicted probability.
+knowledge are both used. Its close relative (Tang, Chen: dynamic mixed attention, Control and Decision 2024, 39(12))
+names a self-teacher, whose attention makes the masks, and a ratio of the two regions that follows the predicted
+probability.
 Everything else is a reconstruction on FRSKD (`kdengine.methods.frskd`); formulas in `kdengine.losses.regions`.
 """
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdengine.errors import BadInput, Problem
-from kdengine.fields import setting
+from kdengine.losses.precision import full
 from kdengine.losses.regions import (
     energy,
     energy_share,
@@ -27,29 +28,30 @@ from kdengine.losses.regions import (
     soft_mask,
     top_threshold,
 )
-from kdengine.methods.base import BatchLike, Context, InspectedArray, Outputs, Term, register
-from kdengine.methods.dkd import warm_up
-from kdengine.methods.frskd import SelfTaught, SelfTeacherParams
+from kdengine.methods._self_teacher import SelfTeacherMethod, SelfTeacherParams
+from kdengine.methods._settings import share_setting, warm_up_setting, weight_setting
+from kdengine.methods._warm_up import warm_up
+from kdengine.methods.base import BatchLike, Context, InspectedArray, Term, register
+from kdengine.models.backbone import Outputs
+from kdengine.spec.fields import setting
 
 
 class AmaSelfParams(SelfTeacherParams):
     """Parameters of adaptive mixed attention."""
 
-    attention_weight: float = setting(
+    attention_weight: float = weight_setting(
         2.0,
         title="Attention weight",
         description="Weight of foreground and background together; sums over places, larger than FRSKD's means.",
         source="our choice; brings terms and gradients near FRSKD's at its weight of 100 (measured on resnet18)",
-        ge=0,
         le=1e3,
         tune=(0.1, 10.0),
-        log=True,
     )
     mask: Literal["soft", "hard"] = setting(
         "soft",
         title="Mask",
         description=(
-            "How the self-teacher's attention splits the picture: soft lets what is near the mean belong to both "
+            "How the self-teacher's attention splits the image: soft lets what is near the mean belong to both "
             "regions; hard is 0 or 1, and jumps on maps of few places."
         ),
         source="our choice",
@@ -93,31 +95,25 @@ class AmaSelfParams(SelfTeacherParams):
         ),
         source="our choice; AMA's abstract: by the feature maps, DMA's: by the predicted probability",
     )
-    ratio_low: float = setting(
+    ratio_low: float = share_setting(
         0.2,
         title="Least share",
         description="The foreground's share never falls below this.",
         source="our choice",
-        ge=0,
-        le=1,
         advanced=True,
     )
-    ratio_high: float = setting(
+    ratio_high: float = share_setting(
         0.8,
         title="Largest share",
         description="The foreground's share never rises above this.",
         source="our choice",
-        ge=0,
-        le=1,
         advanced=True,
     )
-    ratio_fixed: float = setting(
+    ratio_fixed: float = share_setting(
         2 / 3,
         title="Fixed share",
         description="The foreground's share where it is fixed.",
         source="FGD's default weights, 2 : 1 (yzd-v/FGD, for detection)",
-        ge=0,
-        le=1,
         tune=(0.2, 0.9),
         when={"ratio": ("fixed",)},
         advanced=True,
@@ -134,24 +130,22 @@ class AmaSelfParams(SelfTeacherParams):
         log=True,
         advanced=True,
     )
-    warmup: float = setting(
+    warmup: float = warm_up_setting(
         0.05,
-        title="Warm-up",
         description="Share of the run in which the attention terms rise: masks of an untrained self-teacher are noise.",
         source="our choice; 10 of 200 epochs",
-        ge=0,
-        le=1,
         tune=(0.0, 0.3),
     )
 
 
 @register
-class AdaptiveMixedAttention(SelfTaught):
+class AdaptiveMixedAttention(SelfTeacherMethod):
     """L = CE + CE(self-teacher) + kd_weight * T² KL + w(epoch) * attention_weight * sum_i [r fg_i + (1 - r) bg_i]."""
 
     name = "ama_self"
     title = "Adaptive mixed attention (AMA)"
-    description = "A self-teacher splits each map into foreground and background and teaches both, shared adaptively."
+    description = "A self-teacher splits each map into foreground and background, distilled in adaptive shares."
+    when = "Without a teacher, where foreground and background differ, as in fine-grained classes."
     paper = "Zhou, Qiu, Xiang, Tao, Liang, Guo: Adaptive Mixed Attention, ICNC-FSKD 2024 (from its abstract)"
     Params = AmaSelfParams
     captions = {  # noqa: RUF012
@@ -173,17 +167,17 @@ class AdaptiveMixedAttention(SelfTaught):
         self.shares = nn.ModuleList(nn.Linear(self.self_teacher.channels[index], 1) for index in learned)
 
     def attend(
-        self, maps: list[tuple[Tensor, Tensor]], guide: Tensor, batch: BatchLike, clock: Tensor
+        self, maps: list[tuple[Tensor, Tensor]], teacher_logits: Tensor, batch: BatchLike, clock: Tensor
     ) -> dict[str, Term]:
         """``foreground`` and ``background``; with a learned share also ``ratio``, its regulariser."""
-        sure = _probability_of(guide, batch.target)
+        probability = _probability_of(teacher_logits, batch.target)
         foreground, background, pressure = [], [], []
-        for position, (own, refined) in enumerate(maps):
-            looked_at, wanted = energy(own), energy(refined)
-            mask = self.mask(wanted)
-            share = self.share(position, refined, wanted, mask, sure)
-            foreground.append((share * region_distance(looked_at, wanted, mask)).mean())
-            background.append(((1 - share) * region_distance(looked_at, wanted, 1 - mask)).mean())
+        for position, (student_map, refined) in enumerate(maps):
+            student_attention, attention = energy(student_map), energy(refined)
+            mask = self.mask(attention)
+            share = self.share(position, refined, attention, mask, probability)
+            foreground.append((share * region_distance(student_attention, attention, mask)).mean())
+            background.append(((1 - share) * region_distance(student_attention, attention, 1 - mask)).mean())
             if self.shares:
                 pressure.append(_barrier(self._score(position, refined)))
         weight = self.params.attention_weight * warm_up(clock, self.params.warmup * self.context.epochs)
@@ -209,60 +203,61 @@ class AdaptiveMixedAttention(SelfTaught):
             return top_threshold(attention, self.params.top_share)
         return mean_threshold(attention)
 
-    def share(self, position: int, refined: Tensor, attention: Tensor, mask: Tensor, sure: Tensor) -> Tensor:
-        """The foreground's share r of the loss, of each picture; has a gradient only where it is learned.
+    def share(self, position: int, refined: Tensor, attention: Tensor, mask: Tensor, probability: Tensor) -> Tensor:
+        """The foreground's share r of the loss, of each image; has a gradient only where it is learned.
 
         Args:
             position: of the stage among those attended.
             refined: the self-teacher's map (B, C, H, W), detached.
             attention: its attention (B, H, W).
             mask: its foreground (B, H, W).
-            sure: the self-teacher's probability of the true class (B,), detached.
+            probability: the self-teacher's probability of the true class (B,), detached.
 
         Returns:
             (B,), within ratio_low..ratio_high except where it is fixed.
         """
         params = self.params
         if params.ratio == "fixed":
-            return torch.full_like(sure, params.ratio_fixed)
+            return torch.full_like(probability, params.ratio_fixed)
         if params.ratio == "learned":
             span = params.ratio_high - params.ratio_low
             return params.ratio_low + span * torch.sigmoid(self._score(position, refined))
-        values = sure if params.ratio == "probability" else energy_share(attention, mask)
+        values = probability if params.ratio == "probability" else energy_share(attention, mask)
         return values.clamp(params.ratio_low, params.ratio_high)
 
     def _score(self, position: int, refined: Tensor) -> Tensor:
-        return self.shares[position](refined.mean((2, 3))).squeeze(1).float()
+        found: Tensor = full(self.shares[position](refined.mean((2, 3))).squeeze(1))
+        return found
 
     @torch.no_grad()
     def inspect(self, student: Outputs, teacher: Outputs | None) -> dict[str, InspectedArray]:
         """Of each stage: the self-teacher's attention and masks, what the student looks at in each region, the share.
 
         ``attention_<n>``, ``hard_mask_<n>``, ``soft_mask_<n>``, ``foreground_<n>``, ``background_<n>``: (B, H, W);
-        ``ratio_<n>``: (B,). Labels are not known here: the probability ratio takes the self-teacher's first choice.
+        ``ratio_<n>``: (B,). Labels are not known here: the probability ratio takes the self-teacher's prediction.
         """
         arrays: dict[str, InspectedArray] = {}
-        maps, guide = self.refine(student)
-        sure = _probability_of(guide, guide.argmax(1))
-        for position, (number, (own, refined)) in enumerate(maps.items()):
-            looked_at, wanted = energy(own), energy(refined)
-            mask = self.mask(wanted)
+        maps, teacher_logits = self.refine(student)
+        probability = _probability_of(teacher_logits, teacher_logits.argmax(1))
+        for position, (number, (student_map, refined)) in enumerate(maps.items()):
+            student_attention, attention = energy(student_map), energy(refined)
+            mask = self.mask(attention)
             named = {
-                "attention": wanted,
-                "hard_mask": hard_mask(wanted, self._threshold(wanted)),
-                "soft_mask": soft_mask(wanted, self.params.sharpness, self._threshold(wanted)),
-                "foreground": region_attention(looked_at, mask),
-                "background": region_attention(looked_at, 1 - mask),
+                "attention": attention,
+                "hard_mask": hard_mask(attention, self._threshold(attention)),
+                "soft_mask": soft_mask(attention, self.params.sharpness, self._threshold(attention)),
+                "foreground": region_attention(student_attention, mask),
+                "background": region_attention(student_attention, 1 - mask),
             }
             arrays |= {f"{name}_{number}": InspectedArray(values, "map") for name, values in named.items()}
-            share = self.share(position, refined, wanted, mask, sure)
+            share = self.share(position, refined, attention, mask, probability)
             arrays[f"ratio_{number}"] = InspectedArray(share, "vector")
         return arrays
 
 
 def _probability_of(logits: Tensor, target: Tensor) -> Tensor:
     """Probability (B,) of the true class; of mixed labels (B, C) the mean under their shares."""
-    probabilities = F.softmax(logits.float(), dim=1)
+    probabilities = F.softmax(full(logits), dim=1)
     if target.ndim == 2:
         return (probabilities * target).sum(1)
     return probabilities.gather(1, target.unsqueeze(1)).squeeze(1)

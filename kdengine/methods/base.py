@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdengine.errors import BadInput, Problem
-from kdengine.fields import NoSettings, Settings
 from kdengine.losses.precision import full
+from kdengine.methods import _renamed
 from kdengine.models.backbone import Backbone, Outputs, Shapes
 from kdengine.registry import METHODS
+from kdengine.spec.fields import NoSettings, Settings
 
 Network = Callable[[Tensor], Outputs]
-"""Student or teacher as a method sees it: pictures (B, 3, H, W) -> Outputs."""
+"""Student or teacher as a method sees it: images (B, 3, H, W) -> Outputs."""
 
 
 class Term(NamedTuple):
@@ -41,7 +41,7 @@ class BatchLike(Protocol):
 
     @property
     def views(self) -> tuple[Tensor, ...]:
-        """Augmented views of the pictures, each (B, 3, H, W) float32."""
+        """Augmented views of the images, each (B, 3, H, W) float32."""
         ...
 
     @property
@@ -61,7 +61,7 @@ class BatchLike(Protocol):
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepContext:
     """Where in the run a step stands, for `Method.before_step`.
 
     Attributes:
@@ -80,10 +80,10 @@ class Needs:
     Attributes:
         teacher: outputs of the teacher it reads: any of "logits", "embedding", "stages", "classifier"; () = no teacher.
         student: outputs of the student it reads.
-        views: augmented views of each picture in a batch.
+        views: augmented views of each image in a batch.
         sampler: "uniform", "class-balanced", "same-class-pairs" or "overlapping".
-        meta: share of the training pictures held out of them for meta batches; 0 = none.
-        meta_from_train: whether meta batches are other batches of the training pictures, nothing held out.
+        meta: share of the training images held out of them for meta batches; 0 = none.
+        meta_from_train: whether meta batches are other batches of the training images, nothing held out.
         batch_relations: what ties the images of a batch together, in words that follow the method's name ("compares
             every two images of a batch"); "" = nothing does: each term that has a weight is a mean over images of what
             each gives by itself, what is remembered is remembered image by image, and `forward` draws no random
@@ -106,7 +106,7 @@ class Context:
 
     Attributes:
         classes: number of classes.
-        samples: number of training pictures.
+        samples: number of training images.
         student: shapes of the student's outputs.
         teacher: shapes of the teacher's outputs, None without a teacher.
         label_smoothing: of the recipe, for the cross-entropy with the labels.
@@ -125,12 +125,12 @@ Kind = Literal["map", "graph", "nodes", "classes", "vector", "scalar"]
 
 
 class InspectedArray(NamedTuple):
-    """An array for the eye, of B pictures.
+    """An array to look at, of B images.
 
     Attributes:
         values: the numbers.
-        kind: what they are: "map" (B, H, W); "graph" (B, B), how much each picture goes with each other; "nodes"
-            (B, D); "classes" (C, C); "vector", one number (B,) or several (B, K) of each picture; "scalar".
+        kind: what they are: "map" (B, H, W); "graph" (B, B), how much each image goes with each other; "nodes"
+            (B, D); "classes" (C, C); "vector", one number (B,) or several (B, K) of each image; "scalar".
     """
 
     values: Tensor
@@ -138,7 +138,7 @@ class InspectedArray(NamedTuple):
 
 
 class Exit(NamedTuple):
-    """A head that can answer on its own.
+    """A head that predicts by itself.
 
     Attributes:
         name: how it is called in tables.
@@ -163,6 +163,9 @@ class Method(nn.Module):
     name: ClassVar[str]
     title: ClassVar[str]
     description: ClassVar[str]
+    when: ClassVar[str] = ""
+    """A line on when it is the method to take, what it asks for and where it fits. No promise of accuracy."""
+
     paper: ClassVar[str] = ""
     family: ClassVar[str] = ""
     Params: ClassVar[type[Settings]] = NoSettings
@@ -188,26 +191,41 @@ class Method(nn.Module):
         """The method for these shapes; raises BadInput in words where it cannot work."""
         return cls(params, context)
 
-    def meet_teacher(self, teacher: Backbone) -> None:
+    def copy_from_teacher(self, teacher: Backbone) -> None:
         """Called once with the plain teacher, before training or resuming: to copy what the method keeps of it.
 
         What is copied belongs into the method's state. Weights may be read, not changed; random numbers not drawn.
         Raises BadInput in words where this teacher cannot serve.
         """
 
+    def meet_teacher(self, teacher: Backbone) -> None:
+        """Old name of `copy_from_teacher`.
+
+        .. deprecated:: 0.2
+        """
+        _renamed.warn("Method.meet_teacher", "called copy_from_teacher")
+        _renamed.call_new_hook(self, "copy_from_teacher", teacher)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        _renamed.take_old_hook(cls, "meet_teacher", "copy_from_teacher")
+
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """The loss terms of one batch.
 
         Args:
             batch: views (each (B, 3, H, W)), target (B,), index (B,).
-            student: pictures -> Outputs, with gradients.
-            teacher: pictures -> Outputs, without; None for methods that need none.
+            student: images -> Outputs, with gradients.
+            teacher: images -> Outputs, without; None for methods that need none.
             clock: epochs so far, with fraction; a scalar tensor on the device.
         """
         raise NotImplementedError
 
     def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy with the labels, (B,) or mixed (B, C), under the recipe's label smoothing; a mean, float32."""
+        """Cross-entropy with the labels, (B,) or mixed (B, C), under the recipe's label smoothing.
+
+        A mean over the batch, in at least float32.
+        """
         return F.cross_entropy(full(logits), target, label_smoothing=self.context.label_smoothing)
 
     def prepare(self, batch: Any) -> Any:
@@ -227,7 +245,7 @@ class Method(nn.Module):
 
         Args:
             batches: epoch (0, 1, ...) -> the training batches of that epoch.
-            teacher: pictures -> Outputs, without gradients.
+            teacher: images -> Outputs, without gradients.
         """
         yield from ()
 
@@ -237,7 +255,7 @@ class Method(nn.Module):
         meta: Callable[[], BatchLike] | None,
         student: Backbone,
         teacher: Network | None,
-        moment: Moment,
+        step_context: StepContext,
     ) -> None:
         """Called before each optimiser step, outside autocast: a bi-level update; here nothing.
 
@@ -245,10 +263,10 @@ class Method(nn.Module):
 
         Args:
             batch: the batch of the step that follows.
-            meta: gives a batch of the pictures held out for it, or of others to train on; None when it needs none.
+            meta: gives a batch of the images held out for it, or of others to train on; None when it needs none.
             student: plain, uncompiled and unwrapped.
-            teacher: pictures -> Outputs, without gradients.
-            moment: where in the run this is.
+            teacher: images -> Outputs, without gradients.
+            step_context: where in the run this is.
         """
 
     def on_epoch_end(self, epoch: int) -> None:
@@ -271,7 +289,7 @@ class Method(nn.Module):
     def inspect(self, student: Outputs, teacher: Outputs | None) -> dict[str, InspectedArray]:
         """Named arrays that show the method at work; {} when there is nothing of its own to see.
 
-        A name that ends in ``_<n>`` belongs to stage or exit n. What an array shows is told by ``captions``.
+        A name that ends in ``_<n>`` belongs to stage or exit n. What an array shows is said by ``captions``.
         """
         return {}
 
@@ -293,7 +311,8 @@ def list_methods(pattern: str = "*") -> list[str]:
 
 def get_method(name: str) -> type[Method]:
     """The class of a method; raises UnknownName with near matches."""
-    return METHODS.get(name)
+    found: type[Method] = METHODS.get(name)
+    return found
 
 
 def register(method: type[Method]) -> type[Method]:
@@ -302,29 +321,18 @@ def register(method: type[Method]) -> type[Method]:
     return method
 
 
-@dataclass(frozen=True)
-class StagePair:
-    """A student stage and the teacher stage that guides it, as indices into ``stages``."""
+if not TYPE_CHECKING:
 
-    student: int
-    teacher: int
-    side: int = field(compare=False, default=0)
+    def _from_stages(name: str) -> Any:
+        from kdengine.methods import _stages
 
+        return getattr(_stages, name)
 
-def pair_stages(student: Shapes, teacher: Shapes) -> list[StagePair]:
-    """Pairs stages by resolution: for each side that both nets have, the last map of it; else the deepest maps.
-
-    Raises:
-        BadInput: one of the nets has no maps.
-    """
-    for role, shapes in (("student", student), ("teacher", teacher)):
-        if not shapes.stages:
-            message = f"the {role} has no stage maps (a transformer, perhaps); choose a method on logits or embeddings"
-            raise BadInput(Problem(role, message))
-    last_student = {height: index for index, (_, height, _) in enumerate(student.stages)}
-    last_teacher = {height: index for index, (_, height, _) in enumerate(teacher.stages)}
-    common = sorted(set(last_student) & set(last_teacher), reverse=True)
-    if common:
-        return [StagePair(last_student[side], last_teacher[side], side) for side in common]
-    side = min(student.stages[-1][1], teacher.stages[-1][1])
-    return [StagePair(len(student.stages) - 1, len(teacher.stages) - 1, side)]
+    __getattr__ = _renamed.old_names(
+        __name__,
+        {
+            "Moment": ("kdengine.methods.StepContext", lambda: StepContext),
+            "StagePair": ("kdengine.methods.StagePair", lambda: _from_stages("StagePair")),
+            "pair_stages": ("kdengine.methods.pair_stages", lambda: _from_stages("pair_stages")),
+        },
+    )

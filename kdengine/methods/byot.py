@@ -1,4 +1,4 @@
-"""Be your own teacher: shallow exits taught by the deepest (Zhang et al., ICCV 2019).
+"""Be your own teacher: shallow exits learn from the deepest (Zhang et al., ICCV 2019).
 
 Reference code: luanyunteng/pytorch-be-your-own-teacher (no licence: read for facts only).
 Deviations, all parameters: the feature term is a mean of squares instead of a sum over the batch (which grows with it);
@@ -13,43 +13,37 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdengine.errors import BadInput, Problem
-from kdengine.fields import Settings, setting
 from kdengine.losses import kd
-from kdengine.methods.base import BatchLike, Context, Exit, Method, Needs, Network, Outputs, Term, register
+from kdengine.losses.precision import full
+from kdengine.methods._settings import share_setting, temperature_setting, weight_setting
+from kdengine.methods.base import BatchLike, Context, Exit, Method, Needs, Network, Term, register
+from kdengine.models.backbone import Outputs
 from kdengine.models.blocks.branch import Branch
+from kdengine.spec.fields import Settings
 
 
 class ByotParams(Settings):
     """Parameters of self-distillation through exits."""
 
-    temperature: float = setting(
+    temperature: float = temperature_setting(
         3.0,
-        title="Temperature",
-        description="Softens the answers of deepest and shallow exits.",
+        description="Softens the logits of deepest and shallow exits.",
         source="pytorch-be-your-own-teacher",
-        gt=0,
-        le=100,
         tune=(1.0, 8.0),
-        log=True,
     )
-    alpha: float = setting(
+    alpha: float = share_setting(
         0.3,
         title="Teacher share",
         description="Share of a shallow exit's loss that comes from the deepest exit; the rest from the labels.",
         source="our choice; public codes use 0.1 to 0.5",
-        ge=0,
-        le=1,
         tune=(0.05, 0.9),
     )
-    feature_weight: float = setting(
+    feature_weight: float = weight_setting(
         0.05,
         title="Feature weight",
         description="Weight of the squared difference between a shallow exit's feature and the deepest one's.",
         source="our choice; Self-KD-Lib uses 0.05 on a mean",
-        ge=0,
-        le=100,
         tune=(0.001, 1.0),
-        log=True,
     )
 
 
@@ -60,6 +54,7 @@ class BeYourOwnTeacher(Method):
     name = "byot"
     title = "Be your own teacher (BYOT)"
     description = "Exits on the student's own shallow stages learn from its deepest one; no teacher is needed."
+    when = "Without a teacher, where early exits are wanted on the device."
     paper = "Zhang, Song, Gao, Chen, Bao, Ma: Be Your Own Teacher, ICCV 2019"
     family = "self-distillation"
     mixes = True
@@ -71,8 +66,8 @@ class BeYourOwnTeacher(Method):
         stages = context.student.stages
         if len(stages) < 2:
             message = (
-                f"{self.name} hangs exits on shallow stages; the student has {len(stages)} stage maps, expected two or "
-                "more"
+                f"{self.name} attaches exits to shallow stages; the student has {len(stages)} stage maps, expected two "
+                "or more"
             )
             raise BadInput(Problem("student", message))
         self.branches = nn.ModuleList(Branch(stage, stages[-1], context.classes) for stage in stages[:-1])
@@ -84,25 +79,26 @@ class BeYourOwnTeacher(Method):
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce`` (deepest exit), ``ce_exits``, ``kd_exits`` and ``features`` (all summed over exits)."""
-        own = student(batch.image)
-        deepest_logits = own.logits.detach()
-        deepest_feature = F.adaptive_avg_pool2d(own.stages[-1], 1).flatten(1).detach()
-        labels, answers, features = [], [], []
+        outputs = student(batch.image)
+        deepest_logits = outputs.logits.detach()
+        deepest_feature = F.adaptive_avg_pool2d(outputs.stages[-1], 1).flatten(1).detach()
+        labels, divergences, features = [], [], []
         for index in range(len(self.branches)):
-            feature, logits = self.answer(index, own)
+            feature, logits = self.exit_outputs(index, outputs)
             labels.append(self.cross_entropy(logits, batch.target))
-            answers.append(kd(logits, deepest_logits, self.params.temperature))
-            features.append(F.mse_loss(feature.float(), deepest_feature.float()))
+            divergences.append(kd(logits, deepest_logits, self.params.temperature))
+            features.append(F.mse_loss(full(feature), full(deepest_feature)))
         return {
-            "ce": Term(self.cross_entropy(own.logits, batch.target), 1.0),
+            "ce": Term(self.cross_entropy(outputs.logits, batch.target), 1.0),
             "ce_exits": Term(torch.stack(labels).sum(), 1 - self.params.alpha),
-            "kd_exits": Term(torch.stack(answers).sum(), self.params.alpha),
+            "kd_exits": Term(torch.stack(divergences).sum(), self.params.alpha),
             "features": Term(torch.stack(features).sum(), self.params.feature_weight),
         }
 
-    def answer(self, index: int, own: Outputs) -> tuple[Tensor, Tensor]:
+    def exit_outputs(self, index: int, student: Outputs) -> tuple[Tensor, Tensor]:
         """Pooled feature (B, D) and logits (B, classes) of one exit."""
-        return self.branches[index](own.stages[index])
+        found: tuple[Tensor, Tensor] = self.branches[index](student.stages[index])
+        return found
 
     def head(self, index: int) -> tuple[nn.Module, ...]:
         """The modules of one exit."""
@@ -112,6 +108,9 @@ class BeYourOwnTeacher(Method):
         """One exit a shallow stage."""
 
         def exit_at(index: int) -> Exit:
-            return Exit(f"exit {index + 1}", lambda own: self.answer(index, own)[1], index, self.head(index))
+            def logits(student: Outputs) -> Tensor:
+                return self.exit_outputs(index, student)[1]
+
+            return Exit(f"exit {index + 1}", logits, index, self.head(index))
 
         return [exit_at(index) for index in range(len(self.branches))]

@@ -2,7 +2,7 @@
 
 Official code: HobbitLong/RepDistiller, crd/. Deviations: the negatives of a step are drawn once for the whole batch,
 not for each sample, so that a matrix product takes the place of B x K looked-up vectors (0.5 GB a net for 64 x 16384);
-they are all different, hence at most as many as there are pictures; those of a sample's own class are left out as far
+they are all different, hence at most as many as there are images; those of a sample's own class are left out as far
 as their class is known, which it is once they have been in a batch.
 
 Both memory banks take samples x dimension float32 numbers each (CIFAR-100: 51 MB together, ImageNet: 1.3 GB), on the
@@ -17,11 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdengine.fields import Settings, setting
 from kdengine.losses import log_densities, log_normaliser, noise_contrastive
 from kdengine.losses.precision import full
-from kdengine.methods.base import BatchLike, Context, Method, Needs, Network, Term, register
-from kdengine.methods.memory import check_memory
+from kdengine.methods._memory import check_memory
+from kdengine.methods._settings import label_weight_setting, weight_setting
+from kdengine.methods._taught import TaughtMethod
+from kdengine.methods.base import BatchLike, Context, Term, register
+from kdengine.models.backbone import Outputs
+from kdengine.spec.fields import Settings, setting
 
 UNKNOWN = -1
 
@@ -29,20 +32,20 @@ UNKNOWN = -1
 class CrdParams(Settings):
     """Parameters of contrastive distillation."""
 
-    ce_weight: float = setting(
-        1.0, title="Label weight", description="Weight of the cross-entropy with the labels.",
-        source="RepDistiller and mdistiller", ge=0, le=100,
-    )  # fmt: skip
-    crd_weight: float = setting(
-        0.8, title="Contrast weight", description="Weight of telling the same picture from others.",
-        source="RepDistiller, -b 0.8; mdistiller uses 0.8 too", ge=0, le=100, tune=(0.1, 5.0), log=True,
-    )  # fmt: skip
+    ce_weight: float = label_weight_setting(source="RepDistiller and mdistiller")
+    crd_weight: float = weight_setting(
+        0.8,
+        title="Contrast weight",
+        description="Weight of telling the same image from others.",
+        source="RepDistiller, -b 0.8; mdistiller uses 0.8 too",
+        tune=(0.1, 5.0),
+    )
     negatives: int = setting(
-        16384, title="Negatives", description="Other pictures that a step draws; at most as many as there are.",
+        16384, title="Negatives", description="Other images that a step draws; at most as many as there are.",
         source="RepDistiller and mdistiller", ge=1, le=1 << 20, tune=(256, 16384), log=True,
     )  # fmt: skip
     temperature: float = setting(
-        0.07, title="Contrast temperature", description="Low: only near pictures count as mistaken for each other.",
+        0.07, title="Contrast temperature", description="Low: only near images count as mistaken for each other.",
         source="RepDistiller and mdistiller", ge=0.01, le=10, tune=(0.03, 0.3), log=True,
     )  # fmt: skip
     dimension: int = setting(
@@ -50,20 +53,26 @@ class CrdParams(Settings):
         source="RepDistiller and mdistiller", ge=2, le=4096, advanced=True,
     )  # fmt: skip
     momentum: float = setting(
-        0.5, title="Memory momentum", description="How much of the past a picture keeps in the memory when it is seen.",
+        0.5, title="Memory momentum", description="How much of the past an image keeps in the memory when it is seen.",
         source="RepDistiller and mdistiller", ge=0, lt=1, advanced=True,
     )  # fmt: skip
 
 
 @register
-class Contrastive(Method):
+class Contrastive(TaughtMethod):
     """L = ce_weight * CE + crd_weight * (student against the teacher's memory + teacher against the student's)."""
 
     name = "crd"
     title = "Contrastive (CRD)"
-    description = "From the student's features one can tell the teacher's of the same picture from those of others."
+    description = (
+        "The student's features of an image are near the teacher's of the same image, far from those of others."
+    )
+    when = "Where features count, as for transfer; keeps features of all training images in memory."
     paper = "Tian, Krishnan, Isola: Contrastive Representation Distillation, ICLR 2020"
     family = "features"
+    teacher_outputs = ("embedding",)
+    student_outputs = ("logits", "embedding")
+    batch_relations = "contrasts all images of a batch with the same others, drawn once a step"
     Params = CrdParams
     params: CrdParams
     student_memory: Tensor
@@ -74,11 +83,10 @@ class Contrastive(Method):
 
     def __init__(self, params: CrdParams, context: Context) -> None:
         super().__init__(params, context)
-        assert context.teacher is not None
         samples, width = context.samples, params.dimension
-        check_memory(self.name, samples, 2 * width, "lower method.dimension or take fewer pictures (data.fraction)")
+        check_memory(self.name, samples, 2 * width, "lower method.dimension or take fewer images (data.fraction)")
         self.student_embedding = nn.Linear(context.student.embedding, width)
-        self.teacher_embedding = nn.Linear(context.teacher.embedding, width)
+        self.teacher_embedding = nn.Linear(self.teacher_shapes.embedding, width)
         # Rows of about unit length, as RepDistiller starts them.
         bound = math.sqrt(3 / width)
         self.register_buffer("student_memory", torch.empty(samples, width).uniform_(-bound, bound))
@@ -87,22 +95,16 @@ class Contrastive(Method):
         self.register_buffer("normalisers", torch.zeros(2))
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
 
-    @classmethod
-    def requires(cls, params: CrdParams) -> Needs:
-        """Embeddings of both nets, and the number of each sample, which every batch has."""
-        drawn = "tells all images of a batch apart from the same others, drawn once a step"
-        return Needs(teacher=("embedding",), student=("logits", "embedding"), batch_relations=drawn)
-
-    def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
+    def loss_terms(self, student: Outputs, teacher: Outputs, batch: BatchLike, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce`` and ``contrast``; puts the batch into the memories."""
-        assert teacher is not None
-        guide = teacher(batch.image)
-        own = student(batch.image)
         index = batch.index
         self.labels[index] = batch.target
         drawn = torch.randperm(self.context.samples, device=index.device)[: self.params.negatives]
         taken = self.labels[drawn] != batch.target[:, None]
-        vectors = self._unit(self.student_embedding, own.embedding), self._unit(self.teacher_embedding, guide.embedding)
+        vectors = (
+            self._unit(self.student_embedding, student.embedding),
+            self._unit(self.teacher_embedding, teacher.embedding),
+        )
         # Each net is asked against what is remembered of the other.
         memories = self.teacher_memory, self.student_memory
         scores = [
@@ -116,7 +118,7 @@ class Contrastive(Method):
         ]
         self._remember(index, vectors)
         return {
-            "ce": Term(self.cross_entropy(own.logits, batch.target), self.params.ce_weight),
+            "ce": Term(self.cross_entropy(student.logits, batch.target), self.params.ce_weight),
             "contrast": Term(torch.stack(gaps).sum(), self.params.crd_weight),
         }
 

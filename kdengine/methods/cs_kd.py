@@ -1,7 +1,7 @@
 """Class-wise self-distillation (Yun et al., CVPR 2020).
 
-Official code: alinlab/cs-kd, train.py. Its batches hold B pictures and B partners more; ours are B / 2 pairs, so that
-an epoch shows every picture once, as learner or as partner. Deviations in the loss: none.
+Official code: alinlab/cs-kd, train.py. Its batches hold B images and B partners more; ours are B / 2 pairs, so that
+an epoch shows every image once, as learner or as partner. Deviations in the loss: none.
 """
 
 from __future__ import annotations
@@ -9,33 +9,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdengine.fields import Settings, setting
 from kdengine.losses import kd
+from kdengine.methods._settings import temperature_setting, weight_setting
 from kdengine.methods.base import BatchLike, Method, Needs, Network, Term, register
+from kdengine.spec.fields import Settings
 
 
 class CsKdParams(Settings):
     """Parameters of class-wise self-distillation."""
 
-    temperature: float = setting(
-        4.0, title="Temperature", description="Softens both answers.", source="alinlab/cs-kd", gt=0, le=100,
-        tune=(1.0, 10.0), log=True,
-    )  # fmt: skip
-    class_weight: float = setting(
-        1.0, title="Class weight", description="Weight of the gap between the answers to two pictures of a class.",
-        source="alinlab/cs-kd: 1 on CIFAR-100, 3 for fine-grained classes", ge=0, le=100, tune=(0.25, 8.0), log=True,
-    )  # fmt: skip
+    temperature: float = temperature_setting(
+        description="Softens the logits for both images of a pair.", source="alinlab/cs-kd"
+    )
+    class_weight: float = weight_setting(
+        title="Class weight",
+        description="Weight of the gap between the predictions for two images of a class.",
+        source="alinlab/cs-kd: 1 on CIFAR-100, 3 for fine-grained classes",
+        tune=(0.25, 8.0),
+    )
 
 
 @register
 class ClassWise(Method):
-    """L = CE(x) + class_weight * T² KL(answer to x' of the same class, detached || answer to x)."""
+    """L = CE(x) + class_weight * T² KL(prediction for x' of the same class, detached || prediction for x)."""
 
     name = "cs_kd"
     title = "Class-wise (CS-KD)"
-    description = (
-        "The answer to a picture is to equal the answer to another picture of its class; no teacher is needed."
-    )
+    description = "The prediction for an image is to equal that for another image of its class; no teacher is needed."
+    when = "Without a teacher, where every class has many images."
     paper = "Yun, Park, Lee, Shin: Regularizing Class-Wise Predictions via Self-Knowledge Distillation, CVPR 2020"
     family = "self-distillation"
     Params = CsKdParams

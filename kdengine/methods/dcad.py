@@ -7,49 +7,39 @@ alignment one of three public readings (`kdengine.losses.class_alignment`), the 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from kdengine.errors import BadInput, Problem
-from kdengine.fields import setting
-from kdengine.losses import class_alignment, class_correlation, dkd
+from kdengine.losses import class_alignment, class_correlation
 from kdengine.losses.class_alignment import Kind
-from kdengine.methods.base import (
-    BatchLike,
-    Context,
-    InspectedArray,
-    Method,
-    Needs,
-    Network,
-    Outputs,
-    Term,
-    register,
-)
-from kdengine.methods.dkd import DkdParams, warm_up
+from kdengine.methods._settings import weight_setting
+from kdengine.methods._warm_up import warm_up
+from kdengine.methods.base import BatchLike, Context, InspectedArray, Needs, Term, register
+from kdengine.methods.dkd import Decoupled, DkdParams
+from kdengine.models.backbone import Outputs
+from kdengine.spec.fields import setting
 
 
 class DcadParams(DkdParams):
     """Parameters of decoupled distillation with class alignment: those of DKD, and two more."""
 
-    beta: float = setting(
+    beta: float = weight_setting(
         1.0,
         title="Non-target weight",
         description="Weight of how the teacher ranks the wrong classes; larger for more confident teachers.",
         source="our choice, by validation on digits; mdistiller: 2, 6 or 8 by pair, over 240 epochs",
-        ge=0,
-        le=100,
         tune=(0.5, 16.0),
-        log=True,
     )
-    gamma: float = setting(
+    gamma: float = weight_setting(
         0.5,
         title="Class-alignment weight",
         description="Weight of how the classes of a batch go together, against the teacher's.",
         source="our choice, by validation on digits; 2 has the gradient of CE at 100 classes, the Gram form needs 1000",
-        ge=0,
         le=1e5,
         tune=(0.25, 8.0),
-        log=True,
     )
     kind: Kind = setting(
         "correlation",
@@ -63,14 +53,14 @@ class DcadParams(DkdParams):
 
 
 @register
-class DecoupledClassAlignment(Method):
+class DecoupledClassAlignment(Decoupled):
     """L = ce_weight * CE + w(epoch) * (alpha * target + beta * non-target + gamma * class alignment)."""
 
     name = "dcad"
     title = "Decoupled, class-aligned (DCAD)"
-    description = "Teaches target and non-target knowledge apart, and how the classes go together over a batch."
+    description = "Distils target and non-target knowledge apart, and how the classes go together over a batch."
+    when = "Where classes resemble each other; made for a CIP teacher and MobileNetV3."
     paper = "Liu, Xue, Zhang, Xu: CIP and DCAD, Acta Electronica Sinica 53(3), 2025 (reconstructed from its abstract)"
-    family = "logits"
     Params = DcadParams
     params: DcadParams
 
@@ -87,30 +77,22 @@ class DecoupledClassAlignment(Method):
     def requires(cls, params: DcadParams) -> Needs:
         """The teacher's logits; the class alignment relates the images of a batch."""
         aligns = "aligns classes by how they go together over a batch (method.gamma = 0 leaves that out)"
-        return Needs(teacher=("logits",), batch_relations=aligns if params.gamma else "")
+        return replace(super().requires(params), batch_relations=aligns if params.gamma else "")
 
-    def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
+    def loss_terms(self, student: Outputs, teacher: Outputs, batch: BatchLike, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce``, ``target``, ``non_target`` (0 for two classes) and ``class_alignment``."""
-        assert teacher is not None
         params = self.params
-        taught = teacher(batch.image).logits
-        logits = student(batch.image).logits
-        target, non_target = dkd(logits, taught, batch.target, params.temperature, 1.0, 1.0)
-        alignment = class_alignment(logits, taught, params.temperature, params.kind)
+        terms = super().loss_terms(student, teacher, batch, clock)
+        alignment = class_alignment(student.logits, teacher.logits, params.temperature, params.kind)
         rise = warm_up(clock, params.warmup * self.context.epochs)
-        return {
-            "ce": Term(self.cross_entropy(logits, batch.target), params.ce_weight),
-            "target": Term(target, params.alpha * rise),
-            "non_target": Term(non_target, params.beta * rise),
-            "class_alignment": Term(alignment, params.gamma * rise),
-        }
+        return terms | {"class_alignment": Term(alignment, params.gamma * rise)}
 
     @torch.no_grad()
     def inspect(self, student: Outputs, teacher: Outputs | None) -> dict[str, InspectedArray]:
-        """Class-correlation matrices (C, C) over these pictures: ``student``, ``teacher``, and their ``difference``."""
-        own = class_correlation(student.logits, self.params.temperature)
+        """Class-correlation matrices (C, C) over these images: ``student``, ``teacher``, and their ``difference``."""
+        of_student = class_correlation(student.logits, self.params.temperature)
         if teacher is None:
-            return {"student": InspectedArray(own, "classes")}
-        guide = class_correlation(teacher.logits, self.params.temperature)
-        matrices = {"teacher": guide, "student": own, "difference": own - guide}
+            return {"student": InspectedArray(of_student, "classes")}
+        of_teacher = class_correlation(teacher.logits, self.params.temperature)
+        matrices = {"teacher": of_teacher, "student": of_student, "difference": of_student - of_teacher}
         return {name: InspectedArray(values, "classes") for name, values in matrices.items()}

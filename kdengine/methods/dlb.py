@@ -1,9 +1,9 @@
 """Self-distillation from the last mini-batch (Shen et al., CVPR 2022).
 
-Official code: Meta-knowledge-Lab/DLB, dlb.py: each picture is seen in two steps running, under two augmentations, and
-the answer of the first step teaches the second. What is remembered: the logits of one batch, and whose they are.
+Official code: Meta-knowledge-Lab/DLB, dlb.py: each image is seen in two steps running, under two augmentations, and
+the logits of the first step teach the second. What is remembered: the logits of one batch, and whose they are.
 Deviations: half of each batch is the second half of the one before, as the paper says (the code keeps whole batches and
-runs the net twice); an epoch's first batch learns only from pictures that happen to be in the last batch too.
+runs the net twice); an epoch's first batch learns only from images that happen to be in the last batch too.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdengine.fields import Settings, setting
 from kdengine.losses import kd_of_some
 from kdengine.losses.precision import full
+from kdengine.methods._settings import temperature_setting, weight_setting
 from kdengine.methods.base import BatchLike, Context, Method, Needs, Network, Term, register
+from kdengine.spec.fields import Settings
 
 NOBODY = -1
 
@@ -24,24 +25,27 @@ NOBODY = -1
 class DlbParams(Settings):
     """Parameters of self-distillation from the last batch."""
 
-    temperature: float = setting(
-        3.0, title="Temperature", description="Softens both answers.", gt=0, le=100, tune=(1.0, 10.0), log=True,
+    temperature: float = temperature_setting(
+        3.0,
+        description="Softens the logits of both steps.",
         source="the official code's name for its runs, TP3_0.5, which gives no default itself",
-    )  # fmt: skip
-    alpha: float = setting(
-        1.0, title="Consistency weight", description="Weight of the gap to the answer of the step before.",
-        source="our choice: as much as the labels; the official code gives no default", ge=0, le=100, tune=(0.1, 4.0),
-        log=True,
-    )  # fmt: skip
+    )
+    alpha: float = weight_setting(
+        title="Consistency weight",
+        description="Weight of the gap to the prediction of the step before.",
+        source="our choice: as much as the labels; the official code gives no default",
+        tune=(0.1, 4.0),
+    )
 
 
 @register
 class LastBatch(Method):
-    """L = CE(whole batch) + alpha * T² KL(answer one step ago || answer now) over the half seen one step ago."""
+    """L = CE(whole batch) + alpha * T² KL(prediction one step ago || prediction now) over the half seen then."""
 
     name = "dlb"
     title = "Last batch (DLB)"
-    description = "Half of each batch was in the one before; the answers given then teach now. No teacher is needed."
+    description = "Half of each batch was in the one before; the predictions made then teach now. No teacher is needed."
+    when = "Without a teacher, where half of each batch may be seen twice."
     paper = (
         "Shen, Xu, Yang, Li, Guo: Self-Distillation from the Last Mini-Batch for Consistency Regularization, CVPR 2022"
     )
@@ -63,7 +67,7 @@ class LastBatch(Method):
         return Needs(sampler="overlapping", batch_relations=remembers)
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
-        """Returns ``ce`` and ``kd``; remembers the batch's answers."""
+        """Returns ``ce`` and ``kd``; remembers the batch's logits."""
         logits = student(batch.image).logits
         same = batch.index[:, None] == self.last_index
         before = self.last_logits[same.int().argmax(dim=1)]
@@ -79,7 +83,7 @@ class LastBatch(Method):
         self.last_index = index.clone()
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The last batch's answers: as extra state, because its size is known with the first batch only."""
+        """The last batch's logits: as extra state, because its size is known with the first batch only."""
         return {"logits": self.last_logits, "index": self.last_index}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:

@@ -12,36 +12,29 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from kdengine.fields import Settings, setting
-from kdengine.losses import attention_map, hint
-from kdengine.methods.base import (
-    BatchLike,
-    Context,
-    InspectedArray,
-    Method,
-    Needs,
-    Network,
-    Outputs,
-    StagePair,
-    Term,
-    pair_stages,
-    register,
-)
-from kdengine.models.backbone import evaluating
+from kdengine.losses import hint
+from kdengine.methods._inspecting import paired_attention
+from kdengine.methods._settings import label_weight_setting, weight_setting
+from kdengine.methods._stages import StagePair, pair_stages
+from kdengine.methods._taught import TaughtMethod
+from kdengine.methods.base import BatchLike, Context, InspectedArray, Term, register
+from kdengine.models.backbone import Outputs, evaluating
 from kdengine.models.blocks.regressor import Regressor, common_side
+from kdengine.spec.fields import Settings, setting
 
 
 class FitNetParams(Settings):
     """Parameters of hints."""
 
-    ce_weight: float = setting(
-        1.0, title="Label weight", description="Weight of the cross-entropy with the labels.",
-        source="RepDistiller and mdistiller", ge=0, le=100,
-    )  # fmt: skip
-    hint_weight: float = setting(
-        100.0, title="Hint weight", description="Weight of the squared gap between the maps.",
-        source="RepDistiller, -b 100; mdistiller uses 100 too", ge=0, le=1e5, tune=(1.0, 1000.0), log=True,
-    )  # fmt: skip
+    ce_weight: float = label_weight_setting(source="RepDistiller and mdistiller")
+    hint_weight: float = weight_setting(
+        100.0,
+        title="Hint weight",
+        description="Weight of the squared gap between the maps.",
+        source="RepDistiller, -b 100; mdistiller uses 100 too",
+        le=1e5,
+        tune=(1.0, 1000.0),
+    )
     stage: Literal["middle", "deepest", "all"] = setting(
         "middle", title="Hinted stage", description="Which of the resolutions that both nets have gives the hint.",
         source="the paper: the middle layer; mdistiller: the second of three stages",
@@ -53,15 +46,19 @@ class FitNetParams(Settings):
 
 
 @register
-class Hints(Method):
+class Hints(TaughtMethod):
     """L = ce_weight * CE + hint_weight * sum over hinted stages of the mean squared gap after a 1x1 regressor."""
 
     name = "fitnet"
     title = "Hints (FitNet)"
     description = "A map in the middle of the student is to equal the teacher's, after a small learnt regressor."
+    when = "Where the student is built like the teacher and a hint half-way is enough."
     paper = "Romero, Ballas, Kahou, Chassang, Gatta, Bengio: FitNets: Hints for Thin Deep Nets, ICLR 2015"
     family = "features"
     mixes = True
+    teacher_outputs = ("stages",)
+    student_outputs = ("logits", "stages")
+    batch_relations = ""
     Params = FitNetParams
     captions = {  # noqa: RUF012
         "student": "the student's hint behind its regressor",
@@ -71,31 +68,22 @@ class Hints(Method):
 
     def __init__(self, params: FitNetParams, context: Context) -> None:
         super().__init__(params, context)
-        assert context.teacher is not None
-        self.pairs = _hinted(pair_stages(context.student, context.teacher), params.stage)
-        widths = [(context.student.stages[p.student][0], context.teacher.stages[p.teacher][0]) for p in self.pairs]
-        self.regressors = nn.ModuleList(Regressor(own, guide, params.relu) for own, guide in widths)
+        self.pairs = _hinted(pair_stages(context.student, self.teacher_shapes), params.stage)
+        widths = [(context.student.stages[p.student][0], self.teacher_shapes.stages[p.teacher][0]) for p in self.pairs]
+        self.regressors = nn.ModuleList(Regressor(*both, params.relu) for both in widths)
 
-    @classmethod
-    def requires(cls, params: FitNetParams) -> Needs:
-        """Stage maps of both nets."""
-        return Needs(teacher=("stages",), student=("logits", "stages"), batch_relations="")
-
-    def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
+    def loss_terms(self, student: Outputs, teacher: Outputs, batch: BatchLike, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce`` and ``hint``."""
-        assert teacher is not None
-        guide = teacher(batch.image)
-        own = student(batch.image)
-        gaps = [hint(*common_side(*maps)) for maps in self._maps(own, guide)]
+        gaps = [hint(*common_side(*maps)) for maps in self._maps(student, teacher)]
         return {
-            "ce": Term(self.cross_entropy(own.logits, batch.target), self.params.ce_weight),
+            "ce": Term(self.cross_entropy(student.logits, batch.target), self.params.ce_weight),
             "hint": Term(torch.stack(gaps).sum(), self.params.hint_weight),
         }
 
-    def _maps(self, own: Outputs, guide: Outputs) -> list[tuple[Tensor, Tensor]]:
+    def _maps(self, student: Outputs, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
         """Of each hinted stage, the student's map behind its regressor and the teacher's."""
         pairs = zip(self.pairs, self.regressors, strict=True)
-        return [(regressor(own.stages[pair.student]), guide.stages[pair.teacher]) for pair, regressor in pairs]
+        return [(regressor(student.stages[pair.student]), teacher.stages[pair.teacher]) for pair, regressor in pairs]
 
     @torch.no_grad()
     def inspect(self, student: Outputs, teacher: Outputs | None) -> dict[str, InspectedArray]:
@@ -103,13 +91,7 @@ class Hints(Method):
         if teacher is None:
             return {}
         with evaluating(self):
-            found = self._maps(student, teacher)
-        arrays = {}
-        for pair, maps in zip(self.pairs, found, strict=True):
-            for role, stage in zip(("student", "teacher"), maps, strict=True):
-                values = attention_map(stage).view(len(stage), *stage.shape[2:])
-                arrays[f"{role}_{pair.side}"] = InspectedArray(values, "map")
-        return arrays
+            return paired_attention(self.pairs, self._maps(student, teacher))
 
 
 def _hinted(pairs: list[StagePair], stage: str) -> list[StagePair]:

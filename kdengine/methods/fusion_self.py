@@ -3,7 +3,7 @@
 The abstract gives the fusion: a spatial enhancement module makes a mask of each exit's map, the masks are averaged,
 the mean mask is applied to each map (intermediate maps), and these are averaged to the fused map. Everything else is a
 reconstruction: the enhancement is SGE (`kdengine.models.blocks.SpatialGroupEnhance`), the loss frame BYOT with the
-fused answer as teacher, the branches depthwise-separable. The fused map and each exit's map are brought to equal mean
+fused logits as teacher, the branches depthwise-separable. The fused map and each exit's map are brought to equal mean
 square before they are compared, because an untrained mask (0.731 everywhere) makes the fused one smaller.
 """
 
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdengine.errors import BadInput, Problem
-from kdengine.fields import Settings, setting
 from kdengine.losses import kd
+from kdengine.losses.precision import full
+from kdengine.methods._settings import temperature_setting, weight_setting
 from kdengine.methods.base import (
     BatchLike,
     Context,
@@ -26,13 +27,13 @@ from kdengine.methods.base import (
     Method,
     Needs,
     Network,
-    Outputs,
     Term,
     register,
 )
-from kdengine.models.backbone import evaluating
+from kdengine.models.backbone import Outputs, evaluating
 from kdengine.models.blocks import SpatialGroupEnhance
 from kdengine.models.blocks.branch import Branch
+from kdengine.spec.fields import Settings, setting
 
 DEAD = 1e-8
 """Added to a map's mean square, so that a map of zeros can be scaled."""
@@ -41,40 +42,30 @@ DEAD = 1e-8
 class FusionSelfParams(Settings):
     """Parameters of feature map fusion self-distillation."""
 
-    temperature: float = setting(
+    temperature: float = temperature_setting(
         3.0,
-        title="Temperature",
-        description="Softens the answers of the exits and of their teacher.",
+        description="Softens the logits of the exits and of their teacher.",
         source="our choice; that of BYOT and SCAN",
-        gt=0,
-        le=100,
         tune=(1.0, 8.0),
-        log=True,
     )
-    kd_weight: float = setting(
+    kd_weight: float = weight_setting(
         0.3,
-        title="Answer weight",
-        description="Weight of the divergence of each exit from the teacher's softened answer.",
+        title="Prediction weight",
+        description="Weight of the divergence of each exit from the teacher's softened probabilities.",
         source="our choice; public self-distillation codes use 0.1 to 0.5",
-        ge=0,
-        le=100,
         tune=(0.05, 2.0),
-        log=True,
     )
-    feature_weight: float = setting(
+    feature_weight: float = weight_setting(
         0.03,
         title="Feature weight",
         description="Weight of the squared difference between a shallow exit's map and the teacher's.",
         source="our choice; .03 in ArchipLab-LinfengZhang/pytorch-self-distillation-final, on a distance",
-        ge=0,
-        le=100,
         tune=(0.001, 1.0),
-        log=True,
     )
     taught_by: Literal["fused", "deepest", "both"] = setting(
         "fused",
-        title="Taught by",
-        description="Whose answer and map the exits learn from: the fused map's, the deepest exit's (BYOT), or both.",
+        title="Teacher of the exits",
+        description="Whose logits and map the exits learn from: the fused map's, the deepest exit's (BYOT), or both.",
         source="our choice; the abstract lets the fused map teach",
     )
     groups: int = setting(
@@ -117,7 +108,7 @@ class FeatureFusion(nn.Module):
         return Fused(masks, mean_mask, mean_mask * torch.stack(maps).mean(0))
 
 
-class _Answers(NamedTuple):
+class _ExitOutputs(NamedTuple):
     """Maps and logits of the shallow exits; the deepest map stands last in ``maps``."""
 
     maps: list[Tensor]
@@ -130,7 +121,8 @@ class FusionSelfDistillation(Method):
 
     name = "fusion_self"
     title = "Feature map fusion"
-    description = "Maps of exits at all depths are fused under a common mask, and the fused answer teaches the exits."
+    description = "Maps of exits at all depths are fused under a common mask, and the exits learn from the fused one."
+    when = "Without a teacher, where maps of all depths should agree."
     paper = "Qin, Ni, Zhu, Jia, Liu, Chen: Feature Map Fusion, Electronics 14(1):182, 2025 (from its abstract)"
     family = "self-distillation"
     mixes = True
@@ -139,7 +131,7 @@ class FusionSelfDistillation(Method):
         "mask": "brighter = this branch keeps the place",
         "mean_mask": "the mean of all branches' masks",
         "intermediate": "a branch's map under the mean mask",
-        "fused": "the map that teaches all branches",
+        "fused": "the map that all branches learn from",
     }
     params: FusionSelfParams
 
@@ -168,24 +160,24 @@ class FusionSelfDistillation(Method):
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce`` (deepest exit), ``ce_exits``, ``ce_fused``, ``kd_exits`` and ``features``."""
-        own = student(batch.image)
-        shallow = self._answers(own)
+        outputs = student(batch.image)
+        shallow = self._exit_outputs(outputs)
         fused = self.fusion(shallow.maps)
         fused_logits = self._classify(fused.map)
         labels = [self.cross_entropy(logits, batch.target) for logits in shallow.logits]
-        answers, features = [], []
+        divergences, features = [], []
         # Detached where it teaches, not where it learns from the labels: that is how the exits reach each other.
         if self.params.taught_by in ("fused", "both"):
-            answers.append(self._divergence([*shallow.logits, own.logits], fused_logits.detach()))
+            divergences.append(self._divergence([*shallow.logits, outputs.logits], fused_logits.detach()))
             features.append(self._difference(shallow.maps[:-1], fused.map.detach()))
         if self.params.taught_by in ("deepest", "both"):
-            answers.append(self._divergence(shallow.logits, own.logits.detach()))
+            divergences.append(self._divergence(shallow.logits, outputs.logits.detach()))
             features.append(self._difference(shallow.maps[:-1], shallow.maps[-1].detach()))
         return {
-            "ce": Term(self.cross_entropy(own.logits, batch.target), 1.0),
+            "ce": Term(self.cross_entropy(outputs.logits, batch.target), 1.0),
             "ce_exits": Term(torch.stack(labels).sum(), 1.0),
             "ce_fused": Term(self.cross_entropy(fused_logits, batch.target), 1.0),
-            "kd_exits": Term(torch.stack(answers).mean(), self.params.kd_weight),
+            "kd_exits": Term(torch.stack(divergences).mean(), self.params.kd_weight),
             "features": Term(torch.stack(features).mean(), self.params.feature_weight),
         }
 
@@ -197,7 +189,11 @@ class FusionSelfDistillation(Method):
             return Exit(f"exit {index + 1}", lambda outputs: branch(outputs.stages[index])[1], index, (branch,))
 
         parts = (*self.branches, self.fusion, self.classifier)
-        fused = Exit("fused", lambda own: self._classify(self.fusion(self._answers(own).maps).map), parts=parts)
+
+        def fused_logits(student: Outputs) -> Tensor:
+            return self._classify(self.fusion(self._exit_outputs(student).maps).map)
+
+        fused = Exit("fused", fused_logits, parts=parts)
         return [*(head(index) for index in range(self.last)), fused]
 
     @torch.no_grad()
@@ -207,28 +203,30 @@ class FusionSelfDistillation(Method):
         The highest number is the deepest map's.
         """
         with evaluating(self):
-            maps = self._answers(student).maps
+            maps = self._exit_outputs(student).maps
             fused = self.fusion(maps)
         named = {f"mask_{index + 1}": mask for index, mask in enumerate(fused.masks)}
         named["mean_mask"] = fused.mean_mask
         named |= {f"intermediate_{index + 1}": fused.mean_mask * x for index, x in enumerate(maps)}
         named["fused"] = fused.map
-        return {name: InspectedArray(values.float().mean(1), "map") for name, values in named.items()}
+        return {name: InspectedArray(full(values).mean(1), "map") for name, values in named.items()}
 
-    def _answers(self, own: Outputs) -> _Answers:
-        maps = [branch.map(stage) for branch, stage in zip(self.branches, own.stages[: self.last], strict=True)]  # type: ignore[operator]
+    def _exit_outputs(self, student: Outputs) -> _ExitOutputs:
+        stages = student.stages[: self.last]
+        maps = [branch.map(stage) for branch, stage in zip(self.branches, stages, strict=True)]  # type: ignore[operator]
         logits = [branch.classifier(_pooled(x)) for branch, x in zip(self.branches, maps, strict=True)]  # type: ignore[operator]
-        return _Answers([*maps, own.stages[self.last].to(maps[0].dtype)], logits)
+        return _ExitOutputs([*maps, student.stages[self.last].to(maps[0].dtype)], logits)
 
     def _classify(self, fused: Tensor) -> Tensor:
-        return self.classifier(_pooled(fused))
+        found: Tensor = self.classifier(_pooled(fused))
+        return found
 
-    def _divergence(self, learners: list[Tensor], guide: Tensor) -> Tensor:
-        return torch.stack([kd(logits, guide, self.params.temperature) for logits in learners]).sum()
+    def _divergence(self, exits: list[Tensor], teacher: Tensor) -> Tensor:
+        return torch.stack([kd(logits, teacher, self.params.temperature) for logits in exits]).sum()
 
-    def _difference(self, learners: list[Tensor], guide: Tensor) -> Tensor:
-        wanted = _scaled(guide)
-        return torch.stack([F.mse_loss(_scaled(x), wanted) for x in learners]).sum()
+    def _difference(self, exits: list[Tensor], teacher: Tensor) -> Tensor:
+        wanted = _scaled(teacher)
+        return torch.stack([F.mse_loss(_scaled(x), wanted) for x in exits]).sum()
 
 
 def _pooled(x: Tensor) -> Tensor:
@@ -236,6 +234,6 @@ def _pooled(x: Tensor) -> Tensor:
 
 
 def _scaled(x: Tensor) -> Tensor:
-    """Each map of the batch, in float32, with mean square 1."""
-    wide = x.float()
+    """Each map of the batch with mean square 1, in at least float32."""
+    wide = full(x)
     return wide * torch.rsqrt(wide.square().mean((1, 2, 3), keepdim=True) + DEAD)

@@ -17,49 +17,41 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from kdengine.fields import Settings, setting
 from kdengine.losses import kd
 from kdengine.losses.graph import node_alignment, relation_divergence
 from kdengine.losses.relations import in_groups
-from kdengine.methods.base import (
-    BatchLike,
-    Context,
-    InspectedArray,
-    Method,
-    Moment,
-    Needs,
-    Network,
-    Term,
-    pair_stages,
-    register,
-)
-from kdengine.methods.look_ahead import Weights, hyper_gradient
+from kdengine.methods._hypergradient import Weights, hyper_gradient
+from kdengine.methods._settings import group_setting, temperature_setting, weight_setting
+from kdengine.methods._stages import pair_stages
+from kdengine.methods._taught import TaughtMethod
+from kdengine.methods.base import BatchLike, Context, InspectedArray, Needs, Network, StepContext, Term, register
 from kdengine.models.backbone import Backbone, Outputs
 from kdengine.models.blocks.graph_network import GraphNetwork, SampleGraph, SampleWeights
+from kdengine.optimizers import Adam
+from kdengine.spec.fields import Settings, setting
 
 
 class GrkdParams(Settings):
     """Parameters of graph-based distillation."""
 
-    node_weight: float = setting(
-        1.0, title="Node weight", description="Weight of the gap between a sample's nodes in the two graphs.",
-        source="our choice", ge=0, le=100, tune=(0.1, 10.0), log=True,
+    node_weight: float = weight_setting(
+        title="Node weight", description="Weight of the gap between a sample's nodes in the two graphs.",
+        source="our choice", tune=(0.1, 10.0),
     )  # fmt: skip
-    relation_weight: float = setting(
-        1.0, title="Relation weight", description="Weight of how differently the two graphs relate a sample to others.",
-        source="our choice", ge=0, le=100, tune=(0.1, 10.0), log=True,
+    relation_weight: float = weight_setting(
+        title="Relation weight", description="Weight of how differently the two graphs relate a sample to others.",
+        source="our choice", tune=(0.1, 10.0),
     )  # fmt: skip
-    kd_weight: float = setting(
-        1.0, title="Teacher weight", description="Weight of plain soft-target distillation beside it; 0 leaves it out.",
-        source="our choice; HKD is reported with and without", ge=0, le=100, tune=(0.1, 10.0), log=True,
+    kd_weight: float = weight_setting(
+        title="Teacher weight", description="Weight of plain soft-target distillation beside it; 0 leaves it out.",
+        source="our choice; HKD is reported with and without", tune=(0.1, 10.0),
     )  # fmt: skip
-    temperature: float = setting(
-        4.0, title="Temperature", description="Softens the answers in plain distillation.",
-        source="RepDistiller and mdistiller", gt=0, le=100, tune=(1.0, 10.0), log=True,
-    )  # fmt: skip
-    graph_weight: float = setting(
-        1.0, title="Graph label weight", description="Weight of the cross-entropy of the student's graph classifier.",
-        source="our choice", ge=0, le=100, tune=(0.1, 10.0), log=True, advanced=True,
+    temperature: float = temperature_setting(
+        description="Softens the logits of both networks in plain distillation.", source="RepDistiller and mdistiller"
+    )
+    graph_weight: float = weight_setting(
+        title="Graph label weight", description="Weight of the cross-entropy of the student's graph classifier.",
+        source="our choice", tune=(0.1, 10.0), advanced=True,
     )  # fmt: skip
     graph_temperature: float = setting(
         0.2, title="Graph temperature", description="Low: each sample sees itself only; high: all are averaged.",
@@ -70,10 +62,10 @@ class GrkdParams(Settings):
         0, title="Neighbours", description="Link each sample with so many others; 0 = with all, by temperature.",
         source="our choice; HKD uses 8", ge=0, le=4096, advanced=True,
     )  # fmt: skip
-    group: int = setting(
-        64, title="Group", unit="samples", source="our choice; the batch of the field's recipes", ge=8, le=8192,
-        advanced=True, description="Draw graphs over at most so many samples of a batch; larger batches are split.",
-    )  # fmt: skip
+    group: int = group_setting(
+        description="Draw graphs over at most so many samples of a batch; larger batches are split.",
+        source="our choice; the batch of the field's recipes",
+    )
     relation_temperature: float = setting(
         0.1, title="Relation temperature", description="Softens how a sample relates to the others.",
         source="MCL and L-MCL", gt=0, le=10, tune=(0.05, 0.5), log=True,
@@ -88,7 +80,7 @@ class GrkdParams(Settings):
     )  # fmt: skip
     balanced: bool = setting(
         True, title="Class-balanced batches", advanced=True, source="L-MCL's class sampler",
-        description="Put several pictures of a class into each batch, so that a graph has something to show.",
+        description="Put several images of a class into each batch, so that a graph has something to show.",
     )  # fmt: skip
     first_stage: int = setting(
         5, title="First stage", unit="epochs", advanced=True, source="our choice", ge=0, le=1000,
@@ -121,22 +113,22 @@ class GrkdParams(Settings):
         when={"meta": ("weights", "teacher_graph", "both")},
     )  # fmt: skip
     meta_pictures: int = setting(
-        64, title="Meta pictures", source="our choice", ge=2, le=65536, advanced=True,
-        description="At most so many pictures of a batch enter a look-ahead: its memory grows with them.",
+        64, title="Meta images", source="our choice", ge=2, le=65536, advanced=True,
+        description="At most so many images of a batch enter a look-ahead: its memory grows with them.",
     )  # fmt: skip
     meta_data: Literal["held_out", "train", "same_batch"] = setting(
-        "train", title="Meta pictures from", source="our choice, by validation on digits; L-MCL: the same batch",
-        description="Judge the look-ahead on pictures held out for it, on another training batch, or on its own batch.",
+        "train", title="Meta images from", source="our choice, by validation on digits; L-MCL: the same batch",
+        description="Judge the look-ahead on images held out for it, on another training batch, or on its own batch.",
         advanced=True,
     )  # fmt: skip
     meta_share: float = setting(
         0.1, title="Held-out share", source="our choice", ge=0.01, le=0.5, advanced=True,
-        description="Share of the training pictures that is held out to judge the look-ahead.",
+        description="Share of the training images that is held out to judge the look-ahead.",
     )  # fmt: skip
 
 
 @register
-class GraphDistillation(Method):
+class GraphDistillation(TaughtMethod):
     """CE + g CE_graph + k KD + n mean w_i (1 - cos(H_S,i, H_T,i)) + r mean v_i KL(R_T,i || R_S,i); w, v meta-learnt."""
 
     name = "grkd"
@@ -145,35 +137,36 @@ class GraphDistillation(Method):
         "A graph network links the samples of each batch; the student copies nodes and links of the teacher's graph, "
         "and meta-learning decides which samples count."
     )
+    when = "Where relations between images matter and the time of meta-learning can be paid for."
     paper = "Yang, Chen, Zhao, An, Xu: Graph-based Representation Knowledge Distillation, Acta Electronica Sinica 2024"
     family = "relations"
     Params = GrkdParams
     captions = {  # noqa: RUF012
-        "node_weight": "how much the meta-network lets be learnt from this picture",
+        "node_weight": "how much the meta-network lets be learnt from this image",
         "relation_weight": "and from its relations",
     }
     params: GrkdParams
 
     def __init__(self, params: GrkdParams, context: Context) -> None:
         super().__init__(params, context)
-        assert context.teacher is not None
-        pairs = pair_stages(context.student, context.teacher) if params.attach == "stages" else []
+        student, teacher = context.student, self.teacher_shapes
+        pairs = pair_stages(student, teacher) if params.attach == "stages" else []
         self.stages = [(pair.student, pair.teacher) for pair in pairs]
-        widths = [(context.student.stages[s][0], context.teacher.stages[t][0]) for s, t in self.stages]
-        widths.append((context.student.embedding, context.teacher.embedding))
+        widths = [(student.stages[s][0], teacher.stages[t][0]) for s, t in self.stages]
+        widths.append((student.embedding, teacher.embedding))
 
         def network(features: int) -> GraphNetwork:
             return GraphNetwork(features, context.classes, params.width, params.graph_temperature, params.neighbours)
 
-        self.student_graphs = nn.ModuleList(network(own) for own, _ in widths)
-        self.teacher_graphs = nn.ModuleList(network(guide) for _, guide in widths)
+        self.student_graphs = nn.ModuleList(network(width) for width, _ in widths)
+        self.teacher_graphs = nn.ModuleList(network(width) for _, width in widths)
         self.sample_weights = SampleWeights(*widths[-1], losses=2)
         learnt = self.meta_parameters()
-        self.meta_optimizer = torch.optim.Adam(learnt, lr=params.meta_rate, betas=(0.5, 0.999)) if learnt else None
+        self.meta_optimizer = Adam(learnt, lr=params.meta_rate, betas=(0.5, 0.999)) if learnt else None
 
     @classmethod
     def requires(cls, params: GrkdParams) -> Needs:
-        """Features of both nets; class-balanced batches; pictures held out for the meta-learning."""
+        """Features of both nets; class-balanced batches; images held out for the meta-learning."""
         outputs = ("logits", "embedding", "stages") if params.attach == "stages" else ("logits", "embedding")
         held_out = params.meta != "off" and params.meta_data == "held_out"
         return Needs(
@@ -185,29 +178,27 @@ class GraphDistillation(Method):
             batch_relations="draws a graph over the images of a batch",
         )
 
-    def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
+    def loss_terms(self, student: Outputs, teacher: Outputs, batch: BatchLike, clock: Tensor) -> dict[str, Term]:
         """Returns ``ce``, ``graph_ce``, ``kd`` (where it has a weight), ``node`` and ``relation``."""
-        assert teacher is not None
         params = self.params
-        guide, own = teacher(batch.image), student(batch.image)
         with torch.no_grad():
-            weights = [weight for weight in self._weights(own.embedding, guide.embedding) if weight is not None]
-        features = [*self._features(own, teacher_side=False), *self._features(guide, teacher_side=True)]
+            weights = [weight for weight in self._weights(student.embedding, teacher.embedding) if weight is not None]
+        features = [*self._features(student, teacher_side=False), *self._features(teacher, teacher_side=True)]
         labels, node, relation = in_groups(self._graph_losses, params.group, batch.target, *features, *weights)
         terms = {
-            "ce": Term(self.cross_entropy(own.logits, batch.target), 1.0),
+            "ce": Term(self.cross_entropy(student.logits, batch.target), 1.0),
             "graph_ce": Term(labels, params.graph_weight),
             "node": Term(node, params.node_weight),
             "relation": Term(relation, params.relation_weight),
         }
         if params.kd_weight:
-            terms["kd"] = Term(kd(own.logits, guide.logits, params.temperature), params.kd_weight)
+            terms["kd"] = Term(kd(student.logits, teacher.logits, params.temperature), params.kd_weight)
         return terms
 
     # the two graphs ------------------------------------------------------------------------------------------------
 
     def _features(self, outputs: Outputs, teacher_side: bool) -> list[Tensor]:
-        """One vector a sample for each place a graph hangs on, each (B, D)."""
+        """One vector a sample for each place a graph is built on, each (B, D)."""
         pooled = [outputs.stages[pair[int(teacher_side)]].mean(dim=(2, 3)) for pair in self.stages]
         return [*pooled, outputs.embedding]
 
@@ -218,28 +209,29 @@ class GraphDistillation(Method):
     def _graph_losses(self, target: Tensor, *parts: Tensor) -> Tensor:
         """Label, node and relation loss, (3,), of samples with these features of the student, the teacher, weights."""
         places = len(self.student_graphs)
-        own, guide, weights = parts[:places], parts[places : 2 * places], parts[2 * places :] or (None, None)
+        of_student, of_teacher = parts[:places], parts[places : 2 * places]
+        weights = parts[2 * places :] or (None, None)
         with torch.no_grad():
-            taught = self._graphs(self.teacher_graphs, list(guide))
-        graphs = self._graphs(self.student_graphs, list(own))
-        return torch.stack([self._graph_labels(graphs, target).mean(), *self._matching(graphs, taught, *weights)])
+            wanted = self._graphs(self.teacher_graphs, list(of_teacher))
+        graphs = self._graphs(self.student_graphs, list(of_student))
+        return torch.stack([self._graph_labels(graphs, target).mean(), *self._matching(graphs, wanted, *weights)])
 
     def _graph_labels(self, graphs: list[SampleGraph], target: Tensor) -> Tensor:
         """Cross-entropy of the classifier of each graph, (places,)."""
         return torch.stack([self.cross_entropy(graph.logits, target) for graph in graphs])
 
-    def _weights(self, own: Tensor, guide: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def _weights(self, student: Tensor, teacher: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Weight of each sample in the node and in the relation loss; None for all one."""
         if self.params.meta not in ("weights", "both"):
             return None, None
-        node, relation = self.sample_weights(own, guide)
+        node, relation = self.sample_weights(student, teacher)
         return node, relation
 
     def _matching(
-        self, own: list[SampleGraph], guide: list[SampleGraph], node: Tensor | None, relation: Tensor | None
+        self, student: list[SampleGraph], teacher: list[SampleGraph], node: Tensor | None, relation: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Node and relation loss, means over the places a graph hangs on."""
-        pairs = list(zip(own, guide, strict=True))
+        """Node and relation loss, means over the places a graph is built on."""
+        pairs = list(zip(student, teacher, strict=True))
         nodes = [node_alignment(s.nodes, t.nodes, node) for s, t in pairs]
         relations = [
             relation_divergence(s.nodes, t.nodes, self.params.relation_temperature, relation) for s, t in pairs
@@ -256,7 +248,7 @@ class GraphDistillation(Method):
         """What the meta-learning changes."""
         weights = list(self.sample_weights.parameters()) if self.params.meta in ("weights", "both") else []
         graph = self.params.meta in ("teacher_graph", "both")
-        # The classifier on the teacher's nodes has no part in what the student is taught.
+        # The classifier on the teacher's nodes has no part in what the student learns from.
         nodes = [
             parameter
             for name, parameter in self.teacher_graphs.named_parameters()
@@ -274,9 +266,9 @@ class GraphDistillation(Method):
             self.meta_optimizer.load_state_dict(state)
 
     def pretrain(self, batches: Callable[[int], Iterable[BatchLike]], teacher: Network | None) -> Iterator[None]:
-        """Teaches the teacher's graph the labels, the teacher itself staying as it is."""
+        """Trains the teacher's graph on the labels, the teacher itself staying as it is."""
         assert teacher is not None
-        optimizer = torch.optim.Adam(self.teacher_graphs.parameters(), lr=self.params.first_stage_lr)
+        optimizer = Adam(self.teacher_graphs.parameters(), lr=self.params.first_stage_lr)
         for epoch in range(self.params.first_stage):
             for batch in batches(epoch):
                 features = self._features(teacher(batch.image), teacher_side=True)
@@ -297,17 +289,17 @@ class GraphDistillation(Method):
         meta: Callable[[], BatchLike] | None,
         student: Backbone,
         teacher: Network | None,
-        moment: Moment,
+        step_context: StepContext,
     ) -> None:
         """Every ``meta_every`` steps: moves what is meta-learnt so that the student would have learnt better.
 
         The gradient is exact and stays readable in ``.grad`` of the `meta_parameters` until the next update.
         """
-        if self.meta_optimizer is None or (moment.step + 1) % self.params.meta_every:
+        if self.meta_optimizer is None or (step_context.step + 1) % self.params.meta_every:
             return
         assert teacher is not None
         judged = meta() if meta is not None else batch
-        rate = moment.rate * self.params.inner_rate
+        rate = step_context.rate * self.params.inner_rate
         gradients = self._hyper_gradient(batch, judged, student, teacher, rate)
         for parameter, gradient in zip(self.meta_parameters(), gradients, strict=True):
             parameter.grad = gradient
@@ -319,38 +311,38 @@ class GraphDistillation(Method):
         """Gradient of the labels' loss on ``judged`` after graph steps and one label step on ``batch``."""
         most = self.params.meta_pictures
         image, target = batch.image[:most], batch.target[:most]
-        guide = teacher(image)
-        guide_features = self._features(guide, teacher_side=True)
-        # Copies: the running statistics of the student itself must not see pictures that it does not train on.
+        teacher_outputs = teacher(image)
+        teacher_features = self._features(teacher_outputs, teacher_side=True)
+        # Copies: the running statistics of the student itself must not see images that it does not train on.
         buffers: Weights = {name: buffer.clone() for name, buffer in student.named_buffers()}
 
-        def answer(weights: Weights, pictures: Tensor) -> Outputs:
-            outputs: Outputs = functional_call(student, _under("student.", weights) | buffers, (pictures,))
+        def outputs_with(weights: Weights, images: Tensor) -> Outputs:
+            outputs: Outputs = functional_call(student, _under("student.", weights) | buffers, (images,))
             return outputs
 
         def graph_loss(weights: Weights) -> Tensor:
-            features = self._features(answer(weights, image), teacher_side=False)
+            features = self._features(outputs_with(weights, image), teacher_side=False)
             graphs = [
                 functional_call(network, _under(f"graph{place}.", weights), (vectors,))
                 for place, (network, vectors) in enumerate(zip(self.student_graphs, features, strict=True))
             ]
-            taught = self._graphs(self.teacher_graphs, guide_features)
-            node, relation = self._matching(graphs, taught, *sample_weights)
+            wanted = self._graphs(self.teacher_graphs, teacher_features)
+            node, relation = self._matching(graphs, wanted, *sample_weights)
             return self.params.node_weight * node + self.params.relation_weight * relation
 
         def label_loss(weights: Weights) -> Tensor:
-            return self.cross_entropy(answer(weights, image).logits, target)
+            return self.cross_entropy(outputs_with(weights, image).logits, target)
 
         def judge(weights: Weights) -> Tensor:
-            return self.cross_entropy(answer(weights, judged.image[:most]).logits, judged.target[:most])
+            return self.cross_entropy(outputs_with(weights, judged.image[:most]).logits, judged.target[:most])
 
         start: Weights = {f"student.{name}": tensor for name, tensor in student.named_parameters()}
         for place, network in enumerate(self.student_graphs):
             start |= {f"graph{place}.{name}": tensor for name, tensor in network.named_parameters()}
         # What the weights look at is fixed where the look-ahead starts: it must not move under its own gradient.
         with torch.no_grad():
-            seen = answer(start, image).embedding
-        sample_weights = self._weights(seen, guide.embedding)
+            embedding = outputs_with(start, image).embedding
+        sample_weights = self._weights(embedding, teacher_outputs.embedding)
         inner = [graph_loss] * self.params.inner_steps + [label_loss]
         _, gradients = hyper_gradient(start, inner, judge, rate, self.meta_parameters())
         return gradients

@@ -15,11 +15,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from kdengine.fields import setting
-from kdengine.methods.base import Context, InspectedArray, Outputs, register
+from kdengine.methods.base import Context, InspectedArray, register
 from kdengine.methods.byot import BeYourOwnTeacher, ByotParams
-from kdengine.models.backbone import evaluating
+from kdengine.models.backbone import Outputs, evaluating
 from kdengine.models.blocks import CBAM, ECA, SimAM
+from kdengine.spec.fields import setting
 
 Attention = Literal["simam", "eca", "cbam", "none"]
 
@@ -45,6 +45,7 @@ class LightSelfDistillation(BeYourOwnTeacher):
     name = "light_self"
     title = "Light self-distillation"
     description = "Exits with light attention on the student's shallow stages learn from its deepest one."
+    when = "Without a teacher, for a compressed network with early exits."
     paper = "Ni, Ma: Lightweight self-distillation, Journal of BUPT 2023(6) (reconstructed from its abstract)"
     family = "self-distillation"
     Params = LightSelfParams
@@ -59,9 +60,10 @@ class LightSelfDistillation(BeYourOwnTeacher):
             make_attention(params.attention, channels) for channels, _, _ in context.student.stages[:-1]
         )
 
-    def answer(self, index: int, own: Outputs) -> tuple[Tensor, Tensor]:
+    def exit_outputs(self, index: int, student: Outputs) -> tuple[Tensor, Tensor]:
         """Pooled feature (B, D) and logits (B, classes) of one exit."""
-        return self.branches[index](self.attentions[index](own.stages[index]))
+        found: tuple[Tensor, Tensor] = self.branches[index](self.attentions[index](student.stages[index]))
+        return found
 
     def head(self, index: int) -> tuple[nn.Module, ...]:
         """Attention and branch of one exit."""

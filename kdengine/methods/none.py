@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kdengine.fields import NoSettings
 from kdengine.methods.base import BatchLike, Method, Needs, Network, Term, register
+from kdengine.spec.fields import NoSettings
 
 
 @register
@@ -15,6 +15,7 @@ class Alone(Method):
     name = "none"
     title = "Student alone"
     description = "Trains the student on the labels only: the baseline that a method must beat."
+    when = "As the baseline of every comparison."
     family = "baseline"
     mixes = True
 

@@ -1,8 +1,8 @@
-"""Progressive self-distillation (Kim et al., ICCV 2021): the student's answers of the epoch before soften the labels.
+"""Progressive self-distillation (Kim et al., ICCV 2021): its predictions of the epoch before soften the labels.
 
-Official code: lgcnsai/PS-KD-Pytorch, main.py. Deviations: none; a picture that has not been seen yet has its label as
-its past answer, as in the official code's first epoch. The table of past answers takes samples x classes float32
-numbers (20 MB for CIFAR-100) on the device and in every checkpoint; above 4 GB it is refused.
+Official code: lgcnsai/PS-KD-Pytorch, main.py. Deviations: none; an image that has not been seen yet has its label as
+its past prediction, as in the official code's first epoch. The table of past predictions takes samples x classes
+float32 numbers (20 MB for CIFAR-100) on the device and in every checkpoint; above 4 GB it is refused.
 """
 
 from __future__ import annotations
@@ -11,29 +11,36 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdengine.fields import Settings, setting
 from kdengine.losses.precision import full
+from kdengine.methods._memory import check_memory
+from kdengine.methods._settings import share_setting
+from kdengine.methods._warm_up import warm_up
 from kdengine.methods.base import BatchLike, Context, Method, Needs, Network, Term, register
-from kdengine.methods.dkd import warm_up
-from kdengine.methods.memory import check_memory
+from kdengine.spec.fields import Settings
 
 
 class PsKdParams(Settings):
     """Parameters of progressive self-distillation."""
 
-    alpha: float = setting(
-        0.8, title="Final share", description="Share of the past answers in the targets of the last epoch; it rises "
-        "linearly from the first.", source="lgcnsai/PS-KD-Pytorch: alpha_T 0.8", ge=0, le=1, tune=(0.2, 0.95),
-    )  # fmt: skip
+    alpha: float = share_setting(
+        0.8,
+        title="Final share",
+        description="Share of the past predictions in the targets of the last epoch; it rises linearly from the first.",
+        source="lgcnsai/PS-KD-Pytorch: alpha_T 0.8",
+        tune=(0.2, 0.95),
+    )
 
 
 @register
 class Progressive(Method):
-    """L = (1 - a_t) CE(labels) + a_t CE(past answer), a_t = alpha * t / T over the epochs t = 1..T."""
+    """L = (1 - a_t) CE(labels) + a_t CE(past prediction), a_t = alpha * t / T over the epochs t = 1..T."""
 
     name = "ps_kd"
     title = "Progressive (PS-KD)"
-    description = "The student's own answer to a picture an epoch ago softens the label, more and more over the run."
+    description = (
+        "The student's own prediction for an image an epoch ago softens the label, more and more over the run."
+    )
+    when = "Without a teacher, over many epochs."
     paper = "Kim, Ji, Yoon, Hwang: Self-Knowledge Distillation with Progressive Refinement of Targets, ICCV 2021"
     family = "self-distillation"
     Params = PsKdParams
@@ -43,7 +50,7 @@ class Progressive(Method):
 
     def __init__(self, params: PsKdParams, context: Context) -> None:
         super().__init__(params, context)
-        check_memory(self.name, context.samples, context.classes, "take fewer pictures (data.fraction)")
+        check_memory(self.name, context.samples, context.classes, "take fewer images (data.fraction)")
         self.register_buffer("past", torch.zeros(context.samples, context.classes))
         self.register_buffer("seen", torch.zeros(context.samples, dtype=torch.bool))
 
@@ -53,7 +60,7 @@ class Progressive(Method):
         return Needs(batch_relations="")
 
     def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
-        """Returns ``ce`` and ``past``; remembers the answers for the next epoch."""
+        """Returns ``ce`` and ``past``; remembers the predictions for the next epoch."""
         logits = student(batch.image).logits
         share = self.params.alpha * warm_up(clock, self.context.epochs)
         past = self._recall(batch.index, batch.target)
@@ -64,7 +71,7 @@ class Progressive(Method):
         }
 
     def _recall(self, index: Tensor, target: Tensor) -> Tensor:
-        """Past answers, probabilities (B, C); the label where there is none."""
+        """Past predictions, probabilities (B, C); the label where there is none."""
         labels = F.one_hot(target, self.context.classes).to(self.past.dtype)
         return torch.where(self.seen[index][:, None], self.past[index], labels)
 

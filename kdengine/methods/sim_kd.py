@@ -15,13 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdengine.errors import BadInput, Problem
-from kdengine.fields import Settings, setting
-from kdengine.losses import attention_map, hint
-from kdengine.methods.base import BatchLike, Context, InspectedArray, Method, Needs, Network, Outputs, Term, register
-from kdengine.models.backbone import Backbone, evaluating
+from kdengine.losses import hint
+from kdengine.methods._inspecting import attention_array
+from kdengine.methods._settings import label_weight_setting
+from kdengine.methods._taught import TaughtMethod
+from kdengine.methods.base import BatchLike, Context, InspectedArray, Term, register
+from kdengine.models.backbone import Backbone, Outputs, evaluating
 from kdengine.models.blocks.projector import Projector
 from kdengine.models.blocks.regressor import common_side
 from kdengine.models.projected import ProjectedBackbone, describe, last_map
+from kdengine.spec.fields import Settings, setting
 
 
 class SimKdParams(Settings):
@@ -31,11 +34,12 @@ class SimKdParams(Settings):
         1.0, title="Feature weight", description="Weight of the squared gap between projected and teacher's features.",
         source="DefangChen/SimKD, -b 1", gt=0, le=1000, tune=(0.1, 100.0), log=True,
     )  # fmt: skip
-    ce_weight: float = setting(
-        0.0, title="Label weight", source="DefangChen/SimKD, -c 0: no labels",
+    ce_weight: float = label_weight_setting(
+        0.0,
         description="Weight of the cross-entropy behind the teacher's classifier; 0 = no labels.",
-        ge=0, le=100, tune=(0.0, 1.0),
-    )  # fmt: skip
+        source="DefangChen/SimKD, -c 0: no labels",
+        tune=(0.0, 1.0),
+    )
     factor: int = setting(
         2, title="Bottleneck", description="The projector is so many times narrower than the teacher's features.",
         source="DefangChen/SimKD, -f 2; 4 and 8 cost less and lose 0.2 to 1.4 points", ge=1, le=64, tune=(2, 8),
@@ -52,7 +56,7 @@ class SimKdParams(Settings):
 
 
 @register
-class ReusedClassifier(Method):
+class ReusedClassifier(TaughtMethod):
     """L = feature_weight * mean squared gap of the features, deployed with the teacher's classifier."""
 
     name = "sim_kd"
@@ -61,10 +65,14 @@ class ReusedClassifier(Method):
         "The student learns the teacher's last features through a projector and is deployed with that projector and "
         "the teacher's classifier."
     )
+    when = "Where the student may carry a projector and the teacher's classifier onto the device."
     paper = "Chen, Mei, Zhang, Wang, Feng, Chen: Knowledge Distillation with the Reused Teacher Classifier, CVPR 2022"
     family = "features"
     mixes = True
     deploy_extra = ("projector", "classifier")
+    teacher_outputs = ("embedding", "stages", "classifier")
+    student_outputs = ("embedding", "stages")
+    batch_relations = ""
     Params = SimKdParams
     captions = {  # noqa: RUF012
         "student": "the student's last map, projected",
@@ -74,38 +82,34 @@ class ReusedClassifier(Method):
 
     def __init__(self, params: SimKdParams, context: Context) -> None:
         super().__init__(params, context)
-        own, guide = context.student, context.teacher
-        assert guide is not None
-        self.channels = own.stages[-1][0] if own.stages else own.embedding
+        student, teacher = context.student, self.teacher_shapes
+        self.channels = student.stages[-1][0] if student.stages else student.embedding
         # A map whose channels are not the embedding's is not what the classifier reads.
-        self.maps = params.features == "map" and bool(guide.stages) and guide.stages[-1][0] == guide.embedding
-        side = guide.stages[-1][1:] if self.maps else (own.stages[-1][1:] if own.stages else (1, 1))
-        self.projector = Projector(self.channels, guide.embedding, side, params.factor, params.relu)
-        self.classifier = nn.Linear(guide.embedding, context.classes).requires_grad_(False)
+        self.maps = params.features == "map" and bool(teacher.stages) and teacher.stages[-1][0] == teacher.embedding
+        side = teacher.stages[-1][1:] if self.maps else (student.stages[-1][1:] if student.stages else (1, 1))
+        self.projector = Projector(self.channels, teacher.embedding, side, params.factor, params.relu)
+        self.classifier = nn.Linear(teacher.embedding, context.classes).requires_grad_(False)
 
-    @classmethod
-    def requires(cls, params: SimKdParams) -> Needs:
-        """The teacher's features and its classifier; stage maps of the student where it has any."""
-        return Needs(teacher=("embedding", "stages", "classifier"), student=("embedding", "stages"), batch_relations="")
-
-    def meet_teacher(self, teacher: Backbone) -> None:
-        """Copies the teacher's classifier: from then on neither resuming nor answering needs the teacher.
+    def copy_from_teacher(self, teacher: Backbone) -> None:
+        """Copies the teacher's classifier: from then on neither resuming nor predicting needs the teacher.
 
         Raises:
             BadInput: maps are compared, and the teacher's classifier reads something else than its last map's mean.
         """
         if self.maps:
             _check_reads_the_mean(teacher)
-        own = self.classifier.state_dict()
-        given = teacher.classifier.state_dict()
-        self.classifier.load_state_dict(own | {name: value.to(own[name].device) for name, value in given.items()})
+        copied = teacher.classifier.state_dict()
+        before = self.classifier.state_dict()
+        moved = {name: value.to(before[name].device) for name, value in copied.items()}
+        self.classifier.load_state_dict(before | moved)
 
-    def forward(self, batch: BatchLike, student: Network, teacher: Network | None, clock: Tensor) -> dict[str, Term]:
+    def loss_terms(self, student: Outputs, teacher: Outputs, batch: BatchLike, clock: Tensor) -> dict[str, Term]:
         """Returns ``features``, and ``ce`` where its weight is above 0."""
-        assert teacher is not None
-        guide = teacher(batch.image)
-        projected = self.projector(last_map(student(batch.image)))
-        gap = hint(*common_side(projected, guide.stages[-1])) if self.maps else hint(_pool(projected), guide.embedding)
+        projected = self.projector(last_map(student))
+        if self.maps:
+            gap = hint(*common_side(projected, teacher.stages[-1]))
+        else:
+            gap = hint(_pool(projected), teacher.embedding)
         terms = {"features": Term(gap, self.params.feature_weight)}
         if self.params.ce_weight > 0:
             logits = self.classifier(_pool(projected))
@@ -126,10 +130,7 @@ class ReusedClassifier(Method):
             found = {"student": self.projector(last_map(student))}
         if teacher is not None and teacher.stages:
             found["teacher"] = teacher.stages[-1]
-        return {
-            name: InspectedArray(attention_map(one).view(len(one), *one.shape[2:]), "map")
-            for name, one in found.items()
-        }
+        return {name: attention_array(feature) for name, feature in found.items()}
 
 
 def _pool(maps: Tensor) -> Tensor:
@@ -140,7 +141,7 @@ def _pool(maps: Tensor) -> Tensor:
 def _check_reads_the_mean(teacher: Backbone) -> None:
     parameter = next(teacher.parameters())
     side = teacher.image_size
-    # A fixed picture with some structure; random numbers would move the run's.
+    # A fixed image with some structure; random numbers would move the run's.
     ramp = torch.linspace(-1, 1, 3 * side * side, device=parameter.device, dtype=parameter.dtype).view(1, 3, side, side)
     with evaluating(teacher):
         seen = teacher(ramp)

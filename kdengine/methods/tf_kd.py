@@ -11,9 +11,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from kdengine.fields import Settings, setting
 from kdengine.losses import kd, virtual_teaching
 from kdengine.methods.base import BatchLike, Method, Needs, Network, Term, register
+from kdengine.spec.fields import Settings, setting
 
 
 class TfKdParams(Settings):
@@ -45,7 +45,7 @@ class TfKdParams(Settings):
     )  # fmt: skip
     self_temperature: float = setting(
         6.0, title="Temperature of the earlier self", source="official code, ResNet18 on CIFAR-100; 20 for MobileNetV2",
-        description="Softens both answers in the form self.", gt=0, le=100, tune=(1.0, 20.0), log=True,
+        description="Softens the logits of both networks in the form self.", gt=0, le=100, tune=(1.0, 20.0), log=True,
         when={"form": ("self",)},
     )  # fmt: skip
 
@@ -60,6 +60,7 @@ class TeacherFree(Method):
         "A teacher made by hand, sure of the true class and even about the rest; or, with form self, a run of the "
         "student's own architecture as the teacher."
     )
+    when = "Without a teacher, where the cheapest regularisation is wanted."
     paper = "Yuan, Tay, Li, Wang, Feng: Revisiting Knowledge Distillation via Label Smoothing Regularization, CVPR 2020"
     family = "self-distillation"
     Params = TfKdParams
@@ -76,7 +77,7 @@ class TeacherFree(Method):
         logits = student(batch.image).logits
         labels = self.cross_entropy(logits, batch.target)
         if teacher is None:
-            guided = virtual_teaching(logits, batch.target, params.confidence, params.reg_temperature)
-            return {"ce": Term(labels, 1 - params.reg_share), "virtual": Term(guided, params.reg_share)}
-        guided = kd(logits, teacher(batch.image).logits, params.self_temperature)
-        return {"ce": Term(labels, 1 - params.self_share), "kd": Term(guided, params.self_share)}
+            divergence = virtual_teaching(logits, batch.target, params.confidence, params.reg_temperature)
+            return {"ce": Term(labels, 1 - params.reg_share), "virtual": Term(divergence, params.reg_share)}
+        divergence = kd(logits, teacher(batch.image).logits, params.self_temperature)
+        return {"ce": Term(labels, 1 - params.self_share), "kd": Term(divergence, params.self_share)}

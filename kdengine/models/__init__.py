@@ -15,5 +15,8 @@ from kdengine.models import (
     torchvision_models,
 )
 from kdengine.models.backbone import Backbone, ModelDefinition, Outputs, Shapes, build_model, list_models
+from kdengine.models.without_compiler import leave_out
 
 __all__ = ["Backbone", "ModelDefinition", "Outputs", "Shapes", "build_model", "list_models"]
+
+leave_out()

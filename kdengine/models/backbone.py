@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from kdengine.errors import BadInput, Problem
-from kdengine.fields import NoSettings, Settings
 from kdengine.registry import MODELS
+from kdengine.spec.fields import NoSettings, Settings
 
 SMALL_IMAGE = 64
 """Up to this side nets get the small-image form: 3x3 stem, no early pooling."""
 
 
 class Outputs(NamedTuple):
-    """What a backbone gives for pictures (B, 3, H, W).
+    """What a backbone gives for images (B, 3, H, W).
 
     Attributes:
         logits: (B, C), one column a class.
@@ -37,7 +37,7 @@ class Outputs(NamedTuple):
 
 
 class Shapes(NamedTuple):
-    """Sizes of a backbone's outputs for one picture: classes, D, and (C_i, H_i, W_i) of each stage."""
+    """Sizes of a backbone's outputs for one image: classes, D, and (C_i, H_i, W_i) of each stage."""
 
     classes: int
     embedding: int
@@ -115,12 +115,12 @@ def build_model(name: str, num_classes: int, image_size: int, **options: Any) ->
     Args:
         name: catalog name, ``timm/<name>`` or ``torchvision/<name>``.
         num_classes: at least 2.
-        image_size: side of the pictures in pixels; 16..64 gives the small-image form, above 64 the published one.
+        image_size: side of the images in pixels; 16..64 gives the small-image form, above 64 the published one.
         options: the entry's own parameters, e.g. ``dropout=0.0``.
 
     Raises:
         UnknownName: no such model (near matches are named).
-        BadInput: fewer than two classes, or pictures so small that a map would shrink below 1x1.
+        BadInput: fewer than two classes, or images so small that a map would shrink below 1x1.
     """
     definition: ModelDefinition = MODELS.get(name)
     if num_classes < 2:

@@ -12,10 +12,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
-from kdengine.fields import NoSettings
 from kdengine.models.backbone import Backbone, ModelDefinition, Outputs, stem_stride
 from kdengine.registry import MODELS
+from kdengine.spec.fields import NoSettings
 
 
 class BasicBlock(nn.Module):
@@ -33,6 +34,7 @@ class BasicBlock(nn.Module):
                 nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
             )
 
+    @override
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         x = F.relu(self.bn1(self.conv1(x)))
@@ -72,9 +74,11 @@ class CifarResNet(Backbone):
     body: CifarResNetBody
 
     @property
+    @override
     def classifier(self) -> nn.Linear:
         return self.body.fc
 
+    @override
     def forward(self, x: Tensor) -> Outputs:
         body = self.body
         x = F.relu(body.bn1(body.conv1(x)))

@@ -22,26 +22,26 @@ def folded(backbone: Backbone) -> Backbone:
     """A copy in eval mode whose batch normalisations are folded into the convolutions before them, where they can be.
 
     Which pairs there are is seen in a forward pass, so any body will do. A fold must leave all of `Outputs` as it was
-    on random pictures, stage maps too; a pair that does not (its convolution feeds something else besides) stays.
+    on random images, stage maps too; a pair that does not (its convolution feeds something else besides) stays.
     The network given is not changed, and no random number is drawn from the global generator.
     """
     found = copy.deepcopy(backbone).eval()
     parameter = next(found.parameters())
     generator = torch.Generator().manual_seed(0)
     side = found.image_size
-    pictures = torch.randn(2, 3, side, side, generator=generator).to(parameter.device, parameter.dtype)
+    images = torch.randn(2, 3, side, side, generator=generator).to(parameter.device, parameter.dtype)
     with _full_precision(parameter.device):
-        expected = found(pictures)
-        pairs = _pairs(found, pictures)
+        expected = found(images)
+        pairs = _pairs(found, images)
         undone = [_fold(found, *pair) for pair in pairs]
-        if _agree(expected, found(pictures)):
+        if _agree(expected, found(images)):
             return found
         for undo in reversed(undone):
             undo()
-        # One after the other, in the same copy: what changes an answer is taken back.
+        # One after the other, in the same copy: what changes an output is undone.
         for pair in pairs:
             undo = _fold(found, *pair)
-            if not _agree(expected, found(pictures)):
+            if not _agree(expected, found(images)):
                 undo()
     return found
 
@@ -59,7 +59,7 @@ def _full_precision(device: torch.device) -> Iterator[None]:
         cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
-def _pairs(backbone: Backbone, pictures: Tensor) -> list[tuple[str, str]]:
+def _pairs(backbone: Backbone, images: Tensor) -> list[tuple[str, str]]:
     """Names of the convolutions whose result goes straight into a batch normalisation, and of that; each used once."""
     names = {module: name for name, module in backbone.named_modules()}
     made: dict[int, tuple[Tensor, nn.Module]] = {}  # the tensors are kept: a freed one's id could come again
@@ -77,7 +77,7 @@ def _pairs(backbone: Backbone, pictures: Tensor) -> list[tuple[str, str]]:
     kinds = (nn.Conv2d, nn.BatchNorm2d)
     hooks = [module.register_forward_hook(note) for module in backbone.modules() if type(module) in kinds]
     try:
-        backbone(pictures)
+        backbone(images)
     finally:
         for hook in hooks:
             hook.remove()

@@ -11,12 +11,13 @@ from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from kdengine.errors import BadInput, Problem
-from kdengine.fields import Settings, setting
 from kdengine.models.backbone import Backbone, ModelDefinition
 from kdengine.models.derived import plain_net
 from kdengine.registry import MODELS
+from kdengine.spec.fields import Settings, setting
 
 
 class LightParams(Settings):
@@ -66,8 +67,10 @@ class ChannelShuffle(nn.Module):
         super().__init__()
         self.groups = groups
 
+    @override
     def forward(self, x: Tensor) -> Tensor:
-        return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+        found: Tensor = x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+        return found
 
 
 def _make_resnet(name: str, num_classes: int, image_size: int, params: LightParams) -> Backbone:

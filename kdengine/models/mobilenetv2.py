@@ -15,10 +15,10 @@ from typing import Any
 
 from torch import nn
 
-from kdengine.fields import NoSettings, Settings, setting
 from kdengine.models.backbone import SMALL_IMAGE, Backbone, ModelDefinition, stem_stride
 from kdengine.models.mobilenetv3 import MobileNetV3, set_stride
 from kdengine.registry import MODELS
+from kdengine.spec.fields import NoSettings, Settings, setting
 
 _ENDS = (3, 6, 13, 18)
 _FIRST_STRIDED = 2

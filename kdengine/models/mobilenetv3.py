@@ -15,10 +15,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
-from kdengine.fields import Settings, setting
 from kdengine.models.backbone import SMALL_IMAGE, Backbone, ModelDefinition, Outputs, set_batch_norm, stem_stride
 from kdengine.registry import MODELS
+from kdengine.spec.fields import Settings, setting
 
 PUBLISHED_SIZE = 224
 
@@ -66,9 +67,11 @@ class MobileNetV3(Backbone):
         self.ends = ends
 
     @property
+    @override
     def classifier(self) -> nn.Linear:
         return self.body.classifier[-1]  # type: ignore[index, return-value]
 
+    @override
     def forward(self, x: Tensor) -> Outputs:
         stages = []
         for index, layer in enumerate(self.body.features):  # type: ignore[arg-type]

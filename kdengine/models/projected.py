@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from kdengine.errors import KdError
 from kdengine.models.backbone import Backbone, Outputs
@@ -32,9 +33,12 @@ class ProjectedBackbone(Backbone):
         self.added = added
 
     @property
+    @override
     def classifier(self) -> nn.Linear:
-        return self.body["classifier"]  # type: ignore[index]
+        found: nn.Linear = self.body["classifier"]  # type: ignore[index]
+        return found
 
+    @override
     def forward(self, x: Tensor) -> Outputs:
         own: Outputs = self.body["student"](x)  # type: ignore[index]
         embedding = self.body["projector"](last_map(own)).mean(dim=(2, 3))  # type: ignore[index]

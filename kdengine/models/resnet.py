@@ -9,19 +9,22 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
-from kdengine.fields import NoSettings
 from kdengine.models.backbone import SMALL_IMAGE, Backbone, ModelDefinition, Outputs, stem_stride
 from kdengine.registry import MODELS
+from kdengine.spec.fields import NoSettings
 
 
 class ResNet(Backbone):
     """Four stages: the outputs of layer1..layer4."""
 
     @property
+    @override
     def classifier(self) -> nn.Linear:
         return self.body.fc  # type: ignore[return-value]
 
+    @override
     def forward(self, x: Tensor) -> Outputs:
         body = self.body
         x = body.maxpool(body.relu(body.bn1(body.conv1(x))))  # type: ignore[operator]

@@ -17,16 +17,17 @@ from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
-from kdengine.fields import Settings, setting
 from kdengine.models.backbone import Backbone, ModelDefinition
 from kdengine.models.blocks import BlurPool, CoordinateImportancePool
 from kdengine.models.blocks.local_importance import LARGEST_SCALE
 from kdengine.models.derived import plain_net
 from kdengine.registry import MODELS
+from kdengine.spec.fields import Settings, setting
 
 SAFE_FILTER = 3
-"""Up to this size a blur filter fits every map of the nets here, at their smallest picture too."""
+"""Up to this size a blur filter fits every map of the nets here, at their smallest image too."""
 
 
 class CipParams(Settings):
@@ -92,8 +93,10 @@ class NormThenPool(nn.BatchNorm2d):
         self.load_state_dict(norm.state_dict())
         self.pool = pool
 
+    @override
     def forward(self, x: Tensor) -> Tensor:
-        return self.pool(F.relu(super().forward(x)))
+        found: Tensor = self.pool(F.relu(super().forward(x)))
+        return found
 
 
 def _make(name: str, num_classes: int, image_size: int, params: CipParams) -> Backbone:

@@ -13,10 +13,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
-from kdengine.fields import NoSettings
 from kdengine.models.backbone import SMALL_IMAGE, Backbone, ModelDefinition, Outputs
 from kdengine.registry import MODELS
+from kdengine.spec.fields import NoSettings
 
 _GROUPS = 3
 _STEM = 24
@@ -44,6 +45,7 @@ class ShuffleUnit(nn.Module):
         self.bn3 = nn.BatchNorm2d(computed)
         self.shortcut: nn.Module | None = nn.AvgPool2d(3, 2, 1) if stride == 2 else None
 
+    @override
     def forward(self, x: Tensor) -> Tensor:
         branch = self.shuffle(F.relu(self.bn1(self.conv1(x))))
         branch = F.relu(self.bn2(self.conv2(branch)))
@@ -77,9 +79,11 @@ class ShuffleNetV1(Backbone):
     body: ShuffleNetV1Body
 
     @property
+    @override
     def classifier(self) -> nn.Linear:
         return self.body.fc
 
+    @override
     def forward(self, x: Tensor) -> Outputs:
         body = self.body
         x = body.maxpool(F.relu(body.bn1(body.conv1(x))))
@@ -95,9 +99,11 @@ class ShuffleNetV2(Backbone):
     """Three stages: the last map of each resolution below the stem's, the deepest after the final 1x1 convolution."""
 
     @property
+    @override
     def classifier(self) -> nn.Linear:
         return self.body.fc  # type: ignore[return-value]
 
+    @override
     def forward(self, x: Tensor) -> Outputs:
         body = self.body
         first = body.stage2(body.maxpool(body.conv1(x)))  # type: ignore[operator]

@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from kdengine import files
 from kdengine.errors import BadInput, DamagedFile, KdError, Problem
 from kdengine.models.backbone import Backbone, build_model
 from kdengine.models.projected import ProjectedBackbone, rebuild
-from kdengine.rundir import RunDirectory
+from kdengine.workspace import files
+from kdengine.workspace.rundir import RunDirectory
 
 
 @dataclass(frozen=True)

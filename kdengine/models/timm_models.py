@@ -6,6 +6,7 @@ import difflib
 from functools import partial
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from kdengine.errors import BadInput, Problem
 from kdengine.models.backbone import Backbone, ModelDefinition, Outputs
@@ -21,9 +22,12 @@ class TimmBackbone(Backbone):
         self.has_maps = hasattr(body, "forward_intermediates")
 
     @property
+    @override
     def classifier(self) -> nn.Linear:
-        return self.body.get_classifier()  # type: ignore[operator]
+        found: nn.Linear = self.body.get_classifier()  # type: ignore[operator]
+        return found
 
+    @override
     def forward(self, x: Tensor) -> Outputs:
         stages: tuple[Tensor, ...] = ()
         if self.has_maps:
@@ -51,13 +55,13 @@ def _make(name: str, num_classes: int, image_size: int, params: BatchNormParams)
     try:
         backbone.shapes()
     except (RuntimeError, ValueError, AssertionError) as error:
-        message = f"timm/{name} cannot process {image_size} px pictures: {error}"
+        message = f"timm/{name} cannot process {image_size} px images: {error}"
         raise BadInput(Problem("data.image_size", message)) from error
     return backbone
 
 
 def wants_size(name: str) -> bool:
-    """Whether timm builds that model for one picture size, and must be told which."""
+    """Whether timm builds that model for one image size, and must be given it."""
     import timm
 
     return bool(timm.models.get_pretrained_cfg(name).fixed_input_size) if timm.models.is_model(name) else False

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from kdengine.errors import BadInput, Problem
 from kdengine.models.backbone import Backbone, ModelDefinition, Outputs
@@ -17,7 +18,7 @@ from kdengine.registry import MODELS, UnknownName
 
 
 class TorchvisionBackbone(Backbone):
-    """Stages: the last square map of each resolution among the body's outer blocks, found by one blank picture.
+    """Stages: the last square map of each resolution among the body's outer blocks, found by one blank image.
 
     The embedding is read at the entrance of the last linear layer.
     """
@@ -35,9 +36,11 @@ class TorchvisionBackbone(Backbone):
             body.get_submodule(path).register_forward_hook(partial(self._keep_map, path))
 
     @property
+    @override
     def classifier(self) -> nn.Linear:
         return self.body.get_submodule(self._linear)  # type: ignore[return-value]
 
+    @override
     def forward(self, x: Tensor) -> Outputs:
         logits = self.body(x)
         seen, self._seen = self._seen, {}
@@ -88,7 +91,7 @@ def _make(name: str, num_classes: int, image_size: int, params: BatchNormParams)
     except (RuntimeError, ValueError, AssertionError) as error:
         if isinstance(error, BadInput):
             raise
-        message = f"torchvision/{name} cannot process {image_size} px pictures: {error}"
+        message = f"torchvision/{name} cannot process {image_size} px images: {error}"
         raise BadInput(Problem("data.image_size", message)) from error
 
 

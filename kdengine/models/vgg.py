@@ -19,10 +19,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
-from kdengine.fields import NoSettings, Settings, setting
 from kdengine.models.backbone import SMALL_IMAGE, Backbone, ModelDefinition, Outputs, stem_stride
 from kdengine.registry import MODELS
+from kdengine.spec.fields import NoSettings, Settings, setting
 
 _CONVOLUTIONS = {"vgg8": (1, 1, 1, 1, 1), "vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3)}
 _WIDTHS = (64, 128, 256, 512, 512)
@@ -52,9 +53,11 @@ class Vgg(Backbone):
         self.ends = ends or tuple(_pools(body.features))  # type: ignore[arg-type]
 
     @property
+    @override
     def classifier(self) -> nn.Linear:
         return self.body.classifier[-1]  # type: ignore[index, return-value]
 
+    @override
     def forward(self, x: Tensor) -> Outputs:
         stages = []
         for index, layer in enumerate(self.body.features):  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Wide residual networks for small pictures (Zagoruyko & Komodakis, BMVC 2016): wrn_16_2, wrn_40_2, wrn_40_1.
+"""Wide residual networks for small images (Zagoruyko & Komodakis, BMVC 2016): wrn_16_2, wrn_40_2, wrn_40_1.
 
 ``wrn_<depth>_<k>``: depth 6n+4, three stages of n pre-activation blocks, widths 16k-32k-64k. Layers are those of
 RepDistiller and mdistiller (models/wrn.py) without dropout. Stage maps are taken after the batch normalisation and ReLU
@@ -13,10 +13,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
-from kdengine.fields import NoSettings
 from kdengine.models.backbone import Backbone, ModelDefinition, Outputs, stem_stride
 from kdengine.registry import MODELS
+from kdengine.spec.fields import NoSettings
 
 
 class PreActivationBlock(nn.Module):
@@ -38,10 +39,12 @@ class PreActivationBlock(nn.Module):
         if channels_in != channels:
             self.shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
 
+    @override
     def forward(self, x: Tensor) -> Tensor:
         active = x if self.bn1 is None else F.relu(self.bn1(x))
         shortcut = x if self.shortcut is None else self.shortcut(active)
-        return self.conv2(F.relu(self.bn2(self.conv1(active)))) + shortcut
+        found: Tensor = self.conv2(F.relu(self.bn2(self.conv1(active)))) + shortcut
+        return found
 
 
 class WideResNetBody(nn.Module):
@@ -83,9 +86,11 @@ class WideResNet(Backbone):
     body: WideResNetBody
 
     @property
+    @override
     def classifier(self) -> nn.Linear:
         return self.body.fc
 
+    @override
     def forward(self, x: Tensor) -> Outputs:
         body = self.body
         x = body.conv1(x)

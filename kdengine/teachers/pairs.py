@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kdengine import files
 from kdengine.errors import BadInput, DamagedFile
 from kdengine.spec import ExperimentSpec
 from kdengine.teachers import records
-from kdengine.workspace import Workspace
+from kdengine.workspace import Workspace, files
 
 SOURCE = "CIFAR-100, 240 epochs, table in the README of HobbitLong/RepDistiller"
 # The mobile nets of that table are MobileNetV2 of half width; V3 is built of the same blocks.
@@ -27,7 +26,7 @@ class Result:
     method: str
     teacher: str
     student: str
-    taught: float
+    distilled: float
     alone: float
 
 
@@ -59,7 +58,7 @@ def warnings(spec: ExperimentSpec, workspace: Workspace) -> list[str]:
 def known_bad(method: str, teacher: str, student: str) -> list[str]:
     """What the tables say against a method for a pair of catalog names.
 
-    A mobile student that is none of the table's is told the table's numbers as those of its nearest kin, provided that
+    A mobile student that is none of the table's is shown the table's numbers as those of its nearest kin, provided that
     its teacher is of another family.
     """
     exact = [row for row in TABLE if (row.method, row.teacher, row.student) == (method, teacher, student)]
@@ -97,12 +96,12 @@ def _is_mobile(model: str) -> bool:
 
 
 def _outcome(rows: list[Result]) -> str:
-    lost = max(row.alone - row.taught for row in rows)
+    lost = max(row.alone - row.distilled for row in rows)
     # Differences as small as this are within the spread of seeds, which the table does not give.
     return f"lost up to {lost:.1f} points" if lost >= WITHIN_SPREAD else "gained nothing"
 
 
 def _numbers(rows: list[Result]) -> str:
     return ", ".join(
-        f"{row.teacher} to {row.student} {row.taught:.2f} % against {row.alone:.2f} % alone" for row in rows
+        f"{row.teacher} to {row.student} {row.distilled:.2f} % against {row.alone:.2f} % alone" for row in rows
     )

@@ -23,7 +23,7 @@ WITHIN = ("googlenet", "inception_v3")
 
 
 class Published(NamedTuple):
-    """Weights as published: catalog name, tensors, class names (None: not told), normalisation, side in pixels."""
+    """Weights as published: catalog name, tensors, class names (None: not given), normalisation, side in pixels."""
 
     model: str
     state: Mapping[str, Tensor]

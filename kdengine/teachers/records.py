@@ -21,10 +21,9 @@ from typing import Any
 
 import yaml
 
-from kdengine import files
 from kdengine.errors import BadInput, DamagedFile, Problem
 from kdengine.spec import ExperimentSpec
-from kdengine.workspace import Workspace
+from kdengine.workspace import Workspace, files
 
 FIELD = "teacher.import"
 PREFIX = "import:"
@@ -48,9 +47,9 @@ class Imported:
         mean, std: per-channel normalisation, in units of 0..1 pixel values.
         weights: sha256 of teacher.safetensors.
         source: where the weights came from, in words.
-        order: which of the classifier's rows answers for each class, once they were reordered; None: as they came.
+        order: which of the classifier's rows stands for each class, once they were reordered; None: as they came.
         imported: when, in seconds since the epoch.
-        notes: what was done on the way: a prefix taken off, an order mended.
+        notes: what was done on the way: a prefix taken off, an order corrected.
         checks: accuracy (0..1) by data set, as last checked.
     """
 
@@ -86,7 +85,7 @@ class Imported:
 
     @property
     def digest(self) -> str:
-        """16 hex digits over all that decides its answers: weights, architecture, order, size, normalisation."""
+        """16 hex digits over all that decides its logits: weights, architecture, order, size, normalisation."""
         deciding = {
             name: value
             for name, value in self.to_json().items()
@@ -159,12 +158,13 @@ def keep(workspace: Workspace, imported: Imported, weights: Path) -> Imported:
 
     Args:
         workspace: where it is kept.
-        imported: the card; its path tells the name only.
+        imported: the card; its path says the name only.
         weights: safetensors file of the body; moved.
 
     Raises:
         BadInput: there is a teacher of that name already.
     """
+    workspace.settle(new=True)
     place = folder(workspace, imported.name, "name")
     if place.exists():
         raise BadInput(Problem("name", _taken(imported.name)))

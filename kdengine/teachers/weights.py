@@ -13,21 +13,20 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from kdengine import files
 from kdengine.errors import BadInput, KdError, Problem
 from kdengine.models.backbone import Backbone, build_model
 from kdengine.models.stored import ModelCard, read_tensors, read_weights, write_tensors
 from kdengine.registry import MODELS, UnknownName
 from kdengine.teachers import records
 from kdengine.teachers.records import Imported, Rgb
-from kdengine.workspace import Workspace
+from kdengine.workspace import Workspace, files
 
 IMAGENET: tuple[Rgb, Rgb] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
 PICKLE_SIGNS = (b"PK\x03\x04", b"\x80")
 # What a person runs where they trust the file: of all that a checkpoint holds, the one mapping with the most tensors.
 # Options and NumPy numbers beside the tensors (argparse, metrics) are let in by name; nothing else of a pickle is run.
-MENDING = """    import argparse, numpy, torch
+CONVERSION = """    import argparse, numpy, torch
     from safetensors.torch import save_file
     scalar = numpy.float64(0).__reduce__()[0]
     torch.serialization.add_safe_globals([
@@ -45,9 +44,9 @@ MENDING = """    import argparse, numpy, torch
     save_file({{k: v.clone().contiguous() for k, v in tensors.items()}}, {target!r})
     print(len(tensors), "tensors of", place)"""
 SIZES = (8, 1024)
-LEAST_STD = 1e-3
+MIN_STD = 1e-3
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-# Second heads that torchvision trains with and does not answer with.
+# Second heads that torchvision trains with and does not predict with.
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 COUNTER = "num_batches_tracked"
 SHOWN = 4
@@ -68,7 +67,7 @@ class Incoming:
         name: under which it is kept.
         model: catalog name, ``timm/<name>`` or ``torchvision/<name>``.
         options: the architecture's own parameters.
-        image_size: side of the pictures it was trained with, in pixels.
+        image_size: side of the images it was trained with, in pixels.
         mean, std: normalisation it was trained with, in units of 0..1 pixel values.
         classes: names in the order of its logits; None when nobody has them.
         source: where the weights come from, in words.
@@ -127,7 +126,7 @@ def bring_in(workspace: Workspace, incoming: Incoming, state: Path | Mapping[str
 
 
 def load(imported: Imported) -> tuple[Backbone, ModelCard]:
-    """The teacher's network in eval mode on the CPU, its class order mended where that was asked for, and its card.
+    """The teacher's network in eval mode on the CPU, its class order corrected where that was asked for, and its card.
 
     Raises:
         KdError: the file is damaged, or is not the one that was imported.
@@ -162,7 +161,7 @@ def full_options(model: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """All parameters of an architecture, those not given at their default; raises BadInput for what it does not have.
 
     A net of timm or torchvision keeps the library's batch-norm numbers at any size: with other ones than it was trained
-    with it would answer differently.
+    with it would predict differently.
     """
     try:
         Params = MODELS.get(model).Params
@@ -181,8 +180,8 @@ def _check_numbers(incoming: Incoming) -> None:
     problems = []
     if not all(0 <= value <= 1 for value in incoming.mean):
         problems.append(Problem("mean", f"found {incoming.mean}, expected 0..1: of pixels divided by 255"))
-    if not all(LEAST_STD <= value <= 1 for value in incoming.std):
-        message = f"found {incoming.std}, expected {LEAST_STD} to 1: of pixels divided by 255"
+    if not all(MIN_STD <= value <= 1 for value in incoming.std):
+        message = f"found {incoming.std}, expected {MIN_STD} to 1: of pixels divided by 255"
         problems.append(Problem("std", message))
     low, high = SIZES
     if not low <= incoming.image_size <= high:
@@ -212,7 +211,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
             f"{path.name} is a pickle, which can run any program when it is read; it is not opened here. "
             "Turn it into safetensors yourself, where you trust it, with these lines:\n"
         )
-        raise BadInput(Problem("weights", message + MENDING.format(name=path.name, target=target)))
+        raise BadInput(Problem("weights", message + CONVERSION.format(name=path.name, target=target)))
     try:
         return read_tensors(path)
     except KdError as error:
@@ -222,7 +221,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
 def _is_safetensors(path: Path) -> bool:
     """Whether a file begins as the format says: the length of a header in eight bytes, and a header that is JSON.
 
-    The first byte alone tells nothing: one length in 256 begins as a pickle does.
+    The first byte alone says nothing: one length in 256 begins as a pickle does.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -304,9 +303,9 @@ def _without_prefix(
     prefix = max(hits, key=lambda found: (hits[found], not found))
     if not prefix:
         return dict(tensors), ()
-    twins = [other for other in hits if other not in ("", prefix) and hits[other] == hits[prefix]]
-    if twins:
-        message = f"two nets of that architecture are in the file, under {prefix!r} and {twins[0]!r}; keep one of them"
+    equals = [other for other in hits if other not in ("", prefix) and hits[other] == hits[prefix]]
+    if equals:
+        message = f"two nets of that architecture are in the file, under {prefix!r} and {equals[0]!r}; keep one of them"
         raise BadInput(Problem("weights", message))
     state = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return state, (f"the prefix {prefix!r} was taken off {hits[prefix]} keys",)

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from kdengine.data.loader import Drawn
+from kdengine.data.batches.loader import Drawn
 from kdengine.methods.base import BatchLike, Term
 
 Learn = Callable[[BatchLike, float], dict[str, Term]]
@@ -73,7 +73,7 @@ def _part(batch: Any, taken: slice) -> BatchLike:
 
 
 def _drawn(drawn: Drawn, views: tuple[Tensor, ...], parts: tuple[Tensor, ...], taken: slice) -> Drawn:
-    """Which views the part holds; one that a method put something else in the place of stays told apart from it."""
+    """Which views the part holds; one that a method put something else in the place of stays distinct from it."""
     as_drawn = tuple(
         part if view is before else before[taken] for view, before, part in zip(views, drawn.views, parts, strict=True)
     )

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from kdengine.methods.base import BatchLike, Term
-from kdengine.training.teacher import Answers
+from kdengine.training.teacher import TeacherOutputs
 
 WARM_UP = 3
 """Steps that are taken without a graph first: libraries choose their kernels and allocate in them."""
 
 Terms = dict[str, Term]
-Work = Callable[[Any, Answers | None], Terms]
+Work = Callable[[Any, TeacherOutputs | None], Terms]
 
 
 class NotCapturable(Exception):
@@ -77,8 +77,8 @@ class CapturedStep:
     """A step that is done as it is at first, and then replayed on copies of what comes in.
 
     Args:
-        work: batch, answers of the teacher (None = it asks itself) -> loss terms; gradients and weights are its own.
-            All batches must have the same shapes.
+        work: batch, outputs of the teacher (None = the work computes them) -> loss terms; gradients and weights are
+            its own. All batches must have the same shapes.
         recorder: records and replays.
     """
 
@@ -87,32 +87,32 @@ class CapturedStep:
         self._recorder = recorder
         self._taken = 0
         self._batch: Any = None
-        self._answers: Answers | None = None
+        self._from_teacher: TeacherOutputs | None = None
         self._terms: Terms = {}
         self._replay: Callable[[], None] | None = None
 
-    def __call__(self, batch: BatchLike, answers: Answers | None) -> Terms:
+    def __call__(self, batch: BatchLike, from_teacher: TeacherOutputs | None) -> Terms:
         """Takes one step; the terms are overwritten by the next one. Raises NotCapturable before anything is done."""
         if self._replay is None:
             held = held_batch(batch)
             if self._taken < WARM_UP:
                 self._taken += 1
-                self._recorder.warm(lambda: self._do(batch, answers))
+                self._recorder.warm(lambda: self._do(batch, from_teacher))
                 return self._terms
-            self._batch, self._answers = held, _held_answers(answers, held.views)
+            self._batch, self._from_teacher = held, _held_outputs(from_teacher, held.views)
             try:
-                self._replay = self._recorder.record(lambda: self._do(self._batch, self._answers))
+                self._replay = self._recorder.record(lambda: self._do(self._batch, self._from_teacher))
             except Exception as error:
                 raise NotCapturable(" ".join(str(error).split()) or type(error).__name__) from error
         _copy(self._batch, batch)
-        if answers is not None and self._answers is not None:
-            for mine, theirs in zip(self._answers.outputs, answers.outputs, strict=True):
+        if from_teacher is not None and self._from_teacher is not None:
+            for mine, theirs in zip(self._from_teacher.outputs, from_teacher.outputs, strict=True):
                 _copy(mine, theirs)
         self._replay()
         return self._terms
 
-    def _do(self, batch: Any, answers: Answers | None) -> None:
-        self._terms = self._work(batch, answers)
+    def _do(self, batch: Any, from_teacher: TeacherOutputs | None) -> None:
+        self._terms = self._work(batch, from_teacher)
 
 
 def held_batch(batch: Any) -> Any:
@@ -131,8 +131,8 @@ def held_batch(batch: Any) -> Any:
     return dataclasses.replace(batch, **held)
 
 
-def _held_answers(answers: Answers | None, views: tuple[Tensor, ...]) -> Answers | None:
-    if answers is None:
+def _held_outputs(from_teacher: TeacherOutputs | None, views: tuple[Tensor, ...]) -> TeacherOutputs | None:
+    if from_teacher is None:
         return None
     outputs = tuple(
         out._replace(
@@ -140,9 +140,9 @@ def _held_answers(answers: Answers | None, views: tuple[Tensor, ...]) -> Answers
             embedding=out.embedding.clone(),
             stages=tuple(stage.clone() for stage in out.stages),
         )
-        for out in answers.outputs
+        for out in from_teacher.outputs
     )
-    return Answers(views, outputs, answers.teacher)
+    return TeacherOutputs(views, outputs, from_teacher.teacher)
 
 
 def _copy(mine: Any, theirs: Any) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdengine import files
 from kdengine.errors import KdError
+from kdengine.workspace import files
 
 FORMAT = 1
 
@@ -76,7 +76,7 @@ def load(path: Path) -> dict[str, Any]:
     Some of it belongs there, such as the states of random generators; what belongs on a device, who restores it moves.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise KdError(f"the checkpoint {path} cannot be read ({error}); delete it to start the run over") from error
     if state.pop("format", None) != FORMAT:
@@ -86,11 +86,11 @@ def load(path: Path) -> dict[str, Any]:
 
 def all_finite(tree: Any) -> bool:
     """Whether every floating-point tensor in nested dicts and lists is finite; a device is asked once for all of it."""
-    told: dict[torch.device, list[Tensor]] = {}
+    finite: dict[torch.device, list[Tensor]] = {}
     for tensor in _tensors(tree):
         if tensor.is_floating_point():
-            told.setdefault(tensor.device, []).append(torch.isfinite(tensor).all())
-    return all(bool(torch.stack(each).all()) for each in told.values())
+            finite.setdefault(tensor.device, []).append(torch.isfinite(tensor).all())
+    return all(bool(torch.stack(each).all()) for each in finite.values())
 
 
 def _tensors(tree: Any) -> Iterator[Tensor]:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
 from kdengine.errors import BadInput, Problem
 from kdengine.spec import RuntimeSpec
@@ -52,7 +51,7 @@ class Precision(NamedTuple):
 
     @property
     def of_teacher(self) -> str:
-        """The same of what the teacher answers in."""
+        """The same of what the teacher computes in."""
         return WORDS[self.teacher] if self.teacher is not None else "tf32" if self.tf32 else "fp32"
 
 
@@ -90,24 +89,9 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Whether a device computes in bfloat16 faster than in float32: not where that is emulated, as before Ampere."""
     if device.type == "cuda":
         with torch.cuda.device(device):  # it is asked of the current one
-            return torch.cuda.is_bf16_supported(including_emulation=False)
+            found: bool = torch.cuda.is_bf16_supported(including_emulation=False)
+            return found
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def slower_in_bf16(student: nn.Module, device: torch.device) -> bool:
-    """Whether a student trains more slowly in bfloat16: one with grouped convolutions, on a CPU.
-
-    Measured with AMX: MobileNetV3-small takes 2.3 times as long, ResNet8x4 half as long.
-    """
-    grouped = any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in student.modules())
-    return device.type == "cpu" and grouped
-
-
-def check_bf16_student(student: nn.Module, device: torch.device) -> None:
-    """Raises BadInput for a student that the device trains more slowly in bfloat16."""
-    if slower_in_bf16(student, device):
-        message = "a CPU trains grouped and depthwise convolutions more slowly in bf16; choose bf16_teacher or fp32"
-        raise BadInput(Problem("runtime.precision", message))
 
 
 def configure(runtime: RuntimeSpec, device: torch.device, threads: int | None = None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kdengine.data.loader import Batch
+from kdengine.data.batches.loader import Batch
 from kdengine.methods.base import BatchLike
 from kdengine.spec import RecipeSpec
 
@@ -14,7 +14,7 @@ Mixer = Callable[[BatchLike], BatchLike]
 def make_mixer(recipe: RecipeSpec, classes: int) -> Mixer:
     """What the recipe does to each training batch; with both, one of them by chance for each batch.
 
-    The pictures become blends of two, and ``target`` their shares of the classes, (B, C) of 0..1.
+    The images become blends of two, and ``target`` their shares of the classes, (B, C) of 0..1.
 
     Zhang, Cisse, Dauphin, Lopez-Paz: mixup, ICLR 2018. Yun, Han, Oh, Chun, Choe, Yoo: CutMix, ICCV 2019.
     """
@@ -30,7 +30,7 @@ def make_mixer(recipe: RecipeSpec, classes: int) -> Mixer:
     blend = v2.RandomChoice(kinds)
 
     def mix(batch: BatchLike) -> BatchLike:
-        picture, shares = blend(batch.image, batch.target)
-        return Batch((picture, *batch.views[1:]), shares, batch.index)
+        image, shares = blend(batch.image, batch.target)
+        return Batch((image, *batch.views[1:]), shares, batch.index)
 
     return mix

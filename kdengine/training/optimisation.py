@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from kdengine.optimizers import SGD, AdamW
 from kdengine.spec import RecipeSpec
 
 SWITCHES = ("fused", "foreach", "capturable", "differentiable")
@@ -29,11 +30,9 @@ def build_optimizer(
         # One for each group: they may have factors of their own.
         groups = [group | {"lr": torch.tensor(recipe.lr, device=_device(group))} for group in groups]
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(
-            groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused, capturable=capturable
-        )
+        return AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused, capturable=capturable)
     nesterov = recipe.nesterov and recipe.momentum > 0
-    optimizer = torch.optim.SGD(
+    optimizer = SGD(
         groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, weight_decay=recipe.weight_decay, fused=fused
     )
     if scaled and recipe.momentum > 0:

@@ -11,12 +11,12 @@ import gradio as gr
 import pytest
 
 from app.board import Board
-from app.pages import runs
-from app.worker import Worker
-from kdengine.figures import curves
+from app.pages.runs.handlers import Handlers
+from kdengine.figures.run_curves import run_curves
 from kdengine.jobs import JobLabels, JobStore
-from kdengine.states import State
 from kdengine.workspace import Workspace
+from kdengine.workspace.identity import process_identity
+from kdengine.workspace.states import State
 
 JOBS = 200
 STEPS = 10_000
@@ -78,7 +78,7 @@ def test_a_look_at_two_hundred_jobs_and_a_long_run_is_quick(crowded: Workspace) 
     board = Board(crowded)
     before = board.unread("run-000")
     board.rows(), board.detail("run-000")
-    assert board.unread("run-000") == before > 1_000_000, "how a run stands is told before what it has logged is read"
+    assert board.unread("run-000") == before > 1_000_000, "the state of a run is shown before its events are read"
     board.record("run-000")
     assert board.unread("run-000") == 0
     assert median_seconds(board.rows) < 0.1
@@ -89,10 +89,11 @@ def test_a_look_at_two_hundred_jobs_and_a_long_run_is_quick(crowded: Workspace) 
 def test_figures_of_a_long_run_stay_small(crowded: Workspace) -> None:
     record = Board(crowded).record("run-000")
     assert len(record.steps) == STEPS
-    figure = curves.loss_terms(record.steps, weighted=True, label="x")
-    assert all(len(trace.x) <= 2000 for trace in figure.data)
+    figure = run_curves(record.epochs, record.steps, label="x")
+    assert all(len(trace.x) <= 1000 for trace in figure.data)
     assert len(figure.to_json()) < 500_000
-    assert figure.data[0].x[-1] == record.steps[-1]["step"], "the last point is always drawn"
+    last = next(trace for trace in figure.data if trace.name == "target")
+    assert last.y[-1] == record.steps[-1]["terms"]["target"]["weighted"], "the last point is always drawn"
 
 
 def test_new_events_are_read_once_and_the_last_word_counts(tmp_path: Path) -> None:
@@ -107,37 +108,52 @@ def test_new_events_are_read_once_and_the_last_word_counts(tmp_path: Path) -> No
     with run.events_file.open("a") as file:
         file.write('{"kind": "step", "step": 3, "lo')  # cut short by a crash
     assert [e["loss"] for e in board.record("r").steps] == [0.9, 0.5]
-    run.mend_events()
+    run.repair_events()
     run.append_event({"kind": "step", "step": 3, "loss": 0.3})
     assert [e["loss"] for e in board.record("r").steps] == [0.9, 0.5, 0.3]
 
 
-def refresh_handler(board: Board) -> Any:
-    """The function behind the page's timer, as Gradio holds it."""
-    with gr.Blocks() as site:
-        runs.build(board, Worker(str(board.workspace.root)), site, None)
-    handler = next(fn.fn for fn in site.fns.values() if getattr(fn.fn, "__name__", "") == "refresh")
-    return handler
-
-
 def test_polling_sends_nothing_when_nothing_has_changed(crowded: Workspace) -> None:
-    refresh = refresh_handler(Board(crowded))
-    first = refresh("run-000", "weighted", {})
-    assert first[0] and any("run-000" in str(part) for part in first[1:3])
-    second = refresh("run-000", "weighted", first[0])
+    handlers = Handlers(Board(crowded))
+
+    def refresh(known: dict[str, Any]) -> list[Any]:
+        return handlers.refresh("run-000", "weighted", 0.0, False, "", known)
+
+    first = refresh({})
+    assert first[0] and all("run-000" in str(part) for part in (first[1], first[2], first[4]))
+    second = refresh(first[0])
     skip = gr.skip()
     assert all(part == skip for part in second)
     crowded.run("run-001").update_status(best={"accuracy": 0.99, "epoch": 4})
-    third = refresh("run-000", "weighted", first[0])
+    third = refresh(first[0])
     assert "99.0 %" in third[1], "the table has changed and is sent"
     assert all(part == skip for part in third[2:]), "the rest has not and is not"
+
+
+def test_the_progress_of_one_run_sends_one_line(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    store = JobStore(workspace)
+    for run_id in ("one", "two"):
+        store.submit("data: {name: digits}\n", run_id=run_id, command="", labels=JobLabels(name=run_id))
+    store.change("two", {State.QUEUED}, state=State.RUNNING)
+    handlers, at = Handlers(Board(workspace)), {"epochs": 100, "step": 1, "steps": 10}
+    known: dict[str, Any] = {}
+    for epoch in (3, 4):
+        workspace.run("two").update_status(
+            state=State.RUNNING, progress=at | {"epoch": epoch}, process=process_identity(home=workspace.root)
+        )
+        known, table, live, *_ = handlers.refresh("one", "weighted", 0.0, False, "", known or {})
+        assert f"epoch {epoch}/100" in live and (table == gr.skip()) == (epoch == 4)
+        assert list(json.loads(live)["live"]) == ["two"]
 
 
 def test_names_from_people_are_escaped(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     labels = JobLabels(name="<script>alert(1)</script>", student="<b>x</b>", dataset='"><i>')
     JobStore(workspace).submit("data: {name: digits}\n", run_id="r", command="", labels=labels)
-    refresh = refresh_handler(Board(workspace))
-    table, state = refresh("r", "raw", {})[1:3]
-    for html in (table, state):
+    _, table, live, said, state, *_ = Handlers(Board(workspace)).refresh(
+        "r", "raw", 0.0, False, "<b>x=1 methd:<b>x", {}
+    )
+    assert "did you mean method" in said and "alert(1)" in table
+    for html in (table, live, said, state):
         assert "<script>" not in html and "<b>x" not in html and '"><i>' not in html

@@ -14,8 +14,8 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from support import PATIENCE_S
 
-from app.door import Door
-from app.security import HEADERS
+from app.server.door import Door
+from app.server.security import HEADERS
 from kdengine.errors import KdError
 
 

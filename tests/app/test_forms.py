@@ -8,9 +8,9 @@ import pytest
 from app import catalog, text
 from app.forms import Control, controls_of, draw, gather
 from kdengine.errors import BadInput
-from kdengine.fields import about
 from kdengine.registry import DATASETS, METHODS, MODELS
 from kdengine.spec import DataSpec, ExperimentSpec, RecipeSpec, RuntimeSpec, merge
+from kdengine.spec.fields import about
 from kdengine.workspace import Workspace
 
 SPEC = ExperimentSpec.from_mapping({"teacher": "resnet8x4", "method": "dkd"})
@@ -65,7 +65,7 @@ def test_the_catalog_offers_everything_registered(workspace: Workspace) -> None:
     assert {value for _, value in catalog.methods()} == set(METHODS.names())
 
 
-def test_own_pictures_are_offered_by_name_and_nothing_else_is_reachable(workspace: Workspace) -> None:
+def test_own_images_are_offered_by_name_and_nothing_else_is_reachable(workspace: Workspace) -> None:
     own = workspace.datasets / "own"
     (own / "flowers").mkdir(parents=True)
     (own / "birds.zip").write_bytes(b"")

@@ -13,9 +13,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from app.gate import Entrance, Gate
-from app.security import Outermost
-from app.sessions import ATTEMPTS, SESSION_S
+from app.server.gate import Entrance, Gate
+from app.server.security import Outermost
+from app.server.sessions import ATTEMPTS, SESSION_S
 
 TOKEN, PASSWORD = "the-token-of-this-test", "correct horse battery"
 PAGE = {"Accept": "text/html"}

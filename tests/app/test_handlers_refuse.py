@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from app.site import build
+from app.pages.site import build
 from app.worker import Workers
 from kdengine.workspace import Workspace
 

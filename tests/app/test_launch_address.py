@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -12,8 +11,10 @@ import pytest
 from starlette.datastructures import QueryParams
 from support import tiny_spec
 
-from app.pages import launch, launch_form
-from app.worker import Workers
+from app import ready
+from app.pages.launch.arrival import Arrival
+from app.pages.launch.form import Form
+from app.pages.launch.parts import draw
 from kdengine.jobs.remedies import Remedy, address
 from kdengine.runner import create
 from kdengine.spec import ExperimentSpec
@@ -23,28 +24,23 @@ SPEC = tiny_spec(method="tf_kd", student="vgg8", recipe={"batch_size": 64, "lr":
 
 
 class Page:
-    """The page as drawn, with the run "failed" in its workspace."""
+    """The form as drawn, with the run "failed" in its workspace."""
 
-    def __init__(self, home: Path, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, home: Path) -> None:
         self.workspace = Workspace(home)
         create(SPEC, self.workspace, "failed")
-        original = launch.Form
+        self.form = Form(self.workspace)
+        with gr.Blocks():
+            draw(self.form)
+        self.arrival = Arrival(self.form)
 
-        def remember(workspace: Workspace) -> launch_form.Form:
-            self.form = original(workspace)
-            return self.form
-
-        patch.setattr(launch, "Form", remember)
-        self.workers = Workers.of(str(home))
-        with gr.Blocks() as site:
-            launch.build(self.workspace, self.workers, site)
-        (self.arrive,) = [block.fn for block in site.fns.values() if getattr(block.fn, "__name__", "") == "arrive"]
+    def opened(self, query: str) -> list[bool]:
+        """Which of the panels "My images" and "Own teacher" open."""
+        return [update.get("open", False) for update in self.arrival.arrive(QueryParams(query))[2:4]]
 
     def open(self, query: str) -> tuple[str, ExperimentSpec | None]:
         """What it says on arrival, and the experiment it is filled with; None where it stays as it is."""
-        request = gr.Request(session_hash="s")
-        object.__setattr__(request, "kwargs", {"query_params": QueryParams(query), "session_hash": "s"})
-        _, said, *updates = self.arrive(request)
+        _, said, _, _, *updates = self.arrival.arrive(QueryParams(query))
         components = [*self.form.pickers(), *(control.component for control in self.form.controls())]
         filled: dict[Any, Any] = {
             component: update["value"]
@@ -55,11 +51,8 @@ class Page:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with pytest.MonkeyPatch.context() as patch:
-        page = Page(tmp_path_factory.mktemp("home"), patch)
-    yield page
-    page.workers.close()
+def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return Page(tmp_path_factory.mktemp("home"))
 
 
 def asked(*changes: str) -> str:
@@ -70,12 +63,12 @@ def test_a_clone_comes_with_the_changes_of_the_address(page: Page) -> None:
     said, spec = page.open(asked("recipe.batch_size=32", "runtime.precision=fp32"))
     assert spec is not None
     assert spec.flat() == SPEC.flat() | {"recipe.batch_size": 32, "runtime.precision": "fp32"}
-    assert "Filled with run iled and recipe.batch_size=32, runtime.precision=fp32" in said and "alert" not in said
+    assert "filled from run iled and recipe.batch_size=32, runtime.precision=fp32" in said and "alert" not in said
 
 
 def test_the_address_of_a_remedy_is_understood(page: Page) -> None:
     remedy: Remedy = {"label": "l", "note": "n", "set": {"recipe.batch_size": 16, "recipe.lr": 0.015}}
-    _, spec = page.open(address("failed", remedy).removeprefix("/?"))
+    _, spec = page.open(address("failed", remedy).removeprefix("/launch?"))
     assert spec is not None and (spec.recipe.batch_size, spec.recipe.lr) == (16, 0.015)
 
 
@@ -89,27 +82,39 @@ def test_the_address_of_a_remedy_is_understood(page: Page) -> None:
         ("recipe=", "recipe"),
         ("recipe.batch_size=[", "cannot read the value"),
         ("method.name=nothing", "method.name"),
-        (f"{'a.' * 500}a=1", "may have 200 signs"),
+        (f"{'a.' * 500}a=1", "may have at most 200 characters"),
         ("<script>alert(1)</script>=1", "&lt;script&gt;"),
     ],
 )
-def test_a_change_that_makes_no_experiment_is_said_and_the_run_filled_in_without(
-    page: Page, change: str, word: str
-) -> None:
+def test_a_change_that_makes_no_experiment_is_said_and_left_out(page: Page, change: str, word: str) -> None:
     said, spec = page.open(asked("recipe.lr=0.01", change))
     assert said.count('role="alert"') == 1 and word in said and "<script" not in said
-    assert "filled in without" in said and "Filled with run iled;" in said
+    assert "without the changes in the address" in said and "filled from run iled;" in said
     assert spec is not None and spec.flat() == SPEC.flat(), "neither the wrong change nor the right one beside it"
 
 
 def test_changes_of_nothing_change_nothing(page: Page) -> None:
     said, spec = page.open("set=recipe.batch_size%3D32")
-    assert spec is None and said.count('role="alert"') == 1 and "/?clone=RUN" in said
+    assert spec is None and said.count('role="alert"') == 1 and "/launch?clone=RUN" in said
     said, spec = page.open("clone=nobody&set=recipe.batch_size%3D32")
     assert spec is None and said.count('role="alert"') == 1 and "there is no run" in said
 
 
 def test_without_changes_a_clone_is_the_run(page: Page) -> None:
     said, spec = page.open("clone=failed")
-    assert spec is not None and spec.flat() == SPEC.flat() and "Filled with run iled;" in said
+    assert spec is not None and spec.flat() == SPEC.flat() and "filled from run iled;" in said
     assert page.open("") == ("", None)
+
+
+@pytest.mark.parametrize("each", ready.ALL.values(), ids=lambda each: each.name)
+def test_a_ready_experiment_fills_the_form(page: Page, each: ready.Ready) -> None:
+    said, spec = page.open(f"ready={each.name}")
+    assert spec == each.spec and f"the ready experiment {each.title}" in said and "cannot show" not in said
+
+
+def test_an_address_opens_the_panel_that_it_names(page: Page) -> None:
+    assert [page.opened(query) for query in ("", "open=own-data", "open=own-teacher", "open=nothing")] == [
+        [False, False], [True, False], [False, True], [False, False],
+    ]  # fmt: skip
+    said, spec = page.open("ready=nobody")
+    assert spec is None and said.count('role="alert"') == 1 and "there are: demo" in said

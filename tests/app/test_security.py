@@ -10,8 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 from support import make_workspace
 
-from app.gate import Entrance
-from app.serve import make_app, prepare_process
+from app.server.gate import Entrance
+from app.server.serve import make_app, prepare_process
 from app.worker import Workers
 from kdengine.cli import main
 from kdengine.workspace import Workspace
@@ -113,7 +113,10 @@ def test_gradios_own_way_out_is_closed(client: TestClient) -> None:
 def test_an_unknown_address_leads_on(client: TestClient) -> None:
     page = client.get("/nowhere/at/all", headers=PAGE)
     assert page.status_code == 404 and "nothing at this address" in page.text
-    for path, name in (("", "Launch"), *((name.lower(), name) for name in ("Runs", "Compare", "Studies", "Inspect"))):
+    for path, name in (
+        ("", "Begin"),
+        *((name.lower(), name) for name in ("Launch", "Runs", "Compare", "Studies", "Inspect")),
+    ):
         assert f'<a href="/{path}">{name}</a>' in page.text
     assert '<a href="/demo">Demo</a>' in page.text
     data = client.get("/nowhere")

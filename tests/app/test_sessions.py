@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.sessions import ADDRESSES, ATTEMPTS, WINDOW_S, Guesses
+from app.server.sessions import ADDRESSES, ATTEMPTS, WINDOW_S, Guesses
 
 
 class Clock:

@@ -8,11 +8,11 @@ import sys
 from support import PATIENCE_S
 
 SCRIPT = """
-from app import stubs
+from app.server import stubs
 stubs.leave_out()
 import gradio
 from gradio import component_meta
-assert component_meta.create_or_modify_pyi.__module__ == "app.stubs", "Gradio writes its stubs elsewhere now"
+assert component_meta.create_or_modify_pyi.__module__ == "app.server.stubs", "Gradio writes its stubs elsewhere now"
 with gradio.Blocks() as blocks:
     gradio.Textbox().change(lambda text: text)
 assert len(blocks.fns) == 1

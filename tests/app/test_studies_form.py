@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 import pytest
 
-from app.pages import studies_form as asking
-from app.study_board import StudyBoard
+from app.pages.studies import form_values
+from app.pages.studies.board import StudyBoard
 from kdengine.errors import BadInput
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
@@ -26,24 +26,24 @@ def by_shell(filled: dict[str, Any]) -> plan.StudyPlan:
     """The plan that the shown command makes."""
     parser = argparse.ArgumentParser()
     shell.add_arguments(parser)
-    words = shlex.split(asking.command(filled))
+    words = shlex.split(form_values.command(filled))
     assert words[:2] == ["kd", "study"]
     return shell._plan(parser.parse_args(words[2:]))
 
 
 def test_choices_are_those_of_a_plan() -> None:
     fields = plan.StudyPlan.model_fields
-    assert set(asking.SAMPLERS) == set(get_args(fields["sampler"].annotation))
-    assert set(asking.PRUNERS) == set(get_args(fields["pruner"].annotation))
-    assert list(asking.GOALS) == list(plan.METRICS)
-    assert {name: fields[name].default for name in asking.COMMON} == asking.COMMON
+    assert set(form_values.SAMPLERS) == set(get_args(fields["sampler"].annotation))
+    assert set(form_values.PRUNERS) == set(get_args(fields["pruner"].annotation))
+    assert list(form_values.OBJECTIVES) == list(plan.METRICS)
+    assert {name: fields[name].default for name in form_values.COMMON} == form_values.COMMON
 
 
 @pytest.mark.parametrize("name", ready_made.names())
 def test_a_ready_study_fills_the_form_and_comes_back_whole(name: str, workspace: Workspace) -> None:
-    filled = asking.ready(workspace, name)
+    filled = form_values.ready(workspace, name)
     wanted = plan.read(ready_made.load(name))
-    made = plan.read(asking.asked(workspace, filled))
+    made = plan.read(form_values.plan_mapping(workspace, filled))
     assert {each.field: each for each in made.searched} == {each.field: each for each in wanted.searched}
     assert made.model_copy(update={"space": ()}) == wanted.model_copy(update={"space": ()})
     assert by_shell(filled).searched == made.searched
@@ -52,28 +52,28 @@ def test_a_ready_study_fills_the_form_and_comes_back_whole(name: str, workspace:
 
 
 def test_a_range_means_what_it_says(workspace: Workspace) -> None:
-    filled = asking.ready(workspace, "kd")
+    filled = form_values.ready(workspace, "kd")
     filled["space"] = [[True, "recipe.lr", "", "0.01..0.2"], [False, "method.temperature", "", "1..9"]]
-    (only,) = plan.read(asking.asked(workspace, filled)).searched
+    (only,) = plan.read(form_values.plan_mapping(workspace, filled)).searched
     assert (only.low, only.high, only.log) == (0.01, 0.2, False), "the setting declares log, the cell does not say it"
     assert by_shell(filled).searched == (only,)
 
 
-def test_every_problem_is_told(workspace: Workspace) -> None:
-    filled = asking.ready(workspace, "kd") | {"name": "not good!"}
+def test_every_problem_is_said(workspace: Workspace) -> None:
+    filled = form_values.ready(workspace, "kd") | {"name": "not good!"}
     filled["space"] = [[True, "method.temperature", "", "9..1"]]
     with pytest.raises(BadInput) as refused:
-        plan.read(asking.asked(workspace, filled))
+        plan.read(form_values.plan_mapping(workspace, filled))
     assert {problem.field for problem in refused.value.problems} == {"name", "space.method.temperature"}
     filled["space"] = [[False, "method.temperature", "", "1..9"]]
     with pytest.raises(BadInput, match="is empty"):
-        plan.read(asking.asked(workspace, filled))
+        plan.read(form_values.plan_mapping(workspace, filled))
 
 
 def test_rows_keep_what_a_person_gave_them() -> None:
     rows = [[True, "method.a", "1", "0..1"], [False, "student.name", "resnet8", "resnet8"]]
     before = [[False, "method.a", "1", "0..5"], [True, "student.name", "resnet20", "resnet20, resnet8"]]
-    assert asking.kept(rows, before) == [[False, "method.a", "1", "0..5"], rows[1]]
+    assert form_values.kept(rows, before) == [[False, "method.a", "1", "0..5"], rows[1]]
 
 
 def test_the_values_of_a_trial_by_hand() -> None:
@@ -101,13 +101,13 @@ def test_an_experiment_of_the_launch_page_fills_the_form(workspace: Workspace) -
             "recipe": {"epochs": 7, "lr": 0.02},
         }
     )
-    filled = asking.of_spec(workspace, spec)
+    filled = form_values.of_spec(workspace, spec)
     assert (filled["method"], filled["student"], filled["epochs"], filled["per_class"]) == ("dkd", "resnet20", 7, "20")
     assert "method.beta=2.0" in filled["settings"] and "recipe.lr=0.02" in filled["settings"]
-    again = ExperimentSpec.from_mapping(asking.experiment(workspace, filled))
+    again = ExperimentSpec.from_mapping(form_values.experiment(workspace, filled))
     assert again.fingerprint() == spec.fingerprint()
     with pytest.raises(BadInput, match="the student alone has no method to tune"):
-        asking.of_spec(
+        form_values.of_spec(
             workspace,
             spec.model_copy(
                 update={
@@ -126,9 +126,9 @@ def test_a_setting_that_decides_whether_there_is_a_teacher_is_heeded(
     """``tf_kd`` imitates a network that was trained before in one of its forms only."""
     taught = {"teacher": teacher} if teacher else {}
     spec = ExperimentSpec.from_mapping({"student": "vgg8", "method": {"name": "tf_kd", "form": form}} | taught)
-    filled = asking.of_spec(workspace, spec)
-    assert ExperimentSpec.from_mapping(asking.experiment(workspace, filled)) == spec
-    assert ("--teacher" in asking.command(filled | asking_nothing())) == (teacher is not None)
+    filled = form_values.of_spec(workspace, spec)
+    assert ExperimentSpec.from_mapping(form_values.experiment(workspace, filled)) == spec
+    assert ("--teacher" in form_values.command(filled | asking_nothing())) == (teacher is not None)
 
 
 def asking_nothing() -> dict[str, Any]:

@@ -17,14 +17,14 @@ from fake_nvml import FIRST, Card, FakeNvml
 from support import PATIENCE_S, wait_until_gone
 
 from app import tasks
-from app.pages import launch_cards
+from app.pages.launch import cards
 from app.worker import Worker
 from kdengine.errors import BadInput, KdError
 from kdengine.jobs import JobLabels, JobStore, stop_supervisor
 from kdengine.machine.nvml import Nvml
 from kdengine.spec import ExperimentSpec
-from kdengine.states import State
 from kdengine.workspace import Workspace
+from kdengine.workspace.states import State
 
 SPEC = ExperimentSpec.from_mapping(
     {"student": "resnet20", "method": "none", "data": {"per_class": 5}, "recipe": {"batch_size": 16}}
@@ -43,8 +43,8 @@ def worker(workspace: Workspace) -> Iterator[Worker]:
 
 def test_samples_check_and_refusals(worker: Worker) -> None:
     facts = worker.call("samples", {"name": "digits"})
-    assert facts["classes"] == 10 and len(facts["pictures"]) == 12
-    assert all(url.startswith("data:image/png;base64,") for url, _ in facts["pictures"])
+    assert facts["classes"] == 10 and len(facts["images"]) == 12
+    assert all(url.startswith("data:image/png;base64,") for url, _ in facts["images"])
     assert not worker.call("samples", {"name": "cifar10"})["present"], "looking at a data set never downloads it"
     worker.call("check", SPEC.to_yaml())
     with pytest.raises(BadInput) as refused:
@@ -53,7 +53,7 @@ def test_samples_check_and_refusals(worker: Worker) -> None:
         )
     assert [problem.field for problem in refused.value.problems] == ["recipe.batch_size"]
     with pytest.raises(KdError, match="no run"):
-        worker.call("classify", ["nobody"], "picture.png")
+        worker.call("classify", ["nobody"], "image.png")
 
 
 def test_a_dead_worker_is_replaced(worker: Worker, workspace: Workspace) -> None:
@@ -169,7 +169,7 @@ def test_a_forecast_beside_a_training_is_made_on_the_cpu_and_says_so(
         patched.setattr("kdengine.jobs.beside.look", Nvml(FakeNvml(Card(FIRST))).inventory)
         answer = tasks.run("forecast", str(workspace.root), (wanted.to_yaml(),))
         assert answer["result"]["device"] == "cpu" and answer["result"]["seconds"] > 0
-        shown = launch_cards.cost(answer["result"])
+        shown = cards.cost(answer["result"])
         assert "computed on the CPU, since training trains on the GPU" in shown
         store.change("training", set(State), state=State.FINISHED)
         assert "no device 'cuda'" in str(tasks.run("forecast", str(workspace.root), (wanted.to_yaml(),))["problems"])

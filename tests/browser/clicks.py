@@ -73,8 +73,14 @@ def commanded_value(page: Page, path: str) -> Any:
 
 def open_launch(page: Page, url: str, query: str = "") -> None:
     """The Launch page, once it has said what it shows."""
-    page.goto(f"{url}/{query}")
+    page.goto(f"{url}/launch{query}")
     expect(page.locator("#command")).to_contain_text("kd train")
+
+
+def unfold(page: Page, part: str, state: str) -> None:
+    """Opens a part of the page that is folded on arrival, once that element tells that the page has arrived."""
+    expect(page.locator(f"#{state}")).not_to_contain_text("Loading")
+    page.click(f"#{part} > button")
 
 
 def id_in_address(page: Page) -> str:

@@ -20,8 +20,8 @@ from support import tiny_spec
 from kdengine import run
 from kdengine.comparison.plan import make_plan, save_plan
 from kdengine.jobs import JobStore
-from kdengine.states import State
 from kdengine.workspace import Workspace
+from kdengine.workspace.states import State
 
 sys.path.append(str(Path(__file__).parents[1] / "studies"))
 from mill import Mill, isolate, small_plan

@@ -23,10 +23,10 @@ def key(number: int, block: Any) -> str:
 
 def main() -> int:
     """Runs ``kd`` in this process, its pages watched."""
-    import app.site
+    import app.pages.site
 
     folder = Path(os.environ[NOTES])
-    build = app.site.build
+    build = app.pages.site.build
 
     def noted(*arguments: Any, **options: Any) -> Any:
         site = build(*arguments, **options)
@@ -34,7 +34,7 @@ def main() -> int:
         _watch(folder)
         return site
 
-    app.site.build = noted
+    app.pages.site.build = noted
     from kdengine.cli import main as kd
 
     return kd(sys.argv[1:])
@@ -49,7 +49,7 @@ def _handlers(site: Any) -> list[dict[str, Any]]:
             root, root_event = next(iter(first.targets))
             follows = " then" if first is not handler else ""
             control = (root, root_event) if follows else (block, event)
-            name = f"{handler.page or 'launch'}: {_called(site, control[0])}.{control[1]}{follows}"
+            name = f"{handler.page or 'begin'}: {_called(site, control[0])}.{control[1]}{follows}"
             name += f" ({getattr(handler.fn, '__qualname__', 'browser')})" if handler.fn else ""
             several = len(handler.targets) > 1
             listed.append(

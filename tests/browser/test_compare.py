@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable
 
 import pytest
-from clicks import fill, pick, shown_command, type_choice, wait_for
+from clicks import fill, pick, shown_command, type_choice, unfold, wait_for
 from dashboard import Dashboard
 from lived_in import LivedIn
 from playwright.sync_api import Page, expect
@@ -16,7 +16,7 @@ from playwright.sync_api import Page, expect
 from kdengine.comparison.plan import load_plan
 from kdengine.comparison.progress import progress
 from kdengine.comparison.report import report
-from kdengine.comparison.tables import columns, rows
+from kdengine.comparison.tables import CORE, columns, rows
 from kdengine.jobs import JobStore
 
 pytestmark = pytest.mark.browser
@@ -35,6 +35,7 @@ def test_every_field_stands_in_the_command(
     dashboard: Dashboard, lived_in: LivedIn, page: Page, used: Callable[[str], None]
 ) -> None:
     page.goto(f"{dashboard.url}/compare")
+    unfold(page, "compare-new", "compare-state")
     expect(page.locator("#compare-command")).to_contain_text("kd compare first")
     expect(page.locator("#compare-cost")).to_contain_text("none, none, cutmix, kd, dkd, byot")
     expect(page.locator("#compare")).to_contain_text("Compare: 25 runs")
@@ -72,6 +73,7 @@ def test_a_comparison_by_clicks(dashboard: Dashboard, lived_in: LivedIn, page: P
     store = JobStore(dashboard.workspace)
     before = len(store.jobs())
     page.goto(f"{dashboard.url}/compare")
+    unfold(page, "compare-new", "compare-state")
     expect(page.locator("#compare-command")).to_contain_text("kd compare first")
     fill(page, "compare-name", "clicked")
     fill(page, "compare-per-class", "ten")
@@ -105,14 +107,23 @@ def test_a_comparison_by_clicks(dashboard: Dashboard, lived_in: LivedIn, page: P
     found = report(progress(load_plan(dashboard.workspace, "clicked"), dashboard.workspace))
     table = page.locator("#compare-table table")
     expect(table.locator("th")).to_have_count(len(columns(found)))
+    expect(table.locator("th:visible")).to_have_count(CORE)
+    page.get_by_label("All columns").check()
+    expect(table.locator("th:visible")).to_have_count(len(columns(found)))
     shown = [line.locator("td").all_inner_texts() for line in table.locator("tbody tr").all()]
     assert shown == [list(line) for line in rows(found)]
     assert [line[0] for line in shown] == ["teacher", "none", "kd"]
     assert "one seed says nothing" in table.inner_text()
-    expect(page.locator("#compare-state .kd-said")).to_contain_text("1 of 1 arms are not decided")
+    expect(page.locator("#compare-state .kd-finding")).to_contain_text("1 of 1 arms are not decided")
     assert page.evaluate("() => document.querySelector('#compare-gains .js-plotly-plot').data.length") == 1
 
-    for kind, holds in (("csv", "arm,"), ("markdown", "| arm"), ("latex", "\\toprule"), ("html", "<!doctype")):
+    for kind, holds in (
+        ("csv", "arm,"),
+        ("markdown", "| arm"),
+        ("latex", "\\toprule"),
+        ("html", "<!doctype"),
+        ("svg", "<svg "),
+    ):
         with page.expect_download() as download:
             page.click(f"#compare-{kind}")
         text = download.value.path().read_text()
@@ -120,12 +131,23 @@ def test_a_comparison_by_clicks(dashboard: Dashboard, lived_in: LivedIn, page: P
         if kind == "csv":
             assert [line["arm"] for line in csv.DictReader(io.StringIO(text))] == ["teacher", "none", "kd"]
 
+    # One more seed is two more runs; those that are there stay.
+    page.get_by_role("button", name="Add seeds or methods").click()
+    expect(page.locator("#compare-more-seeds input")).to_have_value("1")
+    fill(page, "compare-more-seeds", "2")
+    page.click("#compare-add")
+    expect(page.locator("#compare-refused")).to_contain_text("2 runs queued")
+    expect(page.locator("#compare-state .dot")).to_have_count(4)
+    page.click("#compare-stop")
+    expect(page.locator("#compare-refused")).to_contain_text("stopped")
+    assert load_plan(dashboard.workspace, "clicked").seeds == (0, 1)
+
     # A dot leads to its run, a name in the address to its comparison.
     page.locator("#compare-state a").first.click()
     page.wait_for_url("**/runs?run=*")
     expect(page.locator("#run-state .kd-now")).to_have_text("finished")
     page.goto(f"{dashboard.url}/compare?name=clicked")
     expect(page.locator("#compare-chosen input")).to_have_value("clicked")
-    expect(page.locator("#compare-state")).to_contain_text("2 of 2 runs finished")
+    expect(page.locator("#compare-state")).to_contain_text("of 4 runs finished")
     pick(page, "compare-chosen", "earlier")
     expect(page.locator("#compare-state")).to_contain_text("0 of 3 runs finished")

@@ -26,7 +26,7 @@ def test_a_student_is_taken_away(dashboard: Dashboard, page: Page) -> None:
     panel.get_by_role("button", name="Export").click()
     expect(page.locator("#export-exits")).to_be_hidden()
     page.get_by_label("ONNX", exact=True).check()
-    page.get_by_label("8 bits too").check()
+    page.get_by_label("Also in 8 bits").check()
     page.click("#export-begin")
     table = page.locator("#export-outcome table")
     expect(table).to_be_visible()
@@ -43,4 +43,4 @@ def test_a_student_is_taken_away(dashboard: Dashboard, page: Page) -> None:
             "model.onnx", "model.int8.onnx", "README.md", "model_card.json", "spec.yaml", "export.json",
         }  # fmt: skip
         session = onnxruntime.InferenceSession(archive.read(f"{result.run_id}-onnx/model.onnx"))
-    assert session.run(None, {"pictures": np.zeros((3, 3, 16, 16), np.float32)})[0].shape == (3, 10)
+    assert session.run(None, {"images": np.zeros((3, 3, 16, 16), np.float32)})[0].shape == (3, 10)

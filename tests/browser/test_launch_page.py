@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from clicks import (
     commanded,
     commanded_value,
@@ -22,8 +23,11 @@ from dashboard import Dashboard
 from lived_in import LivedIn, zip_of_images
 from playwright.sync_api import Page, expect
 
+from kdengine.forecast import compiling as compiling_times
 from kdengine.jobs import JobStore
 from kdengine.spec import ExperimentSpec
+from kdengine.training.hardware import default_threads
+from kdengine.tuning.cache import open_times
 
 pytestmark = pytest.mark.browser
 
@@ -50,7 +54,7 @@ def test_own_images_are_uploaded_and_two_seeds_launched(
     store, before = JobStore(dashboard.workspace), own_files(dashboard)
     open_launch(page, dashboard.url)
     upload(page, archive)
-    expect(page.locator("#upload-outcome")).to_contain_text("is kept")
+    expect(page.locator("#upload-outcome")).to_contain_text("is stored")
     (kept,) = own_files(dashboard) - before
     assert kept.startswith("我的") and kept.endswith(".zip")
     expect(page.locator("#field-data input")).to_have_value(f"my images: {kept}")
@@ -113,7 +117,7 @@ def test_one_corrupt_image_is_one_problem_with_its_name(dashboard: Dashboard, pa
     open_launch(page, dashboard.url)
     upload(page, archive)
     pick(page, "field-teacher", "train first: resnet20")
-    expect(page.locator("#launch")).to_have_text("1 problem to mend")
+    expect(page.locator("#launch")).to_have_text("1 problem to fix")
     expect(page.locator("#problems")).to_contain_text("sun/torn.png")
     words = page.locator("#problems").inner_text()
     assert words.count("torn.png") == 1 and "BytesIO" not in words and str(dashboard.workspace.root) not in words
@@ -216,3 +220,99 @@ def test_a_double_click_is_one_job_and_a_change_is_another(dashboard: Dashboard,
     assert second != first and launched_spec(dashboard, second).student.name == "vgg8"
     for run_id in (first, second):
         wait_for(lambda run_id=run_id: store.get(run_id).state.ended)
+
+
+COMPILING_S = 600
+
+
+def test_whether_compiling_would_pay_is_measured_and_taken(dashboard: Dashboard, page: Page) -> None:
+    open_launch(page, dashboard.url)
+    fill(page, "field-recipe-epochs", "700")
+    fill(page, "field-recipe-batch_size", "48")
+    pick(page, "field-student-name", "resnet20")
+    wait_for(lambda: commanded_value(page, "recipe.epochs") == 700 and commanded_value(page, "recipe.batch_size") == 48)
+    expect(page.locator("#set-compile")).to_be_hidden()
+    expect(page.locator("#compiling")).to_have_text("")
+    spec = commanded(page)
+    assert spec is not None
+    # As though it had been measured here before that a step takes half of the time.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(default_threads())
+    try:
+        with open_times(dashboard.workspace.cache) as known:
+            known.put(
+                compiling_times.words(spec),
+                dict.fromkeys(compiling_times.CANDIDATES, 1e-9)
+                | {compiling_times.EAGER: 0.2, compiling_times.COMPILED: 0.1, compiling_times.START: 30.0},
+            )
+    finally:
+        torch.set_num_threads(threads)
+    fill(page, "field-recipe-epochs", "701")
+    expect(page.locator("#compiling")).to_contain_text("2.00 times as fast, measured here")
+    expect(page.locator("#compiling")).to_contain_text("would save")
+    page.click("#set-compile")
+    wait_for(lambda: commanded_value(page, "runtime.compile") is True)
+    expect(page.locator("#compiling")).to_contain_text("it saves")
+    expect(page.locator("#set-compile")).to_be_hidden()
+    page.click("#measure-compiling")
+    expect(page.locator("#compiling")).to_contain_text("Compiling and timing")
+    # Whether it pays here is not asked, and the compiler has time: minutes, on a machine that does other things.
+    expect(page.locator("#compiling")).to_contain_text("times as fast, measured here", timeout=1000 * COMPILING_S)
+    expect(page.locator("#compiling")).not_to_contain_text("2.00 times")
+
+
+def test_a_method_is_chosen_among_all_of_its_family(dashboard: Dashboard, page: Page) -> None:
+    open_launch(page, dashboard.url)
+    page.get_by_role("button", name="Browse").click()
+    panel = page.locator("#kd-methods")
+    panel.get_by_label("Filter the methods").fill("aligned")
+    expect(panel.locator("[data-method]:visible")).to_have_count(1)
+    panel.get_by_text("Decoupled, class-aligned (DCAD)").click()
+    expect(panel).to_be_hidden()
+    wait_for(lambda: commanded_value(page, "method.name") == "dcad")
+    expect(page.locator("#method-facts")).to_contain_text("When:")
+
+
+@pytest.mark.parametrize("field", ["student", "teacher"])
+def test_a_network_is_found_among_those_of_others(dashboard: Dashboard, page: Page, field: str) -> None:
+    open_launch(page, dashboard.url)
+    page.locator(f"#networks-{field}").get_by_role("button", name="Search all networks").click()
+    panel = page.locator(f"#kd-networks-{field}")
+    panel.get_by_role("searchbox").fill("timm resnet10")
+    chosen = panel.locator('[data-network="timm/resnet10t"]')
+    expect(chosen).to_contain_text("parameters")
+    chosen.click()
+    expect(panel).to_be_hidden()
+    path = "student.name" if field == "student" else "teacher.spec.student.name"
+    wait_for(lambda: commanded_value(page, path) == "timm/resnet10t")
+
+
+def test_changes_are_listed_and_lead_to_their_fields(dashboard: Dashboard, page: Page) -> None:
+    open_launch(page, dashboard.url)
+    expect(page.locator("#changed")).to_have_text("")
+    page.click("#more > button")
+    fill(page, "field-recipe-label_smoothing", "0.05")
+    fill(page, "field-recipe-epochs", "7")
+    expect(page.locator("#changed b")).to_have_text("2 changed")
+    page.click("#more > button")
+    expect(page.locator("#field-recipe-label_smoothing")).to_be_hidden()
+    page.locator("#changed").get_by_role("button", name="0.05").click()
+    expect(page.locator("#field-recipe-label_smoothing input")).to_be_focused()
+
+
+def test_what_is_odd_about_own_images_is_said_with_its_remedy(dashboard: Dashboard, page: Page, tmp_path: Path) -> None:
+    archive = zip_of_images(tmp_path / "odd.zip", ("sun", "moon"), count=20)
+    with zipfile.ZipFile(archive, "a") as packed:
+        packed.writestr("sun/torn.png", b"torn")
+        packed.writestr("moon/same.png", packed.read("sun/00.png"))
+    open_launch(page, dashboard.url)
+    upload(page, archive)
+    expect(page.locator("#upload-outcome")).to_contain_text("stand in more than one class")
+    expect(page.locator("#launch")).to_have_text("1 problem to fix")
+    page.get_by_role("button", name="Leave out 1 corrupt image").click()
+    wait_for(lambda: commanded_value(page, "data.on_corrupt") == "skip")
+    expect(page.locator("#launch")).to_be_enabled()
+    size = page.locator("#upload-take-size")
+    wanted = int("".join(filter(str.isdigit, size.inner_text())))
+    size.click()
+    wait_for(lambda: commanded_value(page, "data.image_size") == wanted)

@@ -6,14 +6,15 @@ import shlex
 from collections.abc import Callable
 
 import pytest
-from clicks import commanded_value, pick, shown_command, type_choice, wait_for
+from clicks import commanded_value, pick, shown_command, type_choice, unfold, wait_for
 from dashboard import Dashboard
 from lived_in import LivedIn
 from playwright.sync_api import Page, expect
 
 from kdengine.jobs import JobStore
-from kdengine.states import State
-from studies import control, words
+from kdengine.workspace.states import State
+from studies import actions as control
+from studies import words
 
 pytestmark = pytest.mark.browser
 
@@ -52,12 +53,13 @@ def test_the_study_that_was_asked_for_is_shown_in_every_figure(dashboard: Dashbo
     wanted = [100 * row.values[0] for row in now.trials if row.values]
     wait_for(lambda: page.evaluate(HISTORY) == pytest.approx(wanted), "the history")
     for title, kind in (
-        ("Curves", "curves"), ("Importance", "importance"), ("Slices", "slices"), ("Parallel", "parallel"),
-        ("Pairs", "contour"), ("Front", "front"), ("History", "history"),
+        ("Curves", "curves"), ("Importance", "importance"), ("Distribution", "distribution"),
+        ("Timeline", "timeline"), ("Slices", "slices"), ("Parallel", "parallel"),
+        ("Contour", "contour"), ("Pareto", "front"), ("History", "history"),
     ):  # fmt: skip
         page.get_by_role("tab", name=title).click()
         expect(page.locator(f"#studies-{kind} .js-plotly-plot")).to_be_visible()
-    page.get_by_role("tab", name="Pairs").click()
+    page.get_by_role("tab", name="Contour").click()
     # The two that matter most are there, in either order: both are turned round, by way of twice the same.
     first, second = (page.locator(f"#studies-{axis} input").input_value() for axis in "xy")
     pick(page, "studies-x", second)
@@ -75,10 +77,10 @@ def test_the_best_values_of_that_study_fill_launch(dashboard: Dashboard, page: P
     page.goto(f"{dashboard.url}/studies?name=older")
     expect(page.locator(STATE)).to_contain_text("8 of 8 trials")
     page.click("#studies-promote")
-    page.wait_for_url("**/?study=older")
+    page.wait_for_url("**/launch?study=older")
     best = control.view("older", dashboard.workspace).best.params
     wait_for(lambda: {path: commanded_value(page, path) for path in best} == pytest.approx(best), f"{best}")
-    expect(page.locator("#arrival")).to_contain_text("Filled with the study older")
+    expect(page.locator("#arrival")).to_contain_text("filled from the study older")
 
 
 def test_a_trial_is_added_and_the_study_resumed_stopped_and_ended(dashboard: Dashboard, page: Page) -> None:
@@ -98,7 +100,7 @@ def test_a_trial_is_added_and_the_study_resumed_stopped_and_ended(dashboard: Das
     page.click("#studies-resume")
     expect(page.locator("#studies-stop")).to_be_visible()
     page.click("#studies-after")
-    expect(page.locator(STATE)).to_contain_text("ends after what is under way")
+    expect(page.locator(STATE)).to_contain_text("stops after the current trials")
     page.click("#studies-stop")
     wait_for(lambda: store.get("study-older").state.ended, "the end of the study")
     expect(page.locator("#studies-resume")).to_be_visible()
@@ -118,8 +120,9 @@ def test_fresh_seeds_are_queued_for_that_study(dashboard: Dashboard, page: Page)
     fill(page, "fresh", "2")
     page.click("#studies-confirm")
     expect(page.locator("#studies-confirmed")).to_contain_text("of 4 runs")
+    # The page counts the runs of the plan, which is written before they are queued one by one.
+    wait_for(lambda: len(store.jobs()) == len(before) + 4, "four runs in the queue")
     new = [job.id for job in store.jobs() if job.id not in before]
-    assert len(new) == 4
     for job in new:
         store.cancel(job) if store.get(job).state == State.QUEUED else store.request_kill(job)
     wait_for(lambda: all(store.get(job).state.ended for job in new))
@@ -129,6 +132,7 @@ def test_every_field_stands_in_the_command_and_a_new_study_is_that(
     dashboard: Dashboard, lived_in: LivedIn, page: Page, used: Callable[[str], None]
 ) -> None:
     page.goto(f"{dashboard.url}/studies")
+    unfold(page, "studies-new", "studies-state")
     expect(page.locator("#studies-space tbody tr").first).to_be_visible()
     pick(page, "studies-ready", "kd")
     wait_for(lambda: command(page)[3] == "kd")
@@ -139,7 +143,7 @@ def test_every_field_stands_in_the_command_and_a_new_study_is_that(
     wait_for(lambda: option(page, "--student") == "vgg8")
     type_choice(page, "studies-teacher", f"run:{lived_in.teacher}")
     wait_for(lambda: option(page, "--teacher") == f"run:{lived_in.teacher}")
-    page.get_by_role("button", name="Goal, sampler, pruning, other settings").click()
+    page.get_by_role("button", name="Objective, sampler, pruning, other settings").click()
     for field, value, check in (
         ("name", "mine", lambda: command(page)[3] == "mine"),
         ("per-class", "12", lambda: "data.per_class=12" in command(page)),
@@ -153,7 +157,7 @@ def test_every_field_stands_in_the_command_and_a_new_study_is_that(
     ):
         fill(page, field, value)
         wait_for(check, lambda: shown_command(page, "studies-command"))
-    pick(page, "studies-sampler", "at random")
+    pick(page, "studies-sampler", "random")
     wait_for(lambda: option(page, "--sampler") == "random")
     pick(page, "studies-goals", "calibration (ECE)")
     wait_for(lambda: option(page, "--metrics") == "accuracy,ece" and option(page, "--pruner") == "none")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 
 import pytest
+from clicks import unfold
 from dashboard import Dashboard
 from playwright.sync_api import Locator, Page, expect
 
 from kdengine.jobs import JobStore
-from kdengine.states import State
-from studies import confirm, control, words
+from kdengine.workspace.states import State
+from studies import actions as control
+from studies import confirm, words
 
 # Ten minutes of clicks on a slow machine; `make long` runs it.
 pytestmark = [pytest.mark.browser, pytest.mark.long]
@@ -66,7 +68,7 @@ def test_a_study_by_clicks(dashboard: Dashboard, page: Page) -> None:
     expect(page.locator("#studies-command")).to_contain_text("method.temperature=1..10,log")
     # Nothing is learnt at the rate that is the default here: there is something to find, and to confirm.
     fill(page, "per-class", "50")
-    page.get_by_role("button", name="Goal, sampler, pruning, other settings").click()
+    page.get_by_role("button", name="Objective, sampler, pruning, other settings").click()
     fill(page, "settings", "recipe.batch_size=32\nrecipe.lr=0.00001")
     expect(page.locator("#studies-command")).to_contain_text("recipe.lr=0.00001")
 
@@ -100,7 +102,7 @@ def test_a_study_by_clicks(dashboard: Dashboard, page: Page) -> None:
     assert_table(page, "clicked", dashboard)
     best = [100 * row.values[0] for row in now.trials if row.values]
     assert points(page, "history")["trials"] == pytest.approx(best)
-    for title, kind in (("Curves", "curves"), ("Slices", "slices"), ("Parallel", "parallel"), ("Pairs", "contour")):
+    for title, kind in (("Curves", "curves"), ("Slices", "slices"), ("Parallel", "parallel"), ("Contour", "contour")):
         page.get_by_role("tab", name=title).click()
         expect(page.locator(f"#studies-{kind} .js-plotly-plot")).to_be_visible()
         assert points(page, kind)
@@ -145,12 +147,12 @@ def test_a_study_by_clicks(dashboard: Dashboard, page: Page) -> None:
     expect(page.locator("#run-state .kd-now")).to_have_text("finished")
     for button in ("clone", "delete", "resume", "to-demo"):
         expect(page.locator(f"#{button}")).not_to_be_visible()
-    page.locator("#run-state").get_by_role("link", name="the whole study").click()
+    page.locator("#run-state").get_by_role("link", name="the study").click()
     page.wait_for_url("**/studies?name=clicked")
 
     # The best values fill the Launch page.
     page.click("#studies-promote")
-    page.wait_for_url("**/?study=clicked")
+    page.wait_for_url("**/launch?study=clicked")
     for path, value in now.best.params.items():
         field = path.replace("method.", "kd-").replace(".", "-")
         expect(page.locator(f"#field-{field} input")).to_have_value(re.compile(re.escape(f"{value:g}"[:5])))
@@ -180,6 +182,7 @@ def assert_table(page: Page, name: str, dashboard: Dashboard) -> None:
 
 def test_a_study_is_stopped_and_goes_on(dashboard: Dashboard, page: Page) -> None:
     page.goto(f"{dashboard.url}/studies")
+    unfold(page, "studies-new", "studies-state")
     expect(page.locator("#studies-command")).to_contain_text("--tune")
     small(page, "long", "40", "30")
     page.click("#studies-begin")
@@ -194,14 +197,14 @@ def test_a_study_is_stopped_and_goes_on(dashboard: Dashboard, page: Page) -> Non
     page.click("#studies-resume")
     expect(page.locator(f"{STATE} .kd-now")).to_have_text("running")
     page.click("#studies-after")
-    expect(page.locator(STATE)).to_contain_text("ends after what is under way")
+    expect(page.locator(STATE)).to_contain_text("stops after the current trials")
     expect(page.locator("#studies-after")).not_to_be_visible()
     page.click("#studies-stop")
     expect(page.locator(f"{STATE} .kd-now")).to_have_text("stopped")
 
 
 def test_goals_seeds_and_an_experiment_from_launch(dashboard: Dashboard, page: Page) -> None:
-    page.goto(f"{dashboard.url}/?quick=1")
+    page.goto(f"{dashboard.url}/launch?quick=1")
     expect(page.locator("#command")).to_contain_text("kd train")
     page.click("#tune")
     page.wait_for_url("**/studies?spec=*")
@@ -212,7 +215,7 @@ def test_goals_seeds_and_an_experiment_from_launch(dashboard: Dashboard, page: P
     fill(page, "seeds", "2")
     page.click("#studies-estimate")
     expect(page.locator("#studies-cost")).to_contain_text("4 runs of")
-    page.get_by_role("button", name="Goal, sampler, pruning, other settings").click()
+    page.get_by_role("button", name="Objective, sampler, pruning, other settings").click()
     pick(page, "goals", "calibration (ECE)")
     expect(page.locator("#studies-command")).to_contain_text("--metrics accuracy,ece --pruner none")
     page.click("#studies-begin")
@@ -225,7 +228,7 @@ def test_goals_seeds_and_an_experiment_from_launch(dashboard: Dashboard, page: P
     cells = page.locator("#studies-table tbody tr").first.locator("td").all_inner_texts()
     values = now.trials[0].values
     assert cells[3:5] == [words.metric_value("accuracy", values[0]), words.metric_value("ece", values[1])]
-    page.get_by_role("tab", name="Front").click()
+    page.get_by_role("tab", name="Pareto").click()
     expect(page.locator("#studies-front .js-plotly-plot")).to_be_visible()
     shown = [value for trace in points(page, "front").values() for value in trace]
     assert sorted(shown) == pytest.approx(sorted(words.scaled("ece", row.values[1]) for row in now.trials))

@@ -11,7 +11,7 @@ import pytest
 from world import EPOCHS, STEPS, Moment, Round, Undisturbed, World, as_rows, tiny_spec
 
 from kdengine.jobs import ensure_supervisor
-from kdengine.states import State
+from kdengine.workspace.states import State
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 COMMAND = "python -m pytest -m long tests/chaos"
@@ -75,7 +75,7 @@ def write_report(rounds: list[Round], undisturbed: Undisturbed) -> None:
     """``kill9.json`` and ``kill9.md``: each round, and that its weights are those of the undisturbed run."""
     head = {
         "command": COMMAND,
-        "run": f"digits 16 px, 20 pictures a class, resnet8x4, {EPOCHS} epochs, {STEPS} steps, EMA",
+        "run": f"digits 16 px, 20 images a class, resnet8x4, {EPOCHS} epochs, {STEPS} steps, EMA",
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "undisturbed": undisturbed.digests,
     }

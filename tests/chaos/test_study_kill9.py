@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 from world import World, reading_processes
 
-from kdengine import mirroring, tracking
+from kdengine import tracking
 from kdengine.jobs import Job
-from kdengine.rundir import is_alive
-from kdengine.states import ELSEWHERE, State
-from studies import control
-from studies.controller import MOST_RETRIES
+from kdengine.processes import is_alive
+from kdengine.tracking import mirroring
+from kdengine.workspace.states import ELSEWHERE, State
+from studies import actions as control
+from studies.controller import MAX_RETRIES
 from studies.plan import StudyPlan, read
 from studies.trials import StudyView
 
@@ -98,9 +99,9 @@ def check_agreement(world: World, plan: StudyPlan) -> StudyView:
     now = control.view(plan.name, world.workspace)
     jobs = {job.id: job for job in world.store.jobs() if not job.is_controller}
     assert now.counted == plan.budget.trials and now.count("running", "waiting") == 0
-    lost = [row.number for row in now.trials if row.state == "fail" and row.tries <= MOST_RETRIES]
+    lost = [row.number for row in now.trials if row.state == "fail" and row.tries <= MAX_RETRIES]
     why = [(row.number, row.tries, row.why) for row in now.trials if row.number in lost]
-    assert not lost, f"given up though they were not killed {MOST_RETRIES + 1} times: {why}"
+    assert not lost, f"given up though they were not killed {MAX_RETRIES + 1} times: {why}"
     assert sorted(jobs) == sorted(run for row in now.trials for run in row.runs), "one run for each trial"
     for row in now.trials:
         job, run = jobs[row.runs[0]], world.workspace.run(row.runs[0])
@@ -117,7 +118,7 @@ def check_agreement(world: World, plan: StudyPlan) -> StudyView:
 
 
 @pytest.fixture(autouse=True)
-def pictures_stay_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+def images_stay_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that processes read them for the training, as they do for data too large to stay on the device."""
     monkeypatch.setenv("KD_RESIDENT_MB", "0")
 

@@ -18,19 +18,20 @@ import psutil
 from dashboard import Dashboard
 from support import PATIENCE_S
 
-from kdengine import ExperimentSpec, files, tracking
+from kdengine import ExperimentSpec, tracking
+from kdengine.assembly.launch import launch
 from kdengine.jobs import Job, JobStore, ensure_supervisor, stop_supervisor, supervisor_identity
-from kdengine.launch import launch
-from kdengine.rundir import is_alive, process_identity
-from kdengine.states import ELSEWHERE, State
-from kdengine.workspace import Workspace
+from kdengine.processes import is_alive
+from kdengine.workspace import Workspace, files
+from kdengine.workspace.identity import process_identity
+from kdengine.workspace.states import ELSEWHERE, State
 
 EPOCHS, STEPS_PER_EPOCH = 4, 6
 STEPS = EPOCHS * STEPS_PER_EPOCH
 LOOK_S = 0.02
 STARTING_SHARE = 0.2
 """Share of the moments that fall before the first step."""
-MOST_RESUMES = 2
+MAX_RESUMES = 2
 
 
 def tiny_spec(**changes: Any) -> ExperimentSpec:
@@ -146,13 +147,13 @@ class World:
 
     def finish(self, run_id: str) -> int:
         """Sees a run to its end, resuming it whenever it ended before; returns how often that was."""
-        for resumes in range(MOST_RESUMES + 1):
+        for resumes in range(MAX_RESUMES + 1):
             self.wait(lambda: self.store.get(run_id).state.ended, f"the end of {run_id}")
             if self.store.get(run_id).state is State.FINISHED:
                 self.wait(lambda: not tracking.behind(self.workspace.run(run_id)), "MLflow is told")
                 return resumes
             self.store.resume(run_id)
-        raise AssertionError(f"{run_id} was resumed {MOST_RESUMES} times and did not finish: {self.story(run_id)}")
+        raise AssertionError(f"{run_id} was resumed {MAX_RESUMES} times and did not finish: {self.story(run_id)}")
 
     def play(self, victim: str, run_id: str, moment: Moment) -> Round:
         """One round: launch, kill at the moment, revive, finish."""
@@ -269,7 +270,7 @@ class World:
 
 
 def reading_processes(identity: dict[str, Any]) -> list[int]:
-    """Ids of the processes that read pictures for a trainer."""
+    """Ids of the processes that read images for a trainer."""
     try:
         return [child.pid for child in psutil.Process(identity["pid"]).children()] if is_alive(identity) else []
     except psutil.NoSuchProcess:

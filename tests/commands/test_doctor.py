@@ -7,12 +7,11 @@ import time
 
 import pytest
 
-from kdengine import files
 from kdengine.cli import main
 from kdengine.jobs import JobLabels, JobStore
-from kdengine.rundir import process_identity
-from kdengine.states import State
-from kdengine.workspace import Workspace
+from kdengine.workspace import Workspace, files
+from kdengine.workspace.identity import process_identity
+from kdengine.workspace.states import State
 
 SPEC = "data: {name: digits}\n"
 
@@ -90,7 +89,7 @@ def test_orphans_and_locks_are_found(workspace: Workspace, capsys: pytest.Captur
 
 
 def test_a_damaged_store_is_named(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    (pictures,) = (workspace.cache / "stores").glob("*/images.npy")
-    pictures.write_bytes(pictures.read_bytes()[:5000])
+    (images,) = (workspace.cache / "stores").glob("*/images.npy")
+    images.write_bytes(images.read_bytes()[:5000])
     found = examined(capsys)["store"]
-    assert found["level"] == "warning" and str(pictures.parent) in found["text"]
+    assert found["level"] == "warning" and str(images.parent) in found["text"]

@@ -11,10 +11,10 @@ from fake_nvml import FIRST, SLICES, Card, FakeNvml, divided, shared_memory
 
 from kdengine.commands.doctor import examine
 from kdengine.commands.doctor_gpus import served
-from kdengine.dashboards import Record
 from kdengine.jobs.settings import set_jobs_per_gpu
 from kdengine.machine import nvml
 from kdengine.workspace import Workspace
+from kdengine.workspace.dashboards import Record
 
 WHEEL = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
 T4 = Card(FIRST, "Tesla T4", capability=(7, 5))
@@ -27,7 +27,13 @@ MACHINES = [
     ("T4", FakeNvml(T4), 1, "13.0", [("gpu:0", "ok", EMULATED, ""), ("CUDA", "ok", "sees 1", "")]),
     ("RTX 2080", FakeNvml(RTX_2080), 1, "13.0", [("gpu:0", "ok", "capability 7.5, bfloat16 by emulation", "")]),
     ("V100", FakeNvml(V100), 1, "13.0", [("gpu:0", "problem", "not for this card", "CUDA 12.6")]),
-    ("A100", FakeNvml(Card(FIRST)), 1, "13.0", [("gpu:0", "ok", "39 GB of 40 GB free, compute capability 8.0", "")]),
+    (
+        "A100",
+        FakeNvml(Card(FIRST)),
+        1,
+        "13.0",
+        [("gpu:0", "ok", "39.0 GB of 40.0 GB free, compute capability 8.0", "")],
+    ),
     (
         "MIG",
         FakeNvml(divided()),
@@ -47,7 +53,7 @@ MACHINES = [
         FakeNvml(Card(FIRST, fails={"MemoryInfo": pynvml.NVML_ERROR_NO_PERMISSION})),
         1,
         "13.0",
-        [("gpu:0", "ok", "its memory is not told to this user", "")],
+        [("gpu:0", "ok", "this user may not read its memory", "")],
     ),
     (
         "no driver",

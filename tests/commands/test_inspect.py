@@ -62,7 +62,7 @@ def test_a_page_and_a_drawing(distilled: Distilled, tmp_path: Path) -> None:
         (["--what", "graph", "--count", "3", "--out", "x.svg"], "is drawn by Plotly; write .html"),
         (["--what", "graph", "--difference", "--threshold", "2"], "needs a second run"),
         (["--what", "graph", "--classes", "cat"], "digits has no class 'cat'"),
-        (["--what", "gradcam", "--pictures", "nowhere.png"], "there is no picture file nowhere.png"),
+        (["--what", "gradcam", "--pictures", "nowhere.png"], "there is no image file nowhere.png"),
         (["--what", "importance"], "has nothing to show under importance; it has: attention"),
     ],
 )

@@ -8,14 +8,14 @@ import time
 import pytest
 
 from kdengine import ExperimentSpec
+from kdengine.assembly.launch import launch
 from kdengine.cli import main
 from kdengine.commands.jobs import exit_code
 from kdengine.jobs import JobStore, stop_supervisor, supervisor_alive
 from kdengine.jobs.settings import jobs_per_gpu
-from kdengine.launch import launch
 from kdengine.runner import create
-from kdengine.states import State
 from kdengine.workspace import Workspace
+from kdengine.workspace.states import State
 
 TINY = {
     "data": {"name": "digits", "per_class": 10},

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from kdengine.cli import main
-from kdengine.recipes import RECIPES
 from kdengine.registry import DATASETS, METHODS, MODELS
+from kdengine.spec.named_recipes import RECIPES
 from kdengine.workspace import Workspace
 
 

@@ -10,13 +10,13 @@ from finished_comparison import finish
 
 from kdengine import cli
 from kdengine.commands import compare
-from kdengine.comparison import control
+from kdengine.comparison import queueing as control
 from kdengine.comparison.measure import measure
 from kdengine.comparison.plan import Plan, list_plans, save_plan
 from kdengine.comparison.progress import progress
 from kdengine.jobs import JobStore
-from kdengine.states import State
 from kdengine.workspace import Workspace
+from kdengine.workspace.states import State
 
 MEASURED = {"parameters": 10, "macs": 20, "bytes": 40, "milliseconds": 1.0, "teacher": None}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kdengine.comparison.plan import Plan, list_plans, load_plan, make_plan, save_plan
+from kdengine.comparison.plan import Plan, extended, list_plans, load_plan, make_plan, save_plan
 from kdengine.errors import BadInput
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
@@ -68,7 +68,7 @@ def test_an_arm_may_have_settings_a_student_and_a_teacher_of_its_own() -> None:
         ([], ("dcadd",), r"arm 'dcadd', method\.name: there is no method 'dcadd'; did you mean 'dcad'"),
         (["kd method=kd"], ("kd",), r"found \['kd'\] twice"),
         (["words only"], (), r"--arm: found 'words only', expected a name and settings"),
-        (["cut method=dkd recipe.cutmix=1", "c method=crd recipe.cutmix=1"], (), r"wants one class a picture"),
+        (["cut method=dkd recipe.cutmix=1", "c method=crd recipe.cutmix=1"], (), r"wants one class an image"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_words(arms: list[str], methods: tuple[str, ...], says: str) -> None:
@@ -106,3 +106,26 @@ def test_it_is_kept_extended_and_not_turned_into_another(tmp_path: Path) -> None
     (workspace.comparisons / "trial" / "plan.yaml").write_text("name: [")
     with pytest.raises(BadInput, match="is not the plan of a comparison"):
         load_plan(workspace, "trial")
+
+
+def test_seeds_and_methods_are_added_and_nothing_else_changes(tmp_path: Path) -> None:
+    workspace, before = Workspace(tmp_path), plan("warm method=kd method.temperature=2")
+    save_plan(before, workspace)
+    after = extended(load_plan(workspace, "trial"), 4, ["dkd", "kd"])
+    save_plan(after, workspace)
+    assert load_plan(workspace, "trial") == after
+    assert after.seeds == (0, 1, 2, 3) and [arm.name for arm in after.arms] == [arm.name for arm in before.arms] + [
+        "dkd"
+    ]
+    kept = {cell.fingerprint for cell in before.cells}
+    assert kept < {cell.fingerprint for cell in after.cells} and len(after.cells) == 4 * 6
+    assert extended(after, 4, []) == after
+    with pytest.raises(BadInput, match="seeds are not removed"):
+        extended(after, 3, [])
+    with pytest.raises(BadInput, match="nobody"):
+        extended(after, 4, ["nobody"])
+
+
+def test_further_seeds_count_on_from_the_largest() -> None:
+    gaps = make_plan("trial", COMMON, ["kd"], (3, 7))
+    assert extended(gaps, 4, []).seeds == (3, 7, 8, 9)

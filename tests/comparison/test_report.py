@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import math
 from pathlib import Path
@@ -10,15 +11,14 @@ from pathlib import Path
 import pytest
 from finished_comparison import ACCURACY, finish
 
-from kdengine import files
-from kdengine.comparison.control import queue_missing, stop
 from kdengine.comparison.plan import Plan, make_plan
 from kdengine.comparison.progress import MISSING, progress, unmeasured
+from kdengine.comparison.queueing import queue_missing, stop
 from kdengine.comparison.report import Report, Row, report
 from kdengine.comparison.tables import FORMATS, columns, notes, report_gains, rows
 from kdengine.jobs import JobStore
 from kdengine.spec import ExperimentSpec
-from kdengine.workspace import Workspace
+from kdengine.workspace import Workspace, files
 
 GAIN = {"kd": (2.333333, 1.527525), "byot": (2.0, 0.0)}
 
@@ -86,12 +86,20 @@ def test_numbers_measured_later_join_the_table(plan: Plan, finished: Workspace) 
     assert len(unmeasured(progress(plan, finished))) == 11
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind != "svg"])
 def test_every_format_names_every_arm_and_its_accuracy(kind: str, plan: Plan, finished: Workspace) -> None:
     text = FORMATS[kind](report(progress(plan, finished)))
     for arm in ACCURACY:
         assert arm in text
     assert "93.33" in text or "93.3333" in text
+
+
+def test_the_figure_for_a_paper_names_every_arm_that_has_a_gain(plan: Plan, finished: Workspace) -> None:
+    found = report(progress(plan, finished))
+    text = FORMATS["svg"](found)
+    for row in found.rows:
+        assert (f">{row.name}</text>" in text) is (row.gain is not None), row.name
+    assert "+2.00 [+2.00, +2.00], n = 3" in text
 
 
 def test_the_csv_is_read_back(plan: Plan, finished: Workspace) -> None:
@@ -174,3 +182,13 @@ def test_stopping_takes_what_waits_out_of_the_queue_and_resuming_brings_it_back(
     assert stop(plan, workspace) == count and not progress(plan, workspace).under_way
     assert stop(plan, workspace) == 0
     assert queue_missing(plan, workspace) == count and progress(plan, workspace).under_way
+
+
+def test_a_notebook_shows_table_notes_and_gains(plan: Plan, finished: Workspace) -> None:
+    found = report(progress(plan, finished))
+    shown = found._repr_html_()
+    assert all(html.escape(cell) in shown for line in rows(found, brief=True) for cell in line)
+    assert all(html.escape(note) in shown for note in notes(found))
+    drawn = found.plot().to_dict()
+    assert [list(trace["x"]) for trace in drawn["data"] if trace.get("x") is not None]
+    assert all(row["name"] in str(drawn) for row in report_gains(found))

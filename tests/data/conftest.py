@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from archives import LoopbackServer
 
-import kdengine.data.download
+import kdengine.data.sources.download
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackServer]:
     thread.start()
     state.url = f"http://127.0.0.1:{http.server_port}"
     monkeypatch.setenv("KD_DATA_URL", state.url)
-    monkeypatch.setattr(kdengine.data.download, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(kdengine.data.sources.download, "PAUSE_SECONDS", 0.0)
     yield state
     http.shutdown()
     thread.join()

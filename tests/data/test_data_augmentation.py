@@ -13,9 +13,9 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as tv
 
 from kdengine.assembly import augmentation as augmentation_of
-from kdengine.data.augmentation import Augmentation
-from kdengine.data.draws import Draws, draw
-from kdengine.data.loader import BatchLoader
+from kdengine.data.batches.augmentation import Augmentation
+from kdengine.data.batches.draws import Draws, draw
+from kdengine.data.batches.loader import BatchLoader
 from kdengine.errors import BadInput
 
 SIZE = 16
@@ -41,9 +41,9 @@ def drawn(augmentation: Augmentation, count: int = COUNT, epoch: int = 1) -> Dra
     return draw(augmentation, count, SIZE, 0, epoch, 0, CPU)
 
 
-def picture(loader: BatchLoader, sample: int) -> Tensor:
-    """The picture as it is, float (1, 3, H, W) of 0..255."""
-    return torch.from_numpy(loader.part.pictures([sample])).permute(0, 3, 1, 2).float()
+def image_of(loader: BatchLoader, sample: int) -> Tensor:
+    """The image as it is, float (1, 3, H, W) of 0..255."""
+    return torch.from_numpy(loader.part.take([sample])).permute(0, 3, 1, 2).float()
 
 
 def by_torchvision(image: Tensor, draws: Draws, sample: int) -> Tensor:
@@ -69,7 +69,7 @@ def test_each_geometric_change_is_what_torchvision_makes_of_the_same_numbers(aug
     loader = loader_of(augmentation)
     draws = drawn(augmentation)
     for sample, image in views(loader).items():
-        expected = by_torchvision(picture(loader, sample), draws, sample)
+        expected = by_torchvision(image_of(loader, sample), draws, sample)
         torch.testing.assert_close(image, expected, rtol=0, atol=0.02)
 
 
@@ -81,7 +81,7 @@ def test_both_together_are_one_after_the_other_but_for_being_blurred_once() -> N
     draws = drawn(augmentation)
     inner = slice(4, -4)  # at the edge of the window two resamplings fade to black differently
     for sample, image in views(loader).items():
-        expected = by_torchvision(picture(loader, sample), draws, sample)
+        expected = by_torchvision(image_of(loader, sample), draws, sample)
         assert (image - expected)[:, inner, inner].abs().max() < 2
 
 
@@ -91,7 +91,7 @@ def test_padded_crop_and_rotation_together() -> None:
     draws = drawn(augmentation)
     assert draws.warp is not None
     for sample, image in views(loader).items():
-        padded = tv.pad(picture(loader, sample), [3])
+        padded = tv.pad(image_of(loader, sample), [3])
         crop = tv.crop(padded, int(draws.top[sample]), int(draws.left[sample]), SIZE, SIZE)
         angle = math.degrees(float(draws.warp.angle[sample]))
         turned = tv.rotate(crop, angle, tv.InterpolationMode.BILINEAR)
@@ -139,7 +139,7 @@ def test_windows_are_distributed_as_torchvisions() -> None:
     assert top.min() == left.min() == 0 and (top + height).max() == (left + width).max() == size
 
 
-def test_what_fits_nowhere_becomes_the_whole_picture() -> None:
+def test_what_fits_nowhere_becomes_the_whole_image() -> None:
     draws = drawn(Augmentation(resized_crop=1.0), 2000)
     assert draws.warp is not None
     whole = (draws.warp.height == SIZE) & (draws.warp.width == SIZE)
@@ -198,7 +198,7 @@ PINNED_HOLES = [[0, 9, 7, 3], [-1, 4, 3, -2]]
 
 
 def test_draws_never_change() -> None:
-    """A replayed run depends on these numbers: a change here breaks every resume and every cached teacher."""
+    """A resumed run depends on these numbers: a change here breaks every resume and every cached teacher."""
     draws = drawn(ALL)
     assert draws.warp is not None and draws.hole is not None
     assert torch.stack([draws.top, draws.left, draws.warp.height, draws.warp.width])[:, :4].tolist() == PINNED_WINDOWS
@@ -213,7 +213,7 @@ def test_values_out_of_range_are_refused_in_words() -> None:
     assert fields == ["crop_padding", "resized_crop", "rotation", "cutout"]
     with pytest.raises(BadInput, match="resized_crop: takes the place of crop_padding"):
         Augmentation(crop_padding=2, resized_crop=0.5)
-    with pytest.raises(BadInput, match="cutout: a square of 16 px would blank a whole picture of 16 px"):
+    with pytest.raises(BadInput, match="cutout: a square of 16 px would blank a whole image of 16 px"):
         loader_of(Augmentation(cutout=16))
 
 

@@ -14,8 +14,8 @@ import pytest
 from archives import LoopbackServer, cifar_archive, idx_file
 from PIL import Image
 
-from kdengine.data import load_dataset, sample_pictures
-from kdengine.data.pickles import load_plain
+from kdengine.data import load_dataset, sample_images
+from kdengine.data.sources.pickles import load_plain
 from kdengine.errors import BadInput, DataError
 from kdengine.registry import DATASETS
 
@@ -41,9 +41,9 @@ def cifar10(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> tuple[Lo
 def test_cifar10_store_equals_the_archive(tmp_path: Path, cifar10: tuple) -> None:
     _, truth, _ = cifar10
     bundle = load_dataset("cifar10", tmp_path / "datasets", 32, validation=0)
-    pictures = np.concatenate([truth[name][0] for name in CIFAR10_BATCHES if name != "test_batch"])
-    np.testing.assert_array_equal(bundle.train.pictures(np.arange(200)), pictures)
-    np.testing.assert_array_equal(bundle.test.pictures(np.arange(30)), truth["test_batch"][0])
+    images = np.concatenate([truth[name][0] for name in CIFAR10_BATCHES if name != "test_batch"])
+    np.testing.assert_array_equal(bundle.train.take(np.arange(200)), images)
+    np.testing.assert_array_equal(bundle.test.take(np.arange(30)), truth["test_batch"][0])
     assert bundle.train.labels.tolist() == [number % 10 for _ in range(5) for number in range(40)]
     assert bundle.classes == tuple(f"class {number}" for number in range(10))
     assert bundle.mean == (0.4914, 0.4822, 0.4465) and bundle.std == (0.2470, 0.2435, 0.2616)
@@ -69,7 +69,7 @@ def test_cifar100_uses_fine_labels(tmp_path: Path, server: LoopbackServer, monke
     server.contents["cifar-100-python.tar.gz"] = content
     bundle = load_dataset("cifar100", tmp_path / "datasets", 32, validation=0.25)
     assert len(bundle.classes) == 100 and len(bundle.train) == 300 and len(bundle.validation) == 100
-    np.testing.assert_array_equal(bundle.test.pictures(np.arange(100)), truth["test"][0])
+    np.testing.assert_array_equal(bundle.test.take(np.arange(100)), truth["test"][0])
 
 
 def test_fashion_mnist_is_grey_repeated_and_resized(
@@ -85,7 +85,7 @@ def test_fashion_mnist_is_grey_repeated_and_resized(
     monkeypatch.setattr(definition, "files", files)
     server.contents.update({file.place: content for file, content in zip(files, contents, strict=True)})
     bundle = load_dataset("fashion_mnist", tmp_path / "datasets", 32, validation=0)
-    stored = bundle.train.pictures([7])[0]
+    stored = bundle.train.take([7])[0]
     expected = np.asarray(Image.fromarray(train[7]).resize((32, 32), Image.Resampling.BILINEAR))
     for channel in range(3):
         np.testing.assert_array_equal(stored[..., channel], expected)
@@ -102,14 +102,14 @@ def test_digits_are_embedded_with_a_fixed_test_part(tmp_path: Path) -> None:
     assert len(one.train) + len(one.validation) + len(one.test) == 1797
     shares = np.bincount(one.test.labels) / np.bincount(load_digits().target)
     assert np.all(np.abs(shares - 0.2) < 0.01)
-    pictures = np.round(load_digits().images * 255 / 16).astype(np.uint8)
-    source = {picture.tobytes(): digit for picture, digit in zip(pictures, load_digits().target, strict=True)}
-    stored = one.test.pictures(np.arange(len(one.test)))
-    assert [source[picture[..., 0].tobytes()] for picture in stored] == one.test.labels.tolist()
+    images = np.round(load_digits().images * 255 / 16).astype(np.uint8)
+    source = {image.tobytes(): digit for image, digit in zip(images, load_digits().target, strict=True)}
+    stored = one.test.take(np.arange(len(one.test)))
+    assert [source[image[..., 0].tobytes()] for image in stored] == one.test.labels.tolist()
     assert np.array_equal(stored[..., 0], stored[..., 2]) and stored.max() == 255
 
 
-def test_computed_mean_and_std_are_those_of_all_training_pictures(tmp_path: Path) -> None:
+def test_computed_mean_and_std_are_those_of_all_training_images(tmp_path: Path) -> None:
     bundle = load_dataset("digits", tmp_path / "datasets", 8)
     index = np.concatenate([bundle.train.index, bundle.validation.index])
     values = bundle.train.images[index] / 255
@@ -240,14 +240,14 @@ def test_every_definition_describes_itself() -> None:
     assert not DATASETS.get("digits").flip and DATASETS.get("cifar10").flip
 
 
-def test_sample_pictures_show_each_class_first(tmp_path: Path) -> None:
+def test_sample_images_show_each_class_first(tmp_path: Path) -> None:
     bundle = load_dataset("digits", tmp_path / "datasets", 8)
-    pictures, labels = sample_pictures(bundle, 25, seed=3)
-    assert pictures.shape == (25, 8, 8, 3) and pictures.dtype == np.uint8
+    images, labels = sample_images(bundle, 25, seed=3)
+    assert images.shape == (25, 8, 8, 3) and images.dtype == np.uint8
     assert sorted(labels[:10]) == sorted(labels[10:20]) == list(range(10))
-    again, _ = sample_pictures(bundle, 25, seed=3)
-    np.testing.assert_array_equal(pictures, again)
-    assert len({picture.tobytes() for picture in pictures}) == 25
+    again, _ = sample_images(bundle, 25, seed=3)
+    np.testing.assert_array_equal(images, again)
+    assert len({image.tobytes() for image in images}) == 25
 
 
 def test_import_loads_neither_torch_nor_sklearn() -> None:

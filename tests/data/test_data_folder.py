@@ -1,4 +1,4 @@
-"""One's own pictures: layouts, archives good and hostile, and every kind of bad input."""
+"""One's own images: layouts, archives good and hostile, and every kind of bad input."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import PACKERS, as_folder, as_tar, as_zip, picture_files, png
+from archives import PACKERS, as_folder, as_tar, as_zip, image_files, png
 from PIL import Image
 
-from kdengine.data import DatasetBundle, containers, load_dataset, pictures
+from kdengine.data import DatasetBundle, load_dataset
+from kdengine.data.sources import guard
+from kdengine.data.sources import image_files as images
 from kdengine.errors import BadInput, DataError
 
-SPLIT = picture_files({"cat": 6, "dog": 8}, "train/") | picture_files({"cat": 3, "dog": 2}, "test/")
-ALONE = picture_files({"cat": 10, "dog": 20})
+SPLIT = image_files({"cat": 6, "dog": 8}, "train/") | image_files({"cat": 3, "dog": 2}, "test/")
+ALONE = image_files({"cat": 10, "dog": 20})
 
 
 def load(path: Path, tmp_path: Path, **arguments: object) -> DatasetBundle:
@@ -41,7 +43,7 @@ def test_split_layout_in_every_container(tmp_path: Path, kind: str, wrapper: str
     assert bundle.classes == ("cat", "dog")
     assert bundle.train.labels.tolist() == [0] * 6 + [1] * 8 and bundle.test.labels.tolist() == [0] * 3 + [1] * 2
     expected = [np.asarray(Image.open(io.BytesIO(SPLIT[name]))) for name in sorted(SPLIT) if name.startswith("train")]
-    np.testing.assert_array_equal(bundle.train.pictures(np.arange(14)), np.stack(expected))
+    np.testing.assert_array_equal(bundle.train.take(np.arange(14)), np.stack(expected))
 
 
 def test_digest_is_that_of_the_content_wherever_it_lies(tmp_path: Path) -> None:
@@ -56,11 +58,11 @@ def test_classes_alone_get_a_fixed_stratified_test_part(tmp_path: Path, prefix: 
     path = as_folder(tmp_path / "p", {prefix + name: content for name, content in ALONE.items()})
     one, two = load(path, tmp_path, split_seed=0), load(path, tmp_path, split_seed=9)
     assert np.bincount(one.test.labels).tolist() == [2, 4]
-    np.testing.assert_array_equal(one.test.pictures(np.arange(6)), two.test.pictures(np.arange(6)))
+    np.testing.assert_array_equal(one.test.take(np.arange(6)), two.test.take(np.arange(6)))
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    path = as_folder(tmp_path / "p", picture_files({"car": 4, "plane": 4, "test": 4, "train": 4}))
+    path = as_folder(tmp_path / "p", image_files({"car": 4, "plane": 4, "test": 4, "train": 4}))
     assert load(path, tmp_path).classes == ("car", "plane", "test", "train")
 
 
@@ -87,8 +89,8 @@ def test_pictures_of_all_kinds_become_square_rgb(tmp_path: Path) -> None:
         buffer = io.BytesIO()
         image.save(buffer, **arguments)
         files[f"train/x/{name}"] = buffer.getvalue()
-    files |= picture_files({"y": 3}, "train/") | picture_files({"x": 1, "y": 1}, "test/")
-    stored = load(as_folder(tmp_path / "p", files), tmp_path, validation=0, image_size=20).train.pictures(np.arange(7))
+    files |= image_files({"y": 3}, "train/") | image_files({"x": 1, "y": 1}, "test/")
+    stored = load(as_folder(tmp_path / "p", files), tmp_path, validation=0, image_size=20).train.take(np.arange(7))
     for channel in range(3):
         np.testing.assert_array_equal(stored[0, ..., channel], grey)
     assert np.all(stored[1] == (10, 200, 30))
@@ -98,11 +100,11 @@ def test_pictures_of_all_kinds_become_square_rgb(tmp_path: Path) -> None:
     assert stored[6, :8].max() < 20 and stored[6, 12:].min() > 235
 
 
-def test_bigger_pictures_are_reduced_with_antialias(tmp_path: Path) -> None:
+def test_bigger_images_are_reduced_with_antialias(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     big = rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)
     files = SPLIT | {"train/cat/000.png": png(big)}
-    stored = load(as_folder(tmp_path / "p", files), tmp_path, validation=0).train.pictures([0])[0]
+    stored = load(as_folder(tmp_path / "p", files), tmp_path, validation=0).train.take([0])[0]
     shorter_first = Image.fromarray(big).resize((24, 16), Image.Resampling.BILINEAR).crop((4, 0, 20, 16))
     assert np.abs(stored.astype(int) - np.asarray(shorter_first).astype(int)).max() <= 2
 
@@ -113,10 +115,10 @@ def damage(files: dict[str, bytes], count: int) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-def test_corrupt_pictures_are_named_or_skipped_on_request(
+def test_corrupt_images_are_named_or_skipped_on_request(
     tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    files = picture_files({"cat": 15, "dog": 6}, "train/") | picture_files({"cat": 3, "dog": 2}, "test/")
+    files = image_files({"cat": 15, "dog": 6}, "train/") | image_files({"cat": 3, "dog": 2}, "test/")
     path = PACKERS[kind](tmp_path, damage(files, 12) | {"train/dog/000.png": b""})
     text = message(path, tmp_path)
     assert "holds 13 corrupt image(s)" in text and "train/cat/003.png: " in text and "... and 3 more" in text
@@ -125,11 +127,11 @@ def test_corrupt_pictures_are_named_or_skipped_on_request(
     bundle = load(path, tmp_path, options={"on_corrupt": "skip"}, validation=0)
     assert np.bincount(bundle.train.labels).tolist() == [3, 5]
     assert "13 corrupt image(s) were left out" in caplog.text
-    kept = {picture.tobytes() for picture in bundle.train.pictures(np.arange(8))}
+    kept = {image.tobytes() for image in bundle.train.take(np.arange(8))}
     assert np.asarray(Image.open(io.BytesIO(files["train/cat/014.png"]))).tobytes() in kept
 
 
-def test_link_that_leads_nowhere_is_a_corrupt_picture(tmp_path: Path) -> None:
+def test_link_that_leads_nowhere_is_a_corrupt_image(tmp_path: Path) -> None:
     path = as_folder(tmp_path / "p", SPLIT)
     (path / "train" / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
     assert "1 corrupt image(s):\n  train/cat/gone.png" in message(path, tmp_path)
@@ -141,10 +143,10 @@ def test_link_that_leads_nowhere_is_a_corrupt_picture(tmp_path: Path) -> None:
 
 def test_skipping_a_whole_class_is_refused(tmp_path: Path) -> None:
     text = message(as_folder(tmp_path / "p", damage(SPLIT, 6)), tmp_path, options={"on_corrupt": "skip"})
-    assert "no readable picture is left" in text and "cat" in text
+    assert "no readable image is left" in text and "cat" in text
 
 
-def test_zip_member_with_a_wrong_checksum_is_a_corrupt_picture(tmp_path: Path) -> None:
+def test_zip_member_with_a_wrong_checksum_is_a_corrupt_image(tmp_path: Path) -> None:
     path = tmp_path / "p.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, content in SPLIT.items():
@@ -154,14 +156,14 @@ def test_zip_member_with_a_wrong_checksum_is_a_corrupt_picture(tmp_path: Path) -
     assert "1 corrupt image(s):\n  train/cat/002.png" in message(path, tmp_path)
 
 
-def test_picture_with_too_many_pixels_is_corrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 1000)
+def test_image_with_too_many_pixels_is_corrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
     files = SPLIT | {"train/cat/000.png": png(np.zeros((50, 50), np.uint8))}
     assert "2500 pixels, at most 1000" in message(as_folder(tmp_path / "p", files), tmp_path)
 
 
 def test_layout_problems_are_all_named_at_once(tmp_path: Path) -> None:
-    files = picture_files({"cat": 3, "dog": 3, "owl": 1}, "train/") | picture_files({"cat": 3, "fox": 2}, "test/")
+    files = image_files({"cat": 3, "dog": 3, "owl": 1}, "train/") | image_files({"cat": 3, "fox": 2}, "test/")
     path = as_folder(tmp_path / "p", files | {"train/loose.png": files["train/cat/000.png"], "val/cat/1.png": b"x"})
     (path / "train" / "eel").mkdir()
     text = message(path, tmp_path)
@@ -180,12 +182,12 @@ def test_layout_problems_are_all_named_at_once(tmp_path: Path) -> None:
     [
         ({}, "holds no image"),
         ({"cat/notes.txt": b"x", "dog/notes.txt": b"x"}, "holds no image"),
-        (picture_files({"cat": 3}), "at least 2 classes with images, found 1: cat"),
-        (picture_files({"cat": 3}, "train/") | picture_files({"cat": 3}, "test/"), "found 1: cat"),
-        (picture_files({"cat": 3, "dog": 1}), "too few images to carve a test part from.*dog \\(1\\)"),
+        (image_files({"cat": 3}), "at least 2 classes with images, found 1: cat"),
+        (image_files({"cat": 3}, "train/") | image_files({"cat": 3}, "test/"), "found 1: cat"),
+        (image_files({"cat": 3, "dog": 1}), "too few images to carve a test part from.*dog \\(1\\)"),
         (ALONE | {"owl/notes.txt": b"x"}, r"1 class folder\(s\) without an image: owl"),
         (ALONE | {"loose.png": b"x"}, r"1 image\(s\) lie in no class folder: loose.png"),
-        (picture_files({"cat": 3, "dog": 3}, "test/"), "there is test/ but no train/"),
+        (image_files({"cat": 3, "dog": 3}, "test/"), "there is test/ but no train/"),
     ],
 )
 def test_bad_layouts(tmp_path: Path, files: dict[str, bytes], expected: str) -> None:
@@ -259,7 +261,7 @@ def test_links_encrypted_and_repeated_members_of_a_zip_are_refused(tmp_path: Pat
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.xz"])
 def test_bombs_are_refused(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containers, "RATIO_CHECKED_ABOVE", 1 << 20)
+    monkeypatch.setattr(guard, "RATIO_CHECKED_ABOVE", 1 << 20)
     path = PACKERS[kind](tmp_path, SPLIT | {"train/cat/big.png": bytes(8 << 20)})
     assert "like a bomb" in message(path, tmp_path)
 
@@ -268,20 +270,20 @@ def test_bombs_are_refused(tmp_path: Path, kind: str, monkeypatch: pytest.Monkey
 def test_limits_on_members_sizes_and_total(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = PACKERS[kind](tmp_path, SPLIT | {"train/cat/big.png": np.random.default_rng(0).bytes(100_000)})
     with monkeypatch.context() as patch:
-        patch.setattr(containers, "MAX_MEMBERS", 5)
+        patch.setattr(guard, "MAX_MEMBERS", 5)
         assert "more than 5 members" in message(path, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(containers, "MAX_TOTAL_BYTES", 50_000)
+        patch.setattr(guard, "MAX_TOTAL_BYTES", 50_000)
         assert "unpacks to more than" in message(path, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(containers, "MAX_FILE_BYTES", 50_000)
+        patch.setattr(guard, "MAX_FILE_BYTES", 50_000)
         assert "'train/cat/big.png' (100000 bytes, at most 50000" in message(path, tmp_path)
 
 
-def test_too_few_pictures_for_the_split_name_the_classes(tmp_path: Path) -> None:
-    files = picture_files({"cat": 6, "dog": 1}, "train/") | picture_files({"cat": 1, "dog": 1}, "test/")
+def test_too_few_images_for_the_split_name_the_classes(tmp_path: Path) -> None:
+    files = image_files({"cat": 6, "dog": 1}, "train/") | image_files({"cat": 1, "dog": 1}, "test/")
     path = as_folder(tmp_path / "p", files)
-    with pytest.raises(BadInput, match=r"data.validation: too few training pictures.*dog \(1\)"):
+    with pytest.raises(BadInput, match=r"data.validation: too few training images.*dog \(1\)"):
         load(path, tmp_path)
     assert len(load(path, tmp_path, validation=0).train) == 7
     with pytest.raises(BadInput, match=r"data.per_class: 3 asked for.*dog \(1\)"):
@@ -291,6 +293,6 @@ def test_too_few_pictures_for_the_split_name_the_classes(tmp_path: Path) -> None
 def test_a_changed_folder_gets_a_new_store(tmp_path: Path) -> None:
     path = as_folder(tmp_path / "p", SPLIT)
     first = load(path, tmp_path, validation=0)
-    as_folder(path, picture_files({"owl": 2}, "train/", seed=5) | picture_files({"owl": 2}, "test/", seed=5))
+    as_folder(path, image_files({"owl": 2}, "train/", seed=5) | image_files({"owl": 2}, "test/", seed=5))
     assert load(path, tmp_path, validation=0).classes == ("cat", "dog", "owl")
-    assert len(first.train.pictures(np.arange(14))) == 14
+    assert len(first.train.take(np.arange(14))) == 14

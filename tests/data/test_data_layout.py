@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import as_folder, as_zip, picture_files
+from archives import as_folder, as_zip, image_files
 
 from kdengine import ExperimentSpec
 from kdengine.data import load_dataset
-from kdengine.data.containers import Listing
-from kdengine.data.layout import Layout, find_layout
-from kdengine.data.roles import role
+from kdengine.data.sources.guard import Listing
+from kdengine.data.sources.layout import Layout, find_layout
+from kdengine.data.sources.roles import role
 from kdengine.errors import DataError
 
 FINGERPRINT_BEFORE = "3d4dfc38705cb5ff"
@@ -145,7 +145,7 @@ def age(tmp_path: Path) -> None:
 
 def test_store_that_an_earlier_version_misread_is_built_again(tmp_path: Path) -> None:
     # A fifth of each part was carved as the test part: as many training images as the split itself has.
-    files = picture_files({"cat": 8, "dog": 8}, "Training/") | picture_files({"cat": 2, "dog": 2}, "Testing/")
+    files = image_files({"cat": 8, "dog": 8}, "Training/") | image_files({"cat": 2, "dog": 2}, "Testing/")
     path = as_zip(tmp_path / "mine.zip", files)
     right = load(path, tmp_path)
     store = next((tmp_path / "ws" / "cache" / "stores").glob("*/meta.json")).parent
@@ -157,7 +157,7 @@ def test_store_that_an_earlier_version_misread_is_built_again(tmp_path: Path) ->
 
 
 def test_store_of_an_earlier_version_that_was_right_is_kept(tmp_path: Path) -> None:
-    path = as_folder(tmp_path / "mine", picture_files({"cat": 5, "dog": 5}))
+    path = as_folder(tmp_path / "mine", image_files({"cat": 5, "dog": 5}))
     before = load(path, tmp_path)
     age(tmp_path)
     images = next((tmp_path / "ws" / "cache" / "stores").glob("*/images.npy"))

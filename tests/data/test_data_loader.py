@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageOps
 
 from kdengine.data import Part
-from kdengine.data.loader import Augmentation, Batch, BatchLoader
+from kdengine.data.batches.loader import Augmentation, Batch, BatchLoader
 from kdengine.errors import BadInput
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -53,9 +53,9 @@ def views_by_id(batches: list[Batch], view: int = 0) -> dict[int, torch.Tensor]:
     return {int(i): image for batch in batches for i, image in zip(batch.index, batch.views[view], strict=True)}
 
 
-def pil_crops(picture: np.ndarray, padding: int) -> dict[bytes, tuple[int, int, bool]]:
-    """Every crop of the padded picture, mirrored or not, by PIL."""
-    padded = ImageOps.expand(Image.fromarray(picture), padding, fill=0)
+def pil_crops(image: np.ndarray, padding: int) -> dict[bytes, tuple[int, int, bool]]:
+    """Every crop of the padded image, mirrored or not, by PIL."""
+    padded = ImageOps.expand(Image.fromarray(image), padding, fill=0)
     found = {}
     for top in range(2 * padding + 1):
         for left in range(2 * padding + 1):
@@ -65,13 +65,13 @@ def pil_crops(picture: np.ndarray, padding: int) -> dict[bytes, tuple[int, int, 
     return found
 
 
-def test_evaluation_is_the_plain_picture_normalised_in_order() -> None:
+def test_evaluation_is_the_plain_image_normalised_in_order() -> None:
     part = make_part()
     loader = make_loader(part, augmentation=None, shuffle=False, drop_last=False)
     batches = list(loader.epoch(0))
     assert [len(batch.target) for batch in batches] == [8] * 6 + [2] and loader.steps_per_epoch == 7
     image = torch.cat([batch.image for batch in batches])
-    expected = (part.pictures(np.arange(50)) / 255 - np.array(MEAN)) / np.array(STD)
+    expected = (part.take(np.arange(50)) / 255 - np.array(MEAN)) / np.array(STD)
     torch.testing.assert_close(image, torch.from_numpy(expected).float().permute(0, 3, 1, 2), rtol=0, atol=2e-6)
     assert torch.cat([batch.index for batch in batches]).tolist() == list(range(50))
     assert torch.cat([batch.target for batch in batches]).tolist() == part.labels.tolist()
@@ -83,10 +83,10 @@ def test_every_view_is_a_crop_that_pil_makes_too() -> None:
     shifts = []
     for epoch in range(4):
         for batch in make_loader(part, drop_last=False).epoch(epoch):
-            for sample, picture in zip(batch.index.tolist(), pixels(batch.image), strict=True):
-                crops = pil_crops(part.pictures([sample])[0], 3)
-                assert picture.tobytes() in crops
-                shifts.append(crops[picture.tobytes()])
+            for sample, image in zip(batch.index.tolist(), pixels(batch.image), strict=True):
+                crops = pil_crops(part.take([sample])[0], 3)
+                assert image.tobytes() in crops
+                shifts.append(crops[image.tobytes()])
     assert {top for top, _, _ in shifts} == {left for _, left, _ in shifts} == set(range(7))
     assert 0.35 < np.mean([mirrored for _, _, mirrored in shifts]) < 0.65
 
@@ -96,8 +96,8 @@ def test_changes_that_are_switched_off_do_not_happen(padding: int, flip: bool) -
     part = make_part()
     loader = make_loader(part, augmentation=Augmentation(padding, flip), drop_last=False)
     for batch in loader.epoch(0):
-        for sample, picture in zip(batch.index.tolist(), pixels(batch.image), strict=True):
-            top, left, mirrored = pil_crops(part.pictures([sample])[0], 3)[picture.tobytes()]
+        for sample, image in zip(batch.index.tolist(), pixels(batch.image), strict=True):
+            top, left, mirrored = pil_crops(part.take([sample])[0], 3)[image.tobytes()]
             assert flip or not mirrored
             assert padding or (top, left) == (3, 3)
 
@@ -194,7 +194,7 @@ def test_overlapping() -> None:
 
 
 def test_bad_input_is_said_in_words() -> None:
-    with pytest.raises(BadInput, match="51 is larger than the 50 pictures"):
+    with pytest.raises(BadInput, match="51 is larger than the 50 images"):
         make_loader(batch_size=51)
     assert make_loader(batch_size=51, drop_last=False).steps_per_epoch == 1
     with pytest.raises(BadInput, match=r"no sampler 'random'; there are: uniform, class-balanced"):
@@ -204,7 +204,7 @@ def test_bad_input_is_said_in_words() -> None:
     for sampler in ("same-class-pairs", "overlapping"):
         with pytest.raises(BadInput, match="batch_size: 7 is odd"):
             make_loader(sampler=sampler, batch_size=7)
-    with pytest.raises(BadInput, match="class 49 has a single training picture"):
+    with pytest.raises(BadInput, match="class 49 has a single training image"):
         make_loader(make_part(99, 50), sampler="same-class-pairs")
     with pytest.raises(BadInput) as caught:
         make_loader(batch_size=0, views=0)
@@ -231,7 +231,7 @@ PINNED_SUM = -895.62
 
 
 def test_draws_never_change() -> None:
-    """A replayed run depends on these numbers: a change here breaks every resume and every cached teacher."""
+    """A resumed run depends on these numbers: a change here breaks every resume and every cached teacher."""
     batch = next(make_loader().epoch(0))
     assert batch.index.tolist() == PINNED_ORDER
     assert round(float(batch.image.double().sum()), 2) == PINNED_SUM

@@ -17,21 +17,22 @@ from pathlib import Path
 
 import psutil
 import pytest
-from archives import as_folder, as_tar, as_zip, picture_files
+from archives import as_folder, as_tar, as_zip, image_files
 from PIL import Image
 from support import PATIENCE_S
 
-from kdengine.data import containers, load_dataset
-from kdengine.data.examine import check_archive
+from kdengine.data import load_dataset
+from kdengine.data.sources import guard
+from kdengine.data.sources.examine import check_archive
 from kdengine.errors import BadInput, DataError
 
-ALONE = picture_files({"cat": 3, "dog": 3})
+ALONE = image_files({"cat": 3, "dog": 3})
 SECONDS = 25.0
 MEMORY_MIB = 250
 
 CHECK = """
 import json, pathlib, resource, sys, time
-from kdengine.data.examine import check_archive
+from kdengine.data.sources.examine import check_archive
 from kdengine.errors import BadInput
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     begun = time.monotonic()
@@ -200,7 +201,7 @@ def test_what_only_a_large_archive_reaches_has_an_end_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, said: str
 ) -> None:
     path = as_zip(tmp_path / "p.zip", ALONE)
-    monkeypatch.setattr(containers, limit, most)
+    monkeypatch.setattr(guard, limit, most)
     with pytest.raises(DataError, match=said):
         load_dataset("folder", tmp_path / "ws" / "datasets", 16, options={"path": str(path)})
 

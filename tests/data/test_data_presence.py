@@ -1,4 +1,4 @@
-"""Whether a data set's pictures are here, told without downloading and without leaving anything behind."""
+"""Whether a data set's images are here, told without downloading and without leaving anything behind."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from archives import LoopbackServer, cifar_archive
 
 from kdengine.data import DatasetDefinition, load_dataset
-from kdengine.fields import NoSettings
 from kdengine.registry import DATASETS
+from kdengine.spec.fields import NoSettings
 
 BATCHES = {f"data_batch_{number}": 20 for number in range(1, 6)} | {"test_batch": 20}
 

@@ -18,8 +18,8 @@ from support import NORM, PATIENCE_S, tiny_spec, wait_until_gone
 
 from kdengine.assembly import evaluation_batches, load_data, training_batches
 from kdengine.data import Augmentation, Part
-from kdengine.data.loader import Batch, BatchLoader
-from kdengine.data.reading import default_workers
+from kdengine.data.batches.loader import Batch, BatchLoader
+from kdengine.data.batches.workers import default_workers
 from kdengine.errors import BadInput, KdError
 from kdengine.workspace import Workspace
 
@@ -29,7 +29,7 @@ ALL = Augmentation(flip=True, resized_crop=0.3, rotation=20, cutout=4)
 
 @pytest.fixture
 def part(tmp_path: Path) -> Part:
-    """Every second picture of a store on disk, mapped."""
+    """Every second image of a store on disk, mapped."""
     images = np.random.default_rng(0).integers(0, 256, (2 * COUNT, SIZE, SIZE, 3), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
@@ -101,8 +101,35 @@ def test_a_killed_worker_is_said_in_words(part: Part) -> None:
     batches = loader_of(part, workers=2).epoch(0)
     next(batches)
     os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
-    with pytest.raises(KdError, match=r"a process that reads pictures .*resume the run, with runtime\.workers=0"):
+    with pytest.raises(KdError, match=r"a process that reads images .*resume the run, with runtime\.workers=0"):
         list(batches)
+
+
+def test_a_worker_whose_death_is_noticed_only_while_the_others_are_ended_is_said_in_words(
+    part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handler of the signal raises wherever the process is just then."""
+    from torch.utils.data import dataloader
+
+    ended = dataloader._MultiProcessingDataLoaderIter._shutdown_workers
+
+    told: list[bool] = []
+
+    def noticed(stream: object) -> None:
+        by_the_collector = sys._getframe(1).f_code.co_name == "__del__"  # of an iterator that another test left
+        if not by_the_collector:
+            told.append(True)  # not the stream: that would keep what is being deleted
+        ended(stream)  # now and then PyTorch notices the death here, and raises itself
+        if not by_the_collector and len(told) == 1:
+            raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+    monkeypatch.setattr(dataloader._MultiProcessingDataLoaderIter, "_shutdown_workers", noticed)
+    batches = loader_of(part, workers=2).epoch(0)
+    next(batches)
+    os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+    with pytest.raises(KdError, match="a process that reads images"):
+        list(batches)
+    assert told
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -116,7 +143,7 @@ SCRIPT = """
 import multiprocessing, os, signal, sys
 import numpy as np
 from kdengine.data import Part
-from kdengine.data.loader import BatchLoader
+from kdengine.data.batches.loader import BatchLoader
 
 part = Part(np.zeros((64, 8, 8, 3), np.uint8), np.arange(64), np.arange(64) % 2)
 loader = BatchLoader(part, batch_size=2, mean=(0, 0, 0), std=(1, 1, 1), device="cpu", seed=0, augmentation=None,

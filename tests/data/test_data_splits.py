@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import as_folder, as_zip, picture_files
+from archives import as_folder, as_zip, image_files
 
 from kdengine.data import DatasetBundle, load_dataset, splits
 from kdengine.data.bundle import Part
 
-OWN = picture_files({"cat": 120, "dog": 12})
-LATER = OWN | {f"{name[:3]}/a{name[4:]}": content for name, content in picture_files({"cat": 90}, seed=1).items()}
+OWN = image_files({"cat": 120, "dog": 12})
+LATER = OWN | {f"{name[:3]}/a{name[4:]}": content for name, content in image_files({"cat": 90}, seed=1).items()}
 
 
 def load(path: Path, root: Path, split: str = "image", **arguments: object) -> DatasetBundle:
@@ -21,7 +21,7 @@ def load(path: Path, root: Path, split: str = "image", **arguments: object) -> D
 
 
 def shown(part: Part) -> set[bytes]:
-    return {picture.tobytes() for picture in part.pictures(np.arange(len(part)))}
+    return {image.tobytes() for image in part.take(np.arange(len(part)))}
 
 
 @pytest.mark.parametrize("arguments", [{}, {"validation": 0.3, "split_seed": 7, "meta": 0.2}])
@@ -42,12 +42,12 @@ def test_parts_are_those_of_the_images_wherever_they_lie(tmp_path: Path) -> None
 
 
 def test_the_rule_of_before_gives_the_parts_of_before(tmp_path: Path) -> None:
-    bundle = load(as_folder(tmp_path / "mine", picture_files({"cat": 10, "dog": 20})), tmp_path, split="position")
+    bundle = load(as_folder(tmp_path / "mine", image_files({"cat": 10, "dog": 20})), tmp_path, split="position")
     assert bundle.digest == "2650531cb3ce84de88ad357f00d7d2702d42f8e2f443496bc7edcf125a3e518b"
 
 
 def test_another_rule_is_another_digest_even_where_the_test_part_is_given(tmp_path: Path) -> None:
-    files = picture_files({"cat": 30, "dog": 30}, "train/") | picture_files({"cat": 3, "dog": 2}, "test/")
+    files = image_files({"cat": 30, "dog": 30}, "train/") | image_files({"cat": 3, "dog": 2}, "test/")
     path = as_folder(tmp_path / "mine", files)
     one, two = load(path, tmp_path), load(path, tmp_path, split="position")
     assert shown(one.test) == shown(two.test) and one.digest != two.digest

@@ -12,17 +12,17 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from archives import as_folder, as_tar, as_zip, picture_files
+from archives import as_folder, as_tar, as_zip, image_files
 
 from app import catalog
 from kdengine import ExperimentSpec
 from kdengine.assembly import preflight
 from kdengine.data import load_dataset
-from kdengine.data.uploads import clean_name, keep_upload, sources
+from kdengine.data.sources.uploads import clean_name, keep_upload, sources
 from kdengine.errors import BadInput, DataError
 from kdengine.workspace import Workspace
 
-ALONE = picture_files({"cat": 5, "dog": 5})
+ALONE = image_files({"cat": 5, "dog": 5})
 NOT_UTF8 = os.fsdecode(b"caf\xe9")
 
 
@@ -55,10 +55,10 @@ def test_names_keep_the_letters_of_all_scripts_and_nothing_else(given: str, kept
 
 
 def test_upload_is_kept_under_its_name_and_twice_under_two(own: Path, tmp_path: Path) -> None:
-    source = as_zip(tmp_path / "upload.bin", picture_files({"猫": 5, "狗": 5}))
+    source = as_zip(tmp_path / "upload.bin", image_files({"猫": 5, "狗": 5}))
     told: list[float] = []
-    first = keep_upload(own, source, "我的图片.zip", lambda share, what: told.append(share))
-    second = keep_upload(own, source, "我的图片.zip")
+    first = keep_upload(own, source, "我的图片.zip", lambda share, what: told.append(share)).path
+    second = keep_upload(own, source, "我的图片.zip").path
     assert (first.name, second.name) == ("我的图片.zip", "2-我的图片.zip")
     assert sources(own) == [second, first] and first.read_bytes() == source.read_bytes()
     assert load(first, tmp_path) == ("狗", "猫")
@@ -75,7 +75,7 @@ def files_in(own: Path) -> list[str]:
         (b"no archive at all", "mine.zip is not an archive that can be read"),
         (b"", "mine.zip is not an archive that can be read"),
         ({"cat/a.txt": b"x", "dog/b.txt": b"x"}, "mine.zip holds no image"),
-        (picture_files({"cat": 4}), "at least 2 classes with images, found 1: cat"),
+        (image_files({"cat": 4}), "at least 2 classes with images, found 1: cat"),
         ({name: b"x" for name in ALONE}, "2 class(es) without an image that opens: cat, dog; e.g. cat/000.png: not"),
         (ALONE | {"../x.png": b"x"}, "'../x.png' (leads out of the archive)"),
     ],
@@ -117,8 +117,8 @@ def test_what_killed_uploads_left_is_swept_after_a_day(own: Path, tmp_path: Path
 
 
 def test_unclear_folders_are_kept_for_the_person_to_say_what_they_mean(own: Path, tmp_path: Path) -> None:
-    source = as_zip(tmp_path / "u.zip", picture_files({"a": 3, "b": 3}, "x/") | picture_files({"a": 3, "b": 3}, "y/"))
-    kept = keep_upload(own, source, "mine.zip")
+    source = as_zip(tmp_path / "u.zip", image_files({"a": 3, "b": 3}, "x/") | image_files({"a": 3, "b": 3}, "y/"))
+    kept = keep_upload(own, source, "mine.zip").path
     with pytest.raises(DataError, match=r"set data\.layout=classes"):
         load(kept, tmp_path)
 
@@ -186,7 +186,7 @@ def folder_of_bytes(path: Path, files: dict[bytes, bytes]) -> Path:
     [("utf-8", "猫咪"), ("gb2312", "猫咪"), ("latin-1", "Zürich"), ("cp437", "café"), ("big5", "貓咪")],
 )
 def test_class_names_in_any_encoding_are_text(tmp_path: Path, pack, codec: str, name: str) -> None:
-    files = picture_files({"class": 5, "dog": 5})
+    files = image_files({"class": 5, "dog": 5})
     raw = {key.encode().replace(b"class", name.encode(codec)): content for key, content in files.items()}
     bundle = load_dataset(
         "folder", tmp_path / "ws" / "datasets", 16, options={"path": str(pack(tmp_path / "mine", raw))}
@@ -202,7 +202,7 @@ def test_class_names_in_any_encoding_are_text(tmp_path: Path, pack, codec: str, 
 
 
 def test_name_that_claims_utf8_and_is_not_is_refused_in_words(tmp_path: Path) -> None:
-    path = as_zip(tmp_path / "mine.zip", picture_files({"é": 3, "dog": 3}))
+    path = as_zip(tmp_path / "mine.zip", image_files({"é": 3, "dog": 3}))
     path.write_bytes(path.read_bytes().replace("é".encode(), b"\xff\xfe"))
     with pytest.raises(DataError, match=r"mine\.zip says that its names are UTF-8"):
         load(path, tmp_path)
@@ -221,7 +221,7 @@ def test_one_corrupt_image_is_one_problem_that_names_it(tmp_path: Path) -> None:
 
 
 def test_problems_of_a_layout_stay_several(tmp_path: Path) -> None:
-    path = as_tar(tmp_path / "mine.tar", picture_files({"cat": 3}) | {"loose.png": b"x"}, "w")
+    path = as_tar(tmp_path / "mine.tar", image_files({"cat": 3}) | {"loose.png": b"x"}, "w")
     spec = ExperimentSpec(
         data={"name": "folder", "path": str(path), "image_size": 16}, student="resnet8x4", method="none"
     )
@@ -232,5 +232,5 @@ def test_problems_of_a_layout_stay_several(tmp_path: Path) -> None:
 
 def test_signs_that_scripts_need_stay_in_class_names_and_control_characters_do_not(tmp_path: Path) -> None:
     joined = "می\N{ZERO WIDTH NON-JOINER}خواهم"
-    path = as_folder(tmp_path / "mine", picture_files({joined: 3, "a\nb": 3, "x\u3000y": 3}))
+    path = as_folder(tmp_path / "mine", image_files({joined: 3, "a\nb": 3, "x\u3000y": 3}))
     assert load(path, tmp_path) == (r"a\nb", "x\u3000y", joined)

@@ -12,18 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import LoopbackServer, as_tar, as_zip, idx_file, png, random_picture
+from archives import LoopbackServer, as_tar, as_zip, idx_file, png, random_image
 
-from kdengine.data import DatasetBundle, decoding, load_dataset
-from kdengine.data.containers import Container
-from kdengine.data.decoding import decode_files
+from kdengine.data import DatasetBundle, load_dataset
 from kdengine.data.definition import DatasetDefinition
+from kdengine.data.sources import decoding
+from kdengine.data.sources.containers import Container
+from kdengine.data.sources.decoding import decode_files
 from kdengine.errors import DataError
 from kdengine.registry import DATASETS
 
-Pictures = list[tuple[np.ndarray, int]]
+Images = list[tuple[np.ndarray, int]]
 
-TEN = [3, 0, 7, 1, 9, 2, 8, 4, 6, 5]  # every class of ten, since a class without pictures is refused
+TEN = [3, 0, 7, 1, 9, 2, 8, 4, 6, 5]  # every class of ten, since a class without images is refused
 
 
 @dataclass
@@ -35,15 +36,15 @@ class Small:
 
     files: dict[str, bytes | dict[str, bytes]]
     classes: tuple[str, ...]
-    train: Pictures
-    test: Pictures
+    train: Images
+    test: Images
     size: int = 8
     options: dict[str, object] = field(default_factory=dict)
 
 
-def pictures(seed: int, labels: list[int], size: int = 8) -> Pictures:
+def images(seed: int, labels: list[int], size: int = 8) -> Images:
     rng = np.random.default_rng(seed)
-    return [(random_picture(rng, size), label) for label in labels]
+    return [(random_image(rng, size), label) for label in labels]
 
 
 def lines(*rows: object) -> bytes:
@@ -59,7 +60,7 @@ def mat(**arrays: np.ndarray) -> bytes:
 
 
 def mnist() -> Small:
-    train, test = pictures(1, [*TEN, 3, 0], 28), pictures(2, TEN[::-1], 28)
+    train, test = images(1, [*TEN, 3, 0], 28), images(2, TEN[::-1], 28)
     grey = [[(np.repeat(p[..., :1], 3, axis=2), label) for p, label in part] for part in (train, test)]
     files: dict[str, bytes | dict[str, bytes]] = {}
     for prefix, part in zip(("train", "t10k"), grey, strict=True):
@@ -68,25 +69,25 @@ def mnist() -> Small:
     return Small(files, tuple("0123456789"), *grey, size=28)
 
 
-def svhn_file(part: Pictures) -> bytes:
+def svhn_file(part: Images) -> bytes:
     labels = np.array([[label or 10] for _, label in part], np.uint8)
-    return mat(X=np.stack([picture for picture, _ in part], axis=3), y=labels)
+    return mat(X=np.stack([image for image, _ in part], axis=3), y=labels)
 
 
 def svhn() -> Small:
-    train, test = pictures(1, [*TEN, 3, 0], 32), pictures(2, TEN[::-1], 32)
+    train, test = images(1, [*TEN, 3, 0], 32), images(2, TEN[::-1], 32)
     files = {"train_32x32.mat": svhn_file(train), "test_32x32.mat": svhn_file(test)}
     return Small(files, tuple("0123456789"), train, test, size=32)
 
 
 def svhn_extra() -> Small:
-    small, extra = svhn(), pictures(3, [9, 9, 0, 1], 32)
+    small, extra = svhn(), images(3, [9, 9, 0, 1], 32)
     files = small.files | {"extra_32x32.mat": svhn_file(extra)}
     return dataclasses.replace(small, files=files, train=small.train + extra, options={"extra": True})
 
 
 def stl10() -> Small:
-    train, test = pictures(1, [2, 0, 1], 96), pictures(2, [0, 2, 1], 96)
+    train, test = images(1, [2, 0, 1], 96), images(2, [0, 2, 1], 96)
     archive = {
         "class_names.txt": lines("airplane", "bird", "car"),
         "unlabeled_X.bin": b"not read",
@@ -94,7 +95,7 @@ def stl10() -> Small:
     }
     for name, part in (("train", train), ("test", test)):
         # A plane a colour, each column by column.
-        archive[f"{name}_X.bin"] = b"".join(picture[:, :, c].T.tobytes() for picture, _ in part for c in range(3))
+        archive[f"{name}_X.bin"] = b"".join(image[:, :, c].T.tobytes() for image, _ in part for c in range(3))
         archive[f"{name}_y.bin"] = bytes(label + 1 for _, label in part)
     files = {"stl10_binary.tar.gz": {f"stl10_binary/{name}": content for name, content in archive.items()}}
     return Small(files, ("airplane", "bird", "car"), train, test, size=96)
@@ -103,7 +104,7 @@ def stl10() -> Small:
 def tiny_imagenet() -> Small:
     # Labels in the order of the ids, whatever the order in wnids.txt; number 10 comes behind number 9.
     ids = ("n01", "n02", "n03")
-    train, test = pictures(1, [0, 0, 0, 1, 2]), pictures(2, [2, 0, 1])
+    train, test = images(1, [0, 0, 0, 1, 2]), images(2, [2, 0, 1])
     grey = np.repeat(train[0][0][..., :1], 3, axis=2)
     train[0] = (grey, 0)
     archive = {
@@ -115,21 +116,21 @@ def tiny_imagenet() -> Small:
         "test/images/test_0.JPEG": png(train[0][0]),
         "train/n01/n01_boxes.txt": b"n01_1.JPEG\t0\t0\t7\t7",
     }
-    for number, (picture, label) in zip((2, 9, 10, 0, 0), train, strict=True):
-        content = png(picture[..., 0] if picture is grey else picture)
+    for number, (image, label) in zip((2, 9, 10, 0, 0), train, strict=True):
+        content = png(image[..., 0] if image is grey else image)
         archive[f"train/{ids[label]}/images/{ids[label]}_{number}.JPEG"] = content
-    for number, (picture, _) in enumerate(test):
-        archive[f"val/images/val_{number}.JPEG"] = png(picture)
+    for number, (image, _) in enumerate(test):
+        archive[f"val/images/val_{number}.JPEG"] = png(image)
     files = {"tiny-imagenet-200.zip": {f"tiny-imagenet-200/{name}": content for name, content in archive.items()}}
     return Small(files, ("crane (n01)", "crane (n02)", "goldfish"), train, test)
 
 
 def cub200() -> Small:
     folders = ("001.Black_footed_Albatross", "002.Wild-cat_St._Bird")
-    train, test = pictures(1, [0, 1, 1]), pictures(2, [0, 1])
+    train, test = images(1, [0, 1, 1]), images(2, [0, 1])
     everything = [(*train[0], 1), (*test[0], 0), (*train[1], 1), (*train[2], 1), (*test[1], 0)]
     names = [f"{folders[label]}/bird_{n}.jpg" for n, (_, label, _) in enumerate(everything, 1)]
-    archive = {f"images/{name}": png(picture) for name, (picture, _, _) in zip(names, everything, strict=True)} | {
+    archive = {f"images/{name}": png(image) for name, (image, _, _) in zip(names, everything, strict=True)} | {
         "classes.txt": lines(*(f"{n} {folder}" for n, folder in enumerate(folders, 1))),
         "images.txt": lines(*(f"{n} {name}" for n, name in enumerate(names, 1))),
         "image_class_labels.txt": lines(*(f"{n} {label + 1}" for n, (_, label, _) in enumerate(everything, 1))),
@@ -141,11 +142,11 @@ def cub200() -> Small:
 
 def mit67() -> Small:
     folders = ("airport_inside", "bar")
-    train, test = pictures(1, [1, 0, 1]), pictures(2, [0, 1])
+    train, test = images(1, [1, 0, 1]), images(2, [0, 1])
     named = [[(f"{folders[label]}/a  room %20_{n}.jpg", p) for n, (p, label) in enumerate(part, start)]
              for start, part in ((0, train), (5, test))]  # fmt: skip
-    archive = {f"Images/{name}": png(picture) for part in named for name, picture in part}
-    archive["Images/bar/not listed.jpg"] = b"no picture"
+    archive = {f"Images/{name}": png(image) for part in named for name, image in part}
+    archive["Images/bar/not listed.jpg"] = b"no image"
     files: dict[str, bytes | dict[str, bytes]] = {"indoorCVPR_09.tar": archive}
     files |= {
         f"{part}Images.txt": "\n".join(name for name, _ in listed).encode()
@@ -155,13 +156,13 @@ def mit67() -> Small:
 
 
 def flowers102() -> Small:
-    train, test = pictures(1, [5, *range(102)]), pictures(2, [*reversed(range(102))])
+    train, test = images(1, [5, *range(102)]), images(2, [*reversed(range(102))])
     numbers = {"trnid": [4, 2], "valid": [*range(104, 205)], "tstid": [1, 3, *range(5, 104), 205]}
     order = [number for part in numbers.values() for number in part]
     labels = np.zeros(205, np.uint8)
     archive = {}
-    for number, (picture, label) in zip(order, train + test, strict=True):
-        archive[f"jpg/image_{number:05}.jpg"] = png(picture)
+    for number, (image, label) in zip(order, train + test, strict=True):
+        archive[f"jpg/image_{number:05}.jpg"] = png(image)
         labels[number - 1] = label + 1
     parts = {name: np.array([part], np.uint16) for name, part in numbers.items()}
     files = {"102flowers.tgz": archive, "imagelabels.mat": mat(labels=labels[None]), "setid.mat": mat(**parts)}
@@ -171,14 +172,14 @@ def flowers102() -> Small:
 
 def oxford_pets() -> Small:
     breeds = ("Abyssinian", "american_bulldog")
-    train, test = pictures(1, [1, 0, 0]), pictures(2, [0, 1])
+    train, test = images(1, [1, 0, 0]), images(2, [0, 1])
     archive, lists = {}, {}
     for name, part, start in (("trainval", train, 100), ("test", test, 1)):
         ids = [f"{breeds[label]}_{start + n}" for n, (_, label) in enumerate(part)]
-        archive |= {f"images/{id_}.jpg": png(picture) for id_, (picture, _) in zip(ids, part, strict=True)}
+        archive |= {f"images/{id_}.jpg": png(image) for id_, (image, _) in zip(ids, part, strict=True)}
         rows = [f"{id_} {label + 1} 1 1" for id_, (_, label) in zip(ids, part, strict=True)]
         lists[f"annotations/{name}.txt"] = lines(*rows)
-    archive["images/Abyssinian_100.mat"] = b"beside the pictures"
+    archive["images/Abyssinian_100.mat"] = b"beside the images"
     files = {"images.tar.gz": archive, "annotations.tar.gz": lists}
     return Small(files, ("Abyssinian", "American Bulldog"), train, test)
 
@@ -238,7 +239,7 @@ def test_a_small_archive_is_read_right(shop: Shop, edition: str) -> None:
     assert bundle.classes == small.classes and len(set(bundle.classes)) == len(bundle.classes)
     for part, wanted in ((bundle.train, small.train), (bundle.test, small.test)):
         assert part.labels.tolist() == [label for _, label in wanted]
-        np.testing.assert_array_equal(part.pictures(np.arange(len(part))), np.stack([picture for picture, _ in wanted]))
+        np.testing.assert_array_equal(part.take(np.arange(len(part))), np.stack([image for image, _ in wanted]))
 
 
 @pytest.mark.parametrize("edition", SETS)
@@ -259,10 +260,10 @@ WITHOUT = [
     ("tiny_imagenet", "tiny-imagenet-200.zip", "tiny-imagenet-200/train/n03/images/n03_0.JPEG", "of the classes n03"),
     ("tiny_imagenet", "tiny-imagenet-200.zip", "tiny-imagenet-200/val/images/val_1.JPEG", r"val_1\.JPEG \(could not"),
     ("cub200", "CUB_200_2011.tgz", "CUB_200_2011/classes.txt", r"lacks CUB_200_2011/classes\.txt"),
-    ("cub200", "CUB_200_2011.tgz", "CUB_200_2011/images/001.Black_footed_Albatross/bird_1.jpg", r"lacks 1 picture"),
-    ("mit67", "indoorCVPR_09.tar", "Images/bar/a  room %20_0.jpg", "lacks 1 picture.*Images/bar/a  room %20_0"),
-    ("flowers102", "102flowers.tgz", "jpg/image_00005.jpg", r"lacks 1 picture.*image_00005\.jpg"),
-    ("oxford_pets", "images.tar.gz", "images/Abyssinian_1.jpg", r"lacks 1 picture.*Abyssinian_1\.jpg"),
+    ("cub200", "CUB_200_2011.tgz", "CUB_200_2011/images/001.Black_footed_Albatross/bird_1.jpg", r"lacks 1 image"),
+    ("mit67", "indoorCVPR_09.tar", "Images/bar/a  room %20_0.jpg", "lacks 1 image.*Images/bar/a  room %20_0"),
+    ("flowers102", "102flowers.tgz", "jpg/image_00005.jpg", r"lacks 1 image.*image_00005\.jpg"),
+    ("oxford_pets", "images.tar.gz", "images/Abyssinian_1.jpg", r"lacks 1 image.*Abyssinian_1\.jpg"),
     ("oxford_pets", "annotations.tar.gz", "annotations/test.txt", r"lacks annotations/test\.txt"),
 ]
 
@@ -354,7 +355,7 @@ def test_arrays_are_read_as_torchvision_reads_them(shop: Shop, name: str, tmp_pa
     for split, part in (("train", bundle.train), ("test", bundle.test)):
         theirs = cls(str(folder), split)
         assert [int(label) for _, label in theirs] == part.labels.tolist()
-        np.testing.assert_array_equal(np.stack([np.asarray(p) for p, _ in theirs]), part.pictures(np.arange(len(part))))
+        np.testing.assert_array_equal(np.stack([np.asarray(p) for p, _ in theirs]), part.take(np.arange(len(part))))
 
 
 def test_checksums_and_names_are_those_of_torchvision() -> None:
@@ -373,14 +374,14 @@ def test_checksums_and_names_are_those_of_torchvision() -> None:
     assert list(DATASETS.get("flowers102").classes) == datasets.Flowers102.classes
 
 
-def test_each_set_knows_whether_a_mirrored_picture_is_the_same() -> None:
+def test_each_set_knows_whether_a_mirrored_image_is_the_same() -> None:
     flips = {name.split()[0]: DATASETS.get(name.split()[0]).flip for name in SETS}
     assert [name for name, flip in flips.items() if not flip] == ["mnist", "svhn"]
     assert all(DATASETS.get(name).normalisation is None for name in flips)
 
 
 class Counted(Container):
-    """A thousand tiny pictures, and how many of them were read."""
+    """A thousand tiny images, and how many of them were read."""
 
     def __init__(self) -> None:
         super().__init__(Path("counted"))
@@ -400,7 +401,7 @@ class Counted(Container):
 
 
 def test_pictures_stream_with_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "_BATCH_PICTURES", 4)
+    monkeypatch.setattr(decoding, "_BATCH_IMAGES", 4)
     monkeypatch.setattr(decoding.os, "cpu_count", lambda: 2)
     container, seen = Counted(), 0
     for rows, block in decode_files(container, [str(number) for number in range(1000)], 8, []):

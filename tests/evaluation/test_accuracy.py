@@ -18,7 +18,7 @@ def certain(confidence: float, classes: int = 3) -> list[float]:
 
 
 def test_scores_by_hand() -> None:
-    # Three of four are right; class 2 has no pictures; the wrong one is class 1 taken for 0.
+    # Three of four are right; class 2 has no images; the wrong one is class 1 taken for 0.
     logits = torch.tensor([[2.0, 0, 0], [2.0, 0, 0], [0, 2.0, 0], [2.0, 0, 0]])
     result = score(logits, torch.tensor([0, 0, 1, 1]))
     assert (result.count, result.accuracy, result.top5) == (4, 0.75, 1.0)
@@ -34,7 +34,7 @@ def test_top5_counts_the_five_highest() -> None:
 
 
 def test_calibration_error_by_hand() -> None:
-    # Bin of 0.9: four pictures, three right: gap |3 - 3.6| = 0.6. Bin of 0.6: two, both right: |2 - 1.2| = 0.8.
+    # Bin of 0.9: four images, three right: gap |3 - 3.6| = 0.6. Bin of 0.6: two, both right: |2 - 1.2| = 0.8.
     logits = torch.tensor([certain(0.9)] * 4 + [certain(0.6)] * 2)
     target = torch.tensor([0, 0, 0, 1, 0, 0])
     assert expected_calibration_error(logits, target) == pytest.approx((0.6 + 0.8) / 6, abs=1e-5)
@@ -72,3 +72,11 @@ def test_cost_by_hand() -> None:
 
 def test_latency_is_a_positive_median_of_seconds() -> None:
     assert 0 < cost.latency(TinyNet(), batch_size=2, repeats=3) < 5
+
+
+def test_of_equal_logits_the_first_class_is_the_prediction() -> None:
+    """As argmax has it: 8-bit networks give many equal logits, and topk may order those otherwise."""
+    logits = torch.randint(0, 3, (500, 40), generator=torch.Generator().manual_seed(0)).float()
+    target = logits.argmax(dim=1)
+    assert score(logits, target).accuracy == 1.0 and score(logits, target).top5 == 1.0
+    assert score(logits, (target + 1) % 40).accuracy == 0.0

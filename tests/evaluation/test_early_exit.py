@@ -1,4 +1,4 @@
-"""Early answers: the pieces of a cut network are the network, and an early answer costs what it says."""
+"""Early exit: the pieces of a cut network are the network, and an early exit costs what it says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdengine.assembly import load_with_exits
 from kdengine.cli import main
 from kdengine.errors import BadInput, KdError
 from kdengine.evaluation.cost import count, count_parameters, training_frame
-from kdengine.evaluation.early_exit import EarlyExit, all_answers, cut, ensemble, evaluate_early
+from kdengine.evaluation.early_exit import EarlyExit, all_logits, cut, ensemble, evaluate_early
 from kdengine.methods.base import Exit
 from kdengine.models import Outputs, build_model
 from kdengine.runner import run
@@ -43,21 +43,21 @@ def frozen() -> tuple[TinyNet, list[Exit]]:
     return trial.student, trial.method.exits()
 
 
-def test_early_answers_are_those_of_the_exit_that_was_sure() -> None:
+def test_early_exits_are_those_of_the_exit_that_was_sure() -> None:
     net, exits = frozen()
     torch.manual_seed(1)
     x = 3 * torch.randn(40, 3, 16, 16)
     early = EarlyExit(net, exits)
     with torch.no_grad():
-        answers = list(all_answers(net(x), exits).values())[:-1]
-        sure = [logits.softmax(1).amax(1) for logits in answers]
+        logits_of = list(all_logits(net(x), exits).values())[:-1]
+        sure = [logits.softmax(1).amax(1) for logits in logits_of]
     middle = sure[0].median().item()
     logits, used = early(x, middle)
-    assert set(used.tolist()) >= {0}, "half the pictures are answered at once"
-    for picture in range(len(x)):
-        first = next((n for n in range(2) if sure[n][picture] >= middle), 2)
-        assert used[picture] == first
-        assert torch.allclose(logits[picture], answers[first][picture], atol=1e-5)
+    assert set(used.tolist()) >= {0}, "half the images exit at once"
+    for image in range(len(x)):
+        first = next((n for n in range(2) if sure[n][image] >= middle), 2)
+        assert used[image] == first
+        assert torch.allclose(logits[image], logits_of[first][image], atol=1e-5)
 
 
 def test_sure_of_everything_or_of_nothing() -> None:
@@ -145,7 +145,7 @@ def test_kd_eval_tells_accuracy_and_cost_of_every_exit(
 
     assert main(["eval", result.run_id, "--exits"]) == 0
     told = capsys.readouterr().out
-    assert "training frame" in told and "sure enough at" in told
+    assert "training frame" in told and "exits at confidence" in told
     assert main(["eval", result.run_id, "--exits", "--last"]) == 2
     assert "kept with the best weights only" in capsys.readouterr().err
 

@@ -17,13 +17,14 @@ from PIL import Image
 from support import PATIENCE_S, Distilled, FakeBatch, TinyNet, tiny_spec
 
 from kdengine import assembly, run
+from kdengine.assembly.data import EVALUATION_BATCH
 from kdengine.cli import main
 from kdengine.errors import BadInput, KdError
 from kdengine.evaluation.classifier import Classifier
 from kdengine.export import Request, export, load, parity
-from kdengine.export.pieces import Answers, Piece, deployed
-from kdengine.rundir import RunDirectory
+from kdengine.export.pieces import Piece, ToLogits, deployed
 from kdengine.workspace import Workspace
+from kdengine.workspace.rundir import RunDirectory
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,30 +54,30 @@ def test_pictures(workspace: Workspace, folder: RunDirectory) -> tuple[np.ndarra
 test_pictures.__test__ = False  # type: ignore[attr-defined]
 
 
-def run_card(folder: Path, picture: Image.Image) -> int:
+def run_card(folder: Path, image: Image.Image) -> int:
     """Runs the Python of the card as somebody who has copied the folder: the number of the class it prints."""
     code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     assert code is not None
-    picture.save(folder / "picture.png")
+    image.save(folder / "image.png")
     done = subprocess.run(
         [sys.executable, "-c", code[1]], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S
     )
-    (folder / "picture.png").unlink()
+    (folder / "image.png").unlink()
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
 
 
-def some_picture(workspace: Workspace) -> Image.Image:
-    return Image.fromarray(assembly.load_data(tiny_spec(), workspace).test.pictures([7])[0]).resize((40, 30))
+def some_image(workspace: Workspace) -> Image.Image:
+    return Image.fromarray(assembly.load_data(tiny_spec(), workspace).test.take([7])[0]).resize((40, 30))
 
 
 def test_onnx_files_answer_as_the_network_and_its_exits_do(
     onnx_folder: Path, branched: RunDirectory, shared: Workspace
 ) -> None:
-    pictures, classes = test_pictures(shared, branched)
+    images, classes = test_pictures(shared, branched)
     student, method = assembly.load_with_exits(branched)
     with torch.no_grad():
-        outputs = student(torch.from_numpy(pictures))
+        outputs = student(torch.from_numpy(images))
         expected = {"model.onnx": outputs.logits} | {
             f"{exit_.name.replace(' ', '-')}.onnx": exit_.logits(outputs) for exit_ in method.exits()
         }
@@ -85,7 +86,7 @@ def test_onnx_files_answer_as_the_network_and_its_exits_do(
     assert len(expected) >= 3
     for file, logits in expected.items():
         session = onnxruntime.InferenceSession(onnx_folder / file, providers=["CPUExecutionProvider"])
-        found = session.run(["logits"], {"pictures": pictures})[0]
+        found = session.run(["logits"], {"images": images})[0]
         assert np.abs(found - logits.numpy()).max() < 1e-3
         assert told[file]["accuracy"] == pytest.approx((found.argmax(1) == classes).mean(), abs=1 / len(classes))
         assert told[file]["agreement"] > 0.99
@@ -98,12 +99,14 @@ def test_an_early_exit_is_a_smaller_file(onnx_folder: Path) -> None:
 
 
 def test_eight_bits_are_measured_not_promised(onnx_folder: Path, branched: RunDirectory, shared: Workspace) -> None:
-    pictures, classes = test_pictures(shared, branched)
+    images, classes = test_pictures(shared, branched)
     session = onnxruntime.InferenceSession(onnx_folder / "model.int8.onnx", providers=["CPUExecutionProvider"])
-    accuracy = (session.run(["logits"], {"pictures": pictures})[0].argmax(1) == classes).mean()
+    # In the batches of the export: ONNX Runtime's 8-bit kernels round differently for other sizes (a batch of one moves
+    # a logit by up to 0.1 on an AMD EPYC).
+    parts = [images[start : start + EVALUATION_BATCH] for start in range(0, len(images), EVALUATION_BATCH)]
+    found = np.concatenate([session.run(["logits"], {"images": part})[0].argmax(1) for part in parts])
     told = {row["file"]: row for row in json.loads((onnx_folder / "export.json").read_text())["networks"]}
-    # An image on the border between two classes may fall to the other side in a batch of another size.
-    assert told["model.int8.onnx"]["accuracy"] == pytest.approx(accuracy, abs=4 / len(classes))
+    assert told["model.int8.onnx"]["accuracy"] == pytest.approx((found == classes).mean(), abs=1e-6)
     assert told["model.int8.onnx"]["difference"] > told["model.onnx"]["difference"]
     model = onnx.load(onnx_folder / "model.int8.onnx")
     weights = {w.name: w.data_type for w in model.graph.initializer}
@@ -122,9 +125,9 @@ def test_an_onnx_file_knows_its_classes_and_not_our_disk(onnx_folder: Path) -> N
 
 
 def test_the_code_of_an_onnx_card_runs(onnx_folder: Path, branched: RunDirectory, shared: Workspace) -> None:
-    picture = some_picture(shared)
-    answer = Classifier(branched)(picture).top[0][0]
-    assert run_card(onnx_folder, picture) == int(answer)
+    image = some_image(shared)
+    answer = Classifier(branched)(image).top[0][0]
+    assert run_card(onnx_folder, image) == int(answer)
 
 
 def test_safetensors_are_the_student_and_nothing_else(
@@ -140,18 +143,18 @@ def test_safetensors_are_the_student_and_nothing_else(
     told = json.loads(capsys.readouterr().out)
     assert told["networks"][1]["difference"] == 0
     assert told["networks"][0]["accuracy"] == pytest.approx(distilled.first.test_accuracy, abs=1e-6)
-    picture = some_picture(distilled.workspace)
-    answer = Classifier(distilled.workspace.run(distilled.first.run_id))(picture).top
-    assert Classifier(load(folder))(picture).top == answer
-    assert run_card(folder, picture) == int(answer[0][0])
-    picture.save(tmp_path / "one.png")
+    image = some_image(distilled.workspace)
+    answer = Classifier(distilled.workspace.run(distilled.first.run_id))(image).top
+    assert Classifier(load(folder))(image).top == answer
+    assert run_card(folder, image) == int(answer[0][0])
+    image.save(tmp_path / "one.png")
     assert main(["predict", str(folder), str(tmp_path / "one.png"), "--csv"]) == 0
     assert capsys.readouterr().out.split(",")[1] == answer[0][0]
 
 
 def test_exits_leave_the_student_s_file_alone(branched: RunDirectory, shared: Workspace, tmp_path: Path) -> None:
-    export(branched, shared, tmp_path / "with", Request(exits=True, pictures=20))
-    export(branched, shared, tmp_path / "without", Request(pictures=20))
+    export(branched, shared, tmp_path / "with", Request(exits=True, images=20))
+    export(branched, shared, tmp_path / "without", Request(images=20))
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("with", "without")]
     assert weights[0] == weights[1]
     assert (tmp_path / "with" / "exits.safetensors").is_file()
@@ -168,7 +171,7 @@ def test_every_problem_is_named_and_nothing_is_written(
     words = ["--int8", "--exits", "--last", "--pictures", "0", "--out", str(taken)]
     assert main(["export", distilled.first.run_id, *words]) == 2
     told = capsys.readouterr().err
-    for field in ("--int8", "--last", "--exits", "--pictures", "--out"):
+    for field in ("--int8", "--last", "--exits", "--images", "--out"):
         assert f"kd: {field}:" in told
     assert [path.name for path in tmp_path.rglob("*")] == ["taken", "mine.txt"]
 
@@ -185,7 +188,7 @@ def test_a_run_that_is_not_finished_is_refused(workspace: Workspace, tmp_path: P
 def test_a_file_that_answers_differently_is_refused(fault: float, tmp_path: Path) -> None:
     net = TinyNet().eval()
 
-    def read(path: Path) -> Answers:
+    def read(path: Path) -> ToLogits:
         return lambda x: net(x).logits + fault
 
     piece = Piece("model.onnx", "a faulty file", lambda path: path.touch(), read, deployed(net))

@@ -56,9 +56,9 @@ def test_the_lines_build_the_same_network(name: str, size: int, library: str, tm
         return
     names: dict[str, nn.Module] = {}
     exec("\n".join(found.lines).replace("model.safetensors", str(tmp_path / "model.safetensors")), names)
-    pictures = torch.randn(3, 3, size, size)
+    images = torch.randn(3, 3, size, size)
     with torch.no_grad():
-        assert torch.allclose(names["model"](pictures), net(pictures).logits, rtol=1e-4, atol=1e-5)
+        assert torch.allclose(names["model"](images), net(images).logits, rtol=1e-4, atol=1e-5)
 
 
 def test_the_library_needs_nothing_of_ours(tmp_path: Path) -> None:
@@ -84,9 +84,9 @@ def test_every_net_of_the_catalog_becomes_onnx(name: str, tmp_path: Path) -> Non
     from kdengine.export.pieces import deployed
 
     net = lived_in(name, 32)
-    onnx_files.write(tmp_path / "model.onnx", onnx_files.Answering(deployed(net), net), card_of(net))
-    pictures = torch.randn(5, 3, 32, 32)
+    onnx_files.write(tmp_path / "model.onnx", onnx_files.ImagesToLogits(deployed(net), net), card_of(net))
+    images = torch.randn(5, 3, 32, 32)
     with torch.no_grad():
-        expected = net(pictures).logits
-        found = onnx_files.read(tmp_path / "model.onnx")(pictures)
+        expected = net(images).logits
+        found = onnx_files.read(tmp_path / "model.onnx")(images)
     assert (found - expected).abs().max() < 1e-3 * max(1, expected.abs().max().item())

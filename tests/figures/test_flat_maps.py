@@ -7,10 +7,12 @@ import re
 import numpy as np
 import pytest
 
-from app.pages.inspect import _Asked, _other_epoch, _sentence
+from app.pages.inspect.display import other_epoch as _other_epoch
+from app.pages.inspect.display import sentence as _sentence
+from app.pages.inspect.selection import Selection as _Selection
 from kdengine.figures import map_grid
-from kdengine.figures.pictures import DIVERGING, SEQUENTIAL, coloured, palette
-from kdengine.figures.seen import DIFFERENCE, SIDE_BY_SIDE, Seen
+from kdengine.figures.images import DIVERGING, SEQUENTIAL, coloured, palette
+from kdengine.figures.seen import DIFFERENCE, SHARED, SIDE_BY_SIDE, Seen
 
 PIXELS = np.zeros((1, 8, 8, 3), np.uint8)
 
@@ -43,33 +45,33 @@ def test_a_flat_map_keeps_the_middle_of_the_scale(name: str) -> None:
 def test_numbers_beside_an_image_are_whole() -> None:
     column = map_grid.column("student_1", np.random.default_rng(0).random((1, 4, 4)))
     notes = ["self weight student: 0.12\nnode weight: 0.53\nrelation weight: 0.41\nentropy teacher: 2.30"]
-    svg = map_grid.draw(PIXELS, [column], ["picture 1"], notes)
+    svg = map_grid.draw(PIXELS, [column], ["image 1"], notes)
     shown = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
     assert all(line in shown for line in notes[0].splitlines())
     assert "class with a very long name" in map_grid.draw(PIXELS, [column], ["class with a very long name"])
 
 
-def asked(**changes: object) -> _Asked:
+def asked(**changes: object) -> _Selection:
     fields = dict.fromkeys(("run", "other", "what", "classes", "files", "stage", "graph"), None) | {
-        "epoch": 5, "best": False, "source": "recorded", "count": 16, "arrangement": SIDE_BY_SIDE, "threshold": 0.25,
-        "run": "a", "what": "attention",
+        "epoch": 5, "best": False, "source": "recorded", "count": 16, "arrangement": SIDE_BY_SIDE, "scale": SHARED,
+        "threshold": 0.25, "run": "a", "what": "attention",
     }  # fmt: skip
-    return _Asked(**(fields | changes))  # type: ignore[arg-type]
+    return _Selection(**(fields | changes))  # type: ignore[arg-type]
 
 
 def test_another_epoch_than_the_one_asked_for_is_named() -> None:
     offer = {"recorded": ["attention"], "epochs": [0, 1, 6], "weights": [6]}
-    request, note = asked().to_worker(offer)
-    assert request["epoch"] == 6 and note.startswith("Epoch 5 was not looked at") and "epoch 6" in note
-    assert asked(epoch=1).to_worker(offer)[1] == ""
-    request, note = asked(what="gradcam", epoch=1).to_worker(offer)
+    request, note = asked().request(offer)
+    assert request["epoch"] == 6 and note.startswith("Epoch 5 was not recorded") and "epoch 6" in note
+    assert asked(epoch=1).request(offer)[1] == ""
+    request, note = asked(what="gradcam", epoch=1).request(offer)
     assert request["epoch"] == 6 and "were not kept" in note
 
 
 def test_the_second_runs_own_epoch_is_named_and_a_difference_has_its_own_words() -> None:
     seen = [Seen("one", {}, PIXELS, np.zeros(1), (), epoch=epoch) for epoch in (6, 4)]
     answer = {"seen": seen, "kind": "maps", "title": "Attention", "sentence": "Brighter = more."}
-    assert "shown is its epoch 4" in _other_epoch(answer, {"epoch": 6})
+    assert "showing its epoch 4" in _other_epoch(answer, {"epoch": 6})
     assert _other_epoch(answer | {"seen": seen[:1]}, {"epoch": 6}) == ""
     assert _sentence(answer, asked()) == "Brighter = more."
     assert "Brighter" not in _sentence(answer, asked(arrangement=DIFFERENCE))

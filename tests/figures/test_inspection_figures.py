@@ -14,9 +14,9 @@ from PIL import Image
 
 from kdengine.figures import map_grid, networks, sample_graphs
 from kdengine.figures.document import document
+from kdengine.figures.images import DIVERGING, coloured, palette
 from kdengine.figures.inspection import DRAWERS, draw
 from kdengine.figures.map_panels import stages_of
-from kdengine.figures.pictures import DIVERGING, coloured, palette
 from kdengine.figures.seen import DIFFERENCE, Seen, Wishes
 from kdengine.inspection.panels import PANELS
 
@@ -63,7 +63,7 @@ def test_a_grid_draws_what_the_arrays_hold() -> None:
     assert "&lt;b&gt;fish&lt;/b&gt;" in drawing.svg and "<b>fish" not in drawing.svg
 
 
-def test_masks_share_a_scale_over_pictures_and_runs() -> None:
+def test_masks_share_a_scale_over_images_and_runs() -> None:
     low, high = np.full((6, 4, 4), 0.2), np.full((6, 4, 4), 0.8)
     low[0, 0, 0] = 0.1
     first, second = draw("maps", [seen(mask_1=low), seen(label="two", mask_1=high)])
@@ -76,8 +76,8 @@ def test_the_difference_of_two_runs_is_red_where_the_first_has_more() -> None:
     one, two = np.zeros((6, 2, 2)), np.zeros((6, 2, 2))
     one[:, 0, 0], two[:, 1, 1] = 1, 1
     (drawing,) = draw("maps", [seen(student_1=one), seen(student_1=two)], Wishes(arrangement=DIFFERENCE))
-    picture = maps_in(drawing.svg)[0].astype(int)
-    red, blue, nothing = picture[0, 0], picture[1, 1], picture[0, 1]
+    image = maps_in(drawing.svg)[0].astype(int)
+    red, blue, nothing = image[0, 0], image[1, 1], image[0, 1]
     assert red[0] > red[2] and blue[2] > blue[0] and (nothing > 235).all()
     apart = draw("maps", [seen(student_1=one), seen(teacher_1=two)], Wishes(arrangement=DIFFERENCE))
     assert "no map in common" in apart[0].note
@@ -107,7 +107,7 @@ def test_edges_are_the_strongest_and_no_more_than_can_be_seen() -> None:
     adjacency = np.array([[0.9, 0.4, 0.0], [0.2, 0.8, 0.1], [0.0, 0.1, 0.9]])
     assert sample_graphs.edges(adjacency, 0.0) == [(0, 1, 1.0), (1, 2, pytest.approx(1 / 3))]
     assert [each[:2] for each in sample_graphs.edges(adjacency, 0.5)] == [(0, 1)]
-    assert len(sample_graphs.edges(RNG.random((128, 128)), 0.0)) == sample_graphs.MOST_EDGES
+    assert len(sample_graphs.edges(RNG.random((128, 128)), 0.0)) == sample_graphs.MAX_EDGES
     assert sample_graphs.edges(np.eye(4), 0.0) == []
 
 
@@ -121,7 +121,7 @@ def test_clusters_stand_together() -> None:
     assert np.array_equal(at, sample_graphs.places(adjacency)), "the layout must not jump"
 
 
-def test_a_graph_of_128_pictures_is_small_and_quick() -> None:
+def test_a_graph_of_128_images_is_small_and_quick() -> None:
     pixels = RNG.integers(0, 256, (128, 32, 32, 3), dtype=np.uint8)
     one = Seen("big", graph(128), pixels, np.arange(128) % 3, CLASSES)
     began = time.process_time()
@@ -141,7 +141,7 @@ def test_two_graphs_stand_in_the_same_places() -> None:
     assert first.note.startswith("25 % of the weight to others stays within the class (by chance 25 %)")
 
 
-def test_the_weights_of_the_pictures_stand_beside_their_graph() -> None:
+def test_the_weights_of_the_images_stand_beside_their_graph() -> None:
     weights = np.linspace(0.5, 1.5, 12)
     *_, bars = draw("graph", [seen(12, **graph(), node_weight=weights)])
     order = np.argsort(np.arange(12) % 3, kind="stable")
@@ -188,7 +188,7 @@ def test_what_is_followed_over_the_epochs_is_drawn_beneath() -> None:
     assert over.figure.data[0].y.tolist() == [0.1, 0.5] and over.figure.layout.shapes[0].x0 == 4
 
 
-def test_the_picture_list_tells_what_each_answered() -> None:
+def test_the_image_list_tells_what_each_answered() -> None:
     pixels = RNG.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
     arrays = {
         "pixels": pixels, "truth": np.array([0, -1]), "student": np.array([1, 2]), "teacher": np.array([0, 0]),
@@ -197,8 +197,9 @@ def test_the_picture_list_tells_what_each_answered() -> None:
     }  # fmt: skip
     (drawing,) = draw("pairs", [seen(**arrays)])
     ET.fromstring(drawing.svg)
-    assert "is cat" in drawing.svg and "student: dog 90 %" in drawing.svg and "teacher: cat 80 %" in drawing.svg
-    assert drawing.note == "They differ on 25.0 % of the pictures."
+    assert ">cat<" in drawing.svg and "✗ student: dog 90 %" in drawing.svg and "✓ teacher: cat 80 %" in drawing.svg
+    assert ">image 2<" in drawing.svg and "? student: &lt;b&gt;fish&lt;/b&gt; 60 %" in drawing.svg
+    assert drawing.note == "They differ on 25.0 % of the images."
 
 
 def test_a_document_needs_nothing_else() -> None:

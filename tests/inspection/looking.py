@@ -1,4 +1,4 @@
-"""Subjects for the tests of this room: pictures with something planted in them, nets set by hand."""
+"""Subjects for the tests of this room: images with something planted in them, nets set by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from support import NORM, TinyNet, bench
 
-from kdengine.inspection.subject import Pictures, Subject
+from kdengine.inspection.subject import Images, Subject
 from kdengine.methods import Method
 from kdengine.models import Backbone
 from kdengine.training.teacher import FrozenTeacher
@@ -17,7 +17,7 @@ CLASSES = ("a", "b", "c", "d", "e")
 
 
 class HandNet(TinyNet):
-    """A TinyNet whose first map is the picture's brightness."""
+    """A TinyNet whose first map is the image's brightness."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,30 +28,30 @@ class HandNet(TinyNet):
         self.eval()
 
 
-def some_pictures(count: int = 6, size: int = 16) -> Pictures:
+def some_images(count: int = 6, size: int = 16) -> Images:
     rng = np.random.default_rng(3)
-    return Pictures(rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8), np.arange(count) % len(CLASSES))
+    return Images(rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8), np.arange(count) % len(CLASSES))
 
 
-def with_spot(row: int, column: int, size: int = 16) -> Pictures:
-    """One dark picture with a bright pixel."""
+def with_spot(row: int, column: int, size: int = 16) -> Images:
+    """One dark image with a bright pixel."""
     pixels = np.zeros((1, size, size, 3), np.uint8)
     pixels[0, row, column] = 255
-    return Pictures(pixels, np.zeros(1, np.int64))
+    return Images(pixels, np.zeros(1, np.int64))
 
 
 def subject_of(
     student: Backbone,
-    pictures: Pictures | None = None,
+    images: Images | None = None,
     *,
     count: int = 6,
     method: Method | None = None,
     teacher: FrozenTeacher | None = None,
-    many: Pictures | None = None,
+    many: Images | None = None,
 ) -> Subject:
-    pictures = pictures or some_pictures(count, student.image_size)
+    images = images or some_images(count, student.image_size)
     settings: dict[str, Any] = {"classes": CLASSES, "mean": NORM[0], "std": NORM[1]}
     return Subject(
         student=student, method=method or bench("none", student=student).method, teacher=teacher,
-        pictures=pictures, many=many or pictures, **settings,
+        images=images, many=many or images, **settings,
     )  # fmt: skip

@@ -1,11 +1,11 @@
-"""Graphs, class matrices, answers and representations, with planted clusters and answers known beforehand."""
+"""Graphs, class matrices, predictions and representations, with planted clusters and predictions known beforehand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from looking import some_pictures, subject_of
+from looking import some_images, subject_of
 from support import TinyNet, bench
 
 from kdengine.evaluation.accuracy import expected_calibration_error
@@ -18,11 +18,12 @@ from kdengine.inspection.classes import (
     confusion,
     disagreements,
     exit_accuracy,
+    side_by_side,
 )
 from kdengine.inspection.graphs import embedding_graph, graph_facts, sample_graphs
 from kdengine.inspection.representation import cka, neighbourhoods, plane, principal, stage_likeness
 from kdengine.inspection.shifts import shift_curves
-from kdengine.inspection.subject import UNKNOWN, Pictures
+from kdengine.inspection.subject import UNKNOWN, Images
 
 
 def clusters(per_class: int = 8, classes: int = 3, spread: float = 0.05) -> tuple[torch.Tensor, np.ndarray]:
@@ -55,7 +56,7 @@ def test_facts_of_a_graph_by_hand() -> None:
     assert np.isnan(nobody["within"]) and nobody["self"] == facts["self"]
 
 
-def test_the_order_of_the_pictures_does_not_matter_to_a_graph() -> None:
+def test_the_order_of_the_images_does_not_matter_to_a_graph() -> None:
     vectors, labels = clusters(spread=1.0)
     order = torch.randperm(len(vectors))
     plain, mixed = embedding_graph(vectors), embedding_graph(vectors[order])
@@ -85,9 +86,13 @@ def test_classes_that_are_alike_stand_side_by_side() -> None:
 def test_relations_are_those_that_dcad_learns_from() -> None:
     trial = bench("dcad", temperature=2.0)
     subject = subject_of(trial.student, method=trial.method, teacher=trial.teacher, count=40)
-    arrays = class_relations(subject)
+    recorded = class_relations(subject)
+    assert "order" not in recorded
+    arrays = side_by_side(recorded)
     order = arrays["order"]
-    own = subject.answers["student"]
+    assert order.tolist() == by_likeness(recorded["teacher"]).tolist()
+    assert side_by_side(arrays) is arrays, "what an earlier version recorded is in its order"
+    own = subject.logits["student"]
     with torch.no_grad():
         inspected = trial.method.inspect(subject.outputs["student"], subject.outputs["teacher"])
     assert arrays["student"] == pytest.approx(inspected["student"].values.numpy()[np.ix_(order, order)], abs=1e-5)
@@ -95,11 +100,11 @@ def test_relations_are_those_that_dcad_learns_from() -> None:
     assert own.shape == (40, 5)
 
 
-def fixed_answers(student: list[int], teacher: list[int], sure: list[float], labels: list[int]) -> object:
-    """A subject whose answers are given, not computed."""
+def fixed_logits(student: list[int], teacher: list[int], sure: list[float], labels: list[int]) -> object:
+    """A subject whose logits are given, not computed."""
     trial = bench("kd")
-    pictures = Pictures(some_pictures(len(labels)).pixels, np.asarray(labels))
-    subject = subject_of(trial.student, pictures, method=trial.method, teacher=trial.teacher)
+    images = Images(some_images(len(labels)).pixels, np.asarray(labels))
+    subject = subject_of(trial.student, images, method=trial.method, teacher=trial.teacher)
     logits = {}
     for who, given in (("student", student), ("teacher", teacher)):
         shares = torch.zeros(len(given), 5)
@@ -107,12 +112,12 @@ def fixed_answers(student: list[int], teacher: list[int], sure: list[float], lab
             shares[row] = (1 - share) / 4
             shares[row, choice] = share
         logits[who] = shares.log()
-    subject.__dict__["answers"] = logits
+    subject.__dict__["logits"] = logits
     return subject
 
 
 def test_confusion_counts_what_was_taken_for_what() -> None:
-    subject = fixed_answers([0, 1, 1, 4, 2], [0, 1, 2, 3, 2], [0.9] * 5, [0, 1, 2, 3, UNKNOWN])
+    subject = fixed_logits([0, 1, 1, 4, 2], [0, 1, 2, 3, 2], [0.9] * 5, [0, 1, 2, 3, UNKNOWN])
     found = confusion(subject)  # type: ignore[arg-type]
     assert found["student"].sum() == 4 and found["student"][2, 1] == 1 and found["student"][3, 4] == 1
     assert np.array_equal(found["teacher"], np.diag([1, 1, 1, 1, 0]))
@@ -120,7 +125,7 @@ def test_confusion_counts_what_was_taken_for_what() -> None:
 
 
 def test_disagreements_come_surest_first() -> None:
-    subject = fixed_answers([0, 1, 1, 4], [0, 2, 2, 3], [0.99, 0.5, 0.9, 0.7], [0, 1, 2, 3])
+    subject = fixed_logits([0, 1, 1, 4], [0, 2, 2, 3], [0.99, 0.5, 0.9, 0.7], [0, 1, 2, 3])
     found = disagreements(subject)  # type: ignore[arg-type]
     assert found["truth"].tolist() == [2, 3, 1] and found["share"] == pytest.approx(0.75)
     assert found["student"].tolist() == [1, 4, 1] and found["teacher"].tolist() == [2, 3, 2]
@@ -167,7 +172,7 @@ def test_principal_components_hold_what_varies() -> None:
     assert principal(torch.randn(1, 4))[0].shape == (1, 2)
 
 
-def test_planes_show_every_picture_once() -> None:
+def test_planes_show_every_image_once() -> None:
     trial = bench("kd")
     subject = subject_of(trial.student, method=trial.method, teacher=trial.teacher, count=12)
     assert plane(subject)["student"].shape == plane(subject)["teacher"].shape == (12, 2)
@@ -175,19 +180,19 @@ def test_planes_show_every_picture_once() -> None:
     assert first["student"].shape == (12, 2) and np.array_equal(first["student"], again["student"])
 
 
-def test_a_shift_moves_the_picture_and_continues_its_border() -> None:
-    picture = torch.arange(9.0).view(1, 1, 3, 3)
-    assert shifted(picture, 1, 0)[0, 0].tolist() == [[0, 0, 1], [3, 3, 4], [6, 6, 7]]
-    assert shifted(picture, 0, -1)[0, 0].tolist() == [[3, 4, 5], [6, 7, 8], [6, 7, 8]]
+def test_a_shift_moves_the_image_and_continues_its_border() -> None:
+    image = torch.arange(9.0).view(1, 1, 3, 3)
+    assert shifted(image, 1, 0)[0, 0].tolist() == [[0, 0, 1], [3, 3, 4], [6, 6, 7]]
+    assert shifted(image, 0, -1)[0, 0].tolist() == [[3, 4, 5], [6, 7, 8], [6, 7, 8]]
 
 
 def test_a_net_that_looks_at_means_alone_does_not_mind_shifts() -> None:
-    pictures = torch.zeros(8, 3, 16, 16)
-    pictures[:, :, 6:10, 6:10] = torch.rand(8, 3, 1, 1)
-    steady = steadiness(lambda x: x.mean((2, 3)), pictures, torch.zeros(8, dtype=torch.long))
+    images = torch.zeros(8, 3, 16, 16)
+    images[:, :, 6:10, 6:10] = torch.rand(8, 3, 1, 1)
+    steady = steadiness(lambda x: x.mean((2, 3)), images, torch.zeros(8, dtype=torch.long))
     assert [row["shift"] for row in steady] == list(range(9))
     assert all(row["agreement"] == 1 for row in steady[:7]) and steady[6]["logit_change"] == pytest.approx(0, abs=1e-5)
-    corner = steadiness(lambda x: x[:, :, 6, 6], pictures, torch.zeros(8, dtype=torch.long))
+    corner = steadiness(lambda x: x[:, :, 6, 6], images, torch.zeros(8, dtype=torch.long))
     assert corner[1]["logit_change"] > 0.3
     curves = shift_curves(subject_of(TinyNet()))
     assert curves["student_agreement"].shape == curves["shift"].shape == (9,) and curves["student_agreement"][0] == 1

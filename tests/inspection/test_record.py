@@ -14,7 +14,8 @@ from support import bench, distilled_spec, tiny_spec
 
 from kdengine import run
 from kdengine.errors import BadInput
-from kdengine.inspection import looking, store
+from kdengine.inspection import looking
+from kdengine.inspection import recordings as store
 from kdengine.inspection.gradients import gradient_norms
 from kdengine.inspection.looking import chosen, epochs, history, look, offered
 from kdengine.inspection.panels import GRAPHED, MAPS, PANELS, panel
@@ -54,27 +55,29 @@ def test_looking_changes_no_weight(looked_at: Workspace) -> None:
 def test_what_was_recorded_is_there_and_finite(looked_at: Workspace) -> None:
     seen = looked_at.run("seen")
     assert store.epochs(seen) == [0, 1, 2] and store.epochs(looked_at.run("unseen")) == []
-    pictures = store.read_pictures(seen)
-    assert pictures is not None and len(pictures) == min(GRAPHED, seen.status()["data"]["validation"])
-    assert sorted(pictures.labels[:10].tolist()) == list(range(10)), "one of each class first"
+    images = store.read_images(seen)
+    assert images is not None and len(images) == min(GRAPHED, seen.status()["data"]["validation"])
+    assert sorted(images.labels[:10].tolist()) == list(range(10)), "one of each class first"
     for epoch in (0, 1, 2):
         for name, one in PANELS.items():
-            if one.pictures or name == "gradients":
+            if one.images or name == "gradients":
                 arrays = store.read(seen, epoch, name)
                 assert name == "importance" or name == "method" or arrays, name
                 assert all(np.isfinite(values).all() for values in arrays.values()), (epoch, name)
-    assert len(store.read(seen, 2, "attention")["student_1"]) == min(MAPS, len(pictures))
+    assert len(store.read(seen, 2, "attention")["student_1"]) == min(MAPS, len(images))
 
 
 def test_the_stored_arrays_are_those_of_the_stored_weights(looked_at: Workspace) -> None:
     seen = looked_at.run("seen")
     for what in ("attention", "graph", "classes", "exits"):
         stored = look(looked_at, seen, what, 1)
-        pictures = chosen(looked_at, seen, panel(what).pictures)
-        anew = look(looked_at, seen, what, 1, pictures)
+        images = chosen(looked_at, seen, panel(what).images)
+        anew = look(looked_at, seen, what, 1, images)
         assert np.array_equal(stored.pixels, anew.pixels)
         for name, values in anew.arrays.items():
             assert stored.arrays[name] == pytest.approx(values, rel=1e-3, abs=1e-4, nan_ok=True), (what, name)
+    ordered, plain = look(looked_at, seen, "classes", 1).arrays, store.read(seen, 1, "classes")
+    assert np.array_equal(ordered["student"], plain["student"][np.ix_(ordered["order"], ordered["order"])])
     last = look(looked_at, seen, "attention", "last")
     assert last.arrays["student_1"] == pytest.approx(
         look(looked_at, seen, "attention", 2).arrays["student_1"], rel=1e-3, abs=1e-4
@@ -138,21 +141,21 @@ def test_pictures_are_chosen_by_class_or_uploaded(looked_at: Workspace, tmp_path
     assert sorted(ones.labels.tolist()) == [1, 1, 7, 7]
     with pytest.raises(BadInput, match="classes: digits has no class 'cat'"):
         chosen(looked_at, seen, 4, ("cat",))
-    with pytest.raises(BadInput, match="count: found 129 pictures; at least 1 and at most 128"):
+    with pytest.raises(BadInput, match="count: found 129 images; at least 1 and at most 128"):
         chosen(looked_at, seen, 129)
     photo, text = tmp_path / "photo.png", tmp_path / "notes.txt"
     Image.new("RGB", (60, 40), "white").save(photo)
-    text.write_text("no picture")
+    text.write_text("no image")
     uploaded = chosen(looked_at, seen, 1, files=(photo,))
     assert uploaded.pixels.shape == (1, 16, 16, 3) and (uploaded.pixels == 255).all()
     shown = look(looked_at, seen, "gradcam", "best", uploaded)
     assert set(shown.arrays) == {"student", "teacher"} and shown.class_of(0) == ""
-    with pytest.raises(BadInput, match=r"notes\.txt is not a picture"):
+    with pytest.raises(BadInput, match=r"notes\.txt is not an image"):
         chosen(looked_at, seen, 1, files=(photo, text))
 
 
 def test_a_killed_run_is_looked_at_as_an_undisturbed_one(killed_twice: Workspace, undisturbed: Path) -> None:
-    from kdengine.rundir import RunDirectory
+    from kdengine.workspace.rundir import RunDirectory
 
     ours, theirs = killed_twice.run("run"), RunDirectory(undisturbed)
     assert store.epochs(ours) == store.epochs(theirs) == [0, 2, 4]
@@ -179,7 +182,7 @@ def test_trouble_with_looking_never_ends_a_run(
 
 @pytest.mark.parametrize("name", ["none", "dcad", "grkd", "light_self", "fusion_self", "ama_self", "crd", "sim_kd"])
 def test_every_panel_that_is_recorded_can_be(name: str, tmp_path: Path) -> None:
-    """On nets without batch statistics of a run, with what the method brings; arrays are arrays, not pictures."""
+    """On nets without batch statistics of a run, with what the method brings; arrays are arrays, not images."""
     trial = bench(name)
     before = {key: value.clone() for key, value in trial.method.state_dict().items() if isinstance(value, torch.Tensor)}
     state = torch.get_rng_state()

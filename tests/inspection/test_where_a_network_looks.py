@@ -28,7 +28,7 @@ def test_attention_peaks_where_the_spot_is_and_moves_with_it() -> None:
 def test_attention_is_the_mean_square_over_channels() -> None:
     subject = subject_of(TinyNet())
     with torch.no_grad():
-        stages = TinyNet.forward(subject.student.eval(), subject.tensor(subject.pictures.pixels)).stages
+        stages = TinyNet.forward(subject.student.eval(), subject.tensor(subject.images.pixels)).stages
     arrays = stage_attention(subject)
     assert list(arrays) == ["student_1", "student_2", "student_3"]
     for number, stage in enumerate(stages, 1):
@@ -39,10 +39,10 @@ def test_attention_is_the_mean_square_over_channels() -> None:
 def test_grad_cam_is_the_class_activation_map_behind_pooling_and_one_linear_layer() -> None:
     torch.manual_seed(1)
     net = TinyNet().eval()
-    pictures = torch.randn(4, 3, 16, 16)
+    images = torch.randn(4, 3, 16, 16)
     for wanted in (torch.tensor([0, 1, 2, 3]), torch.tensor([4, 4, 0, 1])):
-        found = grad_cam(net, lambda outputs: outputs.logits, -1, pictures, wanted)
-        stage = net(pictures).stages[-1].detach()
+        found = grad_cam(net, lambda outputs: outputs.logits, -1, images, wanted)
+        stage = net(images).stages[-1].detach()
         places = stage.shape[2] * stage.shape[3]
         by_hand = torch.einsum("nc,nchw->nhw", net.classifier.weight.detach()[wanted], stage).relu() / places
         assert found is not None and torch.allclose(found, by_hand, atol=1e-6)

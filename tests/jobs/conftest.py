@@ -18,8 +18,8 @@ from support import PATIENCE_S
 
 from kdengine.jobs import Job, JobLabels, JobStore, Placement, Supervisor
 from kdengine.machine.nvml import Inventory
-from kdengine.states import State
 from kdengine.workspace import Workspace
+from kdengine.workspace.states import State
 
 HERE = Path(__file__).parent
 

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import yaml
 
-from kdengine import files
 from kdengine.jobs import RUNNING_LOCK, classify_exception
-from kdengine.rundir import RunDirectory, process_identity
-from kdengine.states import State
+from kdengine.workspace import files
+from kdengine.workspace.identity import process_identity
+from kdengine.workspace.rundir import RunDirectory
+from kdengine.workspace.states import State
 
 DEAF_WORKER = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
 

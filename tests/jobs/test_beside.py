@@ -10,7 +10,7 @@ from fake_nvml import FIRST, SECOND, SLICES, Card, FakeNvml, divided
 
 from kdengine.jobs.beside import beside_training
 from kdengine.machine.nvml import Nvml
-from kdengine.states import State
+from kdengine.workspace.states import State
 
 ONE, TWO = FakeNvml(Card(FIRST)), FakeNvml(Card(FIRST), Card(SECOND))
 

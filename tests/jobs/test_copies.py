@@ -12,8 +12,8 @@ import pytest
 
 from kdengine.commands.doctor import examine
 from kdengine.jobs import JobStore, ensure_supervisor, stop_supervisor, supervisor_alive, supervisor_identity
-from kdengine.rundir import home_identity, same_home
-from kdengine.states import State
+from kdengine.workspace.identity import home_identity, same_home
+from kdengine.workspace.states import State
 
 SUPERVISOR = [sys.executable, str(Path(__file__).with_name("fake_supervisor.py"))]
 NEVER_ENDS = {"steps": 100_000, "step_s": 60, "workers": 1}

@@ -10,7 +10,7 @@ import pytest
 from kdengine.errors import BadInput, DataError, KdError, NonFiniteLoss
 from kdengine.jobs import classify_exception, classify_exit
 from kdengine.jobs.failures import ADVICE
-from kdengine.states import State
+from kdengine.workspace.states import State
 
 
 class OutOfMemoryError(RuntimeError):
@@ -32,13 +32,13 @@ def wrapped() -> RuntimeError:
         (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "oom_host"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "oom_host"),
         (NonFiniteLoss("the term kd became NaN at step 12"), "nan_loss"),
-        (DataError("cat/7.png is no picture"), "data"),
+        (DataError("cat/7.png is no image"), "data"),
         (BadInput("batch larger than the data"), "config"),
         (wrapped(), "import"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
         (KeyboardInterrupt(), "stopped"),
         (KdError("the teacher has other classes"), "unknown"),
-        (KdError("a process that reads pictures for the training failed: it exited unexpectedly"), "killed"),
+        (KdError("a process that reads images for the training failed: it exited unexpectedly"), "killed"),
         (ZeroDivisionError("division by zero"), "crashed"),
     ],
 )

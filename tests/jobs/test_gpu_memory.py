@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kdengine.jobs import classify_exception, classify_exit
-from kdengine.jobs.gpu_memory import Shortage, read_shortage, told
+from kdengine.jobs.gpu_memory import Shortage, read_shortage, sentence
 
 MiB, GiB = 1 << 20, 1 << 30
 
@@ -87,16 +87,16 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize(("message", "numbers", "words"), MESSAGES, ids=[message[:60] for message, *_ in MESSAGES])
-def test_a_message_of_the_gpu_is_read_and_told(message: str, numbers: Shortage, words: str) -> None:
+def test_a_message_of_the_gpu_is_read_and_said(message: str, numbers: Shortage, words: str) -> None:
     assert read_shortage(message) == numbers
-    assert told(message).startswith("the GPU ran out of memory") and words in told(message)
+    assert sentence(message).startswith("the GPU ran out of memory") and words in sentence(message)
 
 
 @pytest.mark.parametrize("message", [message for message, *_ in MESSAGES])
 @pytest.mark.parametrize("kind", [OutOfMemoryError, RuntimeError])
 def test_it_ends_a_run_for_want_of_gpu_memory_and_is_told(message: str, kind: type[Exception]) -> None:
     failure = classify_exception(kind(message))
-    assert (failure.reason, failure.message) == ("oom_gpu", told(message))
+    assert (failure.reason, failure.message) == ("oom_gpu", sentence(message))
 
 
 @pytest.mark.parametrize("message", [message for message, *_ in MESSAGES if "\n" not in message])
@@ -104,7 +104,7 @@ def test_it_is_found_in_what_a_dead_process_left(message: str) -> None:
     failure = classify_exit(1, None, ["epoch 3", f"torch.OutOfMemoryError: {message}", "bye"])
     assert failure.reason == "oom_gpu"
     wanted = read_shortage(message)
-    assert failure.message == told(message) if wanted.wanted else message in failure.message
+    assert failure.message == sentence(message) if wanted.wanted else message in failure.message
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from kdengine.states import State
+from kdengine.workspace.states import State
 
 
 def kill(process) -> None:

@@ -23,7 +23,7 @@ from kdengine.jobs.placement import NO_GPU, PLACED_ON, as_placed, why_no_gpu
 from kdengine.jobs.settings import jobs_per_gpu, set_jobs_per_gpu
 from kdengine.machine.nvml import Inventory, Nvml, within
 from kdengine.machine.visible import VARIABLE, visible
-from kdengine.states import State
+from kdengine.workspace.states import State
 
 CORES = len(os.sched_getaffinity(0))
 NO_LIBRARY = FakeNvml(init=pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)

@@ -24,11 +24,11 @@ def spec_with(**recipe: Any) -> dict[str, Any]:
     return SPEC | {"recipe": SPEC["recipe"] | recipe}
 
 
-def linear(fixed: float, picture: float, free: float) -> Room:
-    """A card of 16 GiB; needed are ``fixed`` + ``picture`` for each image at a time, half of that in bf16."""
+def linear(fixed: float, image: float, free: float) -> Room:
+    """A card of 16 GiB; needed are ``fixed`` + ``image`` for each image at a time, half of that in bf16."""
 
     def needs(wanted: Changes) -> int:
-        each = picture / 2 if wanted.get("runtime.precision") == "bf16" else picture
+        each = image / 2 if wanted.get("runtime.precision") == "bf16" else image
         at_a_time = wanted.get("recipe.batch_size", 64) // wanted.get("recipe.accumulate", 1)
         return round((fixed + each * at_a_time) * GiB)
 
@@ -44,7 +44,7 @@ def test_without_a_measurement_nothing_is_said_of_sizes() -> None:
 
 
 def test_with_one_only_what_fits_is_offered_and_its_size_told() -> None:
-    """Of 4 + b/4 GiB: 20 for 64 pictures, 12 for 32, 8 for 16; bf16 takes 12. Free are 8.5."""
+    """Of 4 + b/4 GiB: 20 for 64 images, 12 for 32, 8 for 16; bf16 takes 12. Free are 8.5."""
     found = remedies("oom_gpu", SPEC, precisions=["bf16"], allowed=lambda _: True, room=linear(4, 0.25, 8.5))
     assert changes(found) == [{"recipe.accumulate": 4}, {"recipe.batch_size": 16}]
     assert found[1]["label"] == "a quarter of the batch, 16 for 64"
@@ -126,7 +126,7 @@ def test_they_are_those_of_the_failure_that_stands() -> None:
 
 
 def test_each_is_an_address_and_a_command() -> None:
-    assert address("r 1", GOOD) == "/?clone=r+1&set=recipe.batch_size%3D32&set=runtime.precision%3Dbf16"
+    assert address("r 1", GOOD) == "/launch?clone=r+1&set=recipe.batch_size%3D32&set=runtime.precision%3Dbf16"
     assert command(Path("/a b/spec.yaml"), GOOD) == (
         "kd train --spec '/a b/spec.yaml' --set recipe.batch_size=32 --set runtime.precision=bf16"
     )

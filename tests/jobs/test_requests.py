@@ -14,8 +14,8 @@ from app.board import Board
 from kdengine.cli import main
 from kdengine.errors import BadInput
 from kdengine.jobs import JobLabels, request, stop_supervisor, supervisor_alive
-from kdengine.jobs.control import REQUESTS
-from kdengine.states import State
+from kdengine.jobs.supervision import REQUESTS
+from kdengine.workspace.states import State
 
 SUPERVISOR = [sys.executable, str(Path(__file__).with_name("fake_supervisor.py"))]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kdengine.jobs import stalled
-from kdengine.rundir import RunDirectory
+from kdengine.workspace.rundir import RunDirectory
 
 NOW = 1_000_000.0
 

@@ -13,12 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from support import PATIENCE_S
 
-from kdengine import files
 from kdengine.errors import BadInput, DiskFull, KdError
 from kdengine.jobs import Job, JobStore, stalled
-from kdengine.rundir import process_identity
-from kdengine.states import State
-from kdengine.workspace import Workspace
+from kdengine.workspace import Workspace, files
+from kdengine.workspace.identity import process_identity
+from kdengine.workspace.states import State
 
 SUBMIT_ONCE = """
 import sys
@@ -43,7 +42,7 @@ def queue(house) -> list[str]:
 
 def test_nothing_is_made_by_reading(tmp_path):
     store = JobStore(Workspace(tmp_path / "none"))
-    assert store.jobs() == [] and store.find("a") is None and store.untold() == []
+    assert store.jobs() == [] and store.find("a") is None and store.unannounced() == []
     assert not (tmp_path / "none").exists()
 
 
@@ -189,13 +188,6 @@ def test_delete_refuses_what_is_needed_and_removes_the_rest(house):
     assert [path.name for path in house.workspace.runs.iterdir()] == ["student"]
     with pytest.raises(BadInput, match="was it deleted"):
         house.store.resume("student")
-
-
-def test_note_and_tags(house):
-    house.submit("a")
-    job = house.store.annotate("a", note="try T=8", tags=["paper", "paper", "x, y"])
-    assert (job.note, job.tags) == ("try T=8", ("paper", "x, y"))
-    assert house.store.annotate("a", note="").tags == ("paper", "x, y")
 
 
 def test_adopted_run_takes_its_labels_from_the_spec(house):

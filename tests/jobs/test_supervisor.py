@@ -31,8 +31,9 @@ from kdengine.jobs import (
 from kdengine.jobs.placement import as_placed, why_no_gpu
 from kdengine.jobs.remedies import offered
 from kdengine.machine.nvml import Nvml
-from kdengine.rundir import boot_id, is_alive, process_identity
-from kdengine.states import State
+from kdengine.processes import boot_id, is_alive
+from kdengine.workspace.identity import process_identity
+from kdengine.workspace.states import State
 
 
 def test_order_is_kept_and_a_failure_does_not_stop_the_queue(house):
@@ -164,7 +165,7 @@ def test_crafted_failures(house, fake, reason, word):
 
 def test_a_run_that_the_kernel_killed_for_memory_is_offered_what_takes_less(house, monkeypatch):
     """By whoever notices, since the run itself could say nothing; the next start takes it away again."""
-    monkeypatch.setattr("kdengine.jobs.supervisor.host_oom_kills", itertools.count().__next__)
+    monkeypatch.setattr("kdengine.jobs.starts.host_oom_kills", itertools.count().__next__)
     house.submit("a", die=9)
     run = house.workspace.run("a")
     recipe = {"recipe": {"batch_size": 64}, "runtime": {"workers": 4}}

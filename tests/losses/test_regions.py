@@ -59,13 +59,13 @@ def test_thresholds_of_constant_and_of_single_places(threshold: Callable[[Tensor
 
 def test_otsu_finds_the_split_of_greatest_variance_between_groups() -> None:
     x = attention()
-    for picture, threshold in zip(x, otsu_threshold(x).flatten(), strict=True):
+    for image, threshold in zip(x, otsu_threshold(x).flatten(), strict=True):
 
-        def between(t: Tensor, picture: Tensor = picture) -> float:
-            high, low = picture[picture > t], picture[picture <= t]
+        def between(t: Tensor, image: Tensor = image) -> float:
+            high, low = image[image > t], image[image <= t]
             return len(high) * len(low) * float(high.mean() - low.mean()) ** 2 if len(high) and len(low) else 0.0
 
-        assert between(threshold) == pytest.approx(max(between(t) for t in picture.flatten()), rel=1e-5)
+        assert between(threshold) == pytest.approx(max(between(t) for t in image.flatten()), rel=1e-5)
 
 
 def test_a_sharp_soft_mask_is_the_hard_one_and_scale_does_not_count() -> None:
@@ -75,7 +75,7 @@ def test_a_sharp_soft_mask_is_the_hard_one_and_scale_does_not_count() -> None:
     assert torch.equal(hard_mask(1e6 * x), hard_mask(x))
 
 
-def test_the_regions_partition_the_picture() -> None:
+def test_the_regions_partition_the_image() -> None:
     x = attention()
     hard, soft = hard_mask(x), soft_mask(x, 4.0)
     assert set(hard.unique().tolist()) == {0.0, 1.0}

@@ -21,8 +21,10 @@ from kdengine.jobs import JobStore
 from kdengine.machine import sampling
 from kdengine.machine.nvml import Nvml
 from kdengine.machine.sampling import Sampler, sampled
-from kdengine.rundir import RunDirectory
+from kdengine.tracking import values
+from kdengine.tracking.server import client_of
 from kdengine.workspace import Workspace
+from kdengine.workspace.rundir import RunDirectory
 
 BURN = "import time\nend = time.time() + 60\nwhile time.time() < end: pass"
 NO_DRIVER = FakeNvml(init=pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
@@ -121,7 +123,7 @@ def test_pauses_grow_with_the_age_of_a_run() -> None:
     """A run of ten days leaves thirty thousand looks, some 10 MB, not two hundred thousand."""
     elapsed, count = 0.0, 0
     while elapsed < 10 * 86400:
-        elapsed += max(sampling.EVERY_S, min(sampling.AT_MOST_S, sampling.OF_ITS_AGE * elapsed))
+        elapsed += max(sampling.EVERY_S, min(sampling.MAX_EVERY_S, sampling.OF_ITS_AGE * elapsed))
         count += 1
     assert 20_000 < count < 40_000
 
@@ -144,7 +146,7 @@ def test_a_full_disk_or_a_lost_process_ends_no_run(
 def test_a_run_tells_page_and_mlflow(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(sampling, "EVERY_S", 0.05)
-        patched.setattr(tracking, "SYSTEM_EVERY_S", 0.2)
+        patched.setattr(values, "SYSTEM_EVERY_S", 0.2)
         run(tiny_spec(), run_id="a", workspace=workspace)
         folder = workspace.run("a")
         events = list(folder.events("system"))
@@ -155,7 +157,7 @@ def test_a_run_tells_page_and_mlflow(workspace: Workspace, monkeypatch: pytest.M
         figure = curves.system(record.system, label="a")
         assert [trace.name for trace in figure.data] == ["CPU", "memory", "disk"]
         tracking.mirror(workspace, folder)  # once more: nothing is told twice
-    client = tracking._client(workspace)
+    client = client_of(workspace)
     twin = tracking.mlflow_run_id(folder)
     told = client.get_metric_history(twin, "system/cpu_utilization_percentage")
     assert told and len({metric.timestamp for metric in told}) == len(told) <= len(events)
@@ -177,7 +179,7 @@ def test_the_gpu_is_drawn_and_told_by_mlflows_names() -> None:
         "GPU": [90.0] * 3, "GPU memory": [25.0] * 3, "CPU": [50.0] * 3, "memory": [50.0] * 3, "disk": [75.0] * 3
     }  # fmt: skip
     assert list(figure.data[0].x) == [0, 1, 2]
-    told = tracking._system_of(look)
+    told = values.system_of(look)
     assert told["gpu_0_utilization_percentage"] == 90 and told["gpu_0_memory_usage_percentage"] == 25
     assert told["gpu_0_power_usage_watts"] == 250 and told["disk_usage_percentage"] == 75
 

@@ -100,7 +100,7 @@ def test_cs_kd_teaches_the_first_half_by_the_second() -> None:
     trial = bench("cs_kd", temperature=2.0, class_weight=3.0)
     half = [batch.chunk(2) for batch in (trial.batch.image, trial.batch.target)]
     with torch.no_grad():
-        own, partners = (trial.student(pictures).logits for pictures in half[0])
+        own, partners = (trial.student(images).logits for images in half[0])
     terms = trial.terms()
     assert terms["ce"].raw.item() == pytest.approx(F.cross_entropy(own, half[1][0]).item(), rel=1e-5)
     assert terms["classwise"].raw.item() == pytest.approx(kd(own, partners, 2.0).item(), rel=1e-4)
@@ -138,7 +138,7 @@ def test_tf_kd_shares_between_labels_and_teacher() -> None:
 # ps_kd ---------------------------------------------------------------------------------------------------------------
 
 
-def test_ps_kd_remembers_answers_by_the_number_of_the_picture() -> None:
+def test_ps_kd_remembers_answers_by_the_number_of_the_image() -> None:
     trial = bench("ps_kd", epochs=10, alpha=0.8)
     trial.batch = replace(trial.batch, index=torch.arange(10).flip(0) * 7)
     trial.clock = torch.tensor(0.4)
@@ -173,13 +173,13 @@ def test_a_memory_of_many_gigabytes_is_refused(name: str) -> None:
 
 def test_dlb_teaches_what_was_in_the_batch_before() -> None:
     trial = bench("dlb", temperature=2.0)
-    pictures, target = trial.batch.image, trial.batch.target
+    images, target = trial.batch.image, trial.batch.target
     halves = [torch.arange(5), torch.arange(5, 10), torch.arange(10, 15)]
     trial.batch = replace(trial.batch, index=torch.cat(halves[:2]))
     assert trial.terms()["kd"].raw.item() == 0, "nothing is remembered yet"
     with torch.no_grad():
-        before = trial.student(pictures).logits
-    moved = torch.cat([pictures[5:] + 0.3, pictures[:5]])
+        before = trial.student(images).logits
+    moved = torch.cat([images[5:] + 0.3, images[:5]])
     trial.batch = replace(
         trial.batch, views=(moved,), target=torch.cat([target[5:], target[:5]]), index=torch.cat(halves[1:])
     )
@@ -254,20 +254,20 @@ def test_only_the_second_view_is_changed_and_by_its_strength() -> None:
     trial = bench("multi_level", strength=0.8)
     prepared = trial.method.prepare(trial.batch)
     assert torch.equal(prepared.image, trial.batch.image) and not torch.equal(prepared.views[1], trial.batch.views[1])
-    pictures = trial.batch.views[1]
-    assert torch.equal(stronger(pictures, 0.0), pictures)
-    cut = (stronger(pictures + 100, 1.0) == 0).float().mean((1, 2, 3))
+    images = trial.batch.views[1]
+    assert torch.equal(stronger(images, 0.0), images)
+    cut = (stronger(images + 100, 1.0) == 0).float().mean((1, 2, 3))
     assert 0 < cut.mean() < 0.3 and cut.max() <= 0.3, "squares of up to half the side"
     torch.manual_seed(5)
-    first = stronger(pictures, 0.5)
+    first = stronger(images, 0.5)
     torch.manual_seed(5)
-    assert torch.equal(stronger(pictures, 0.5), first), "drawn by the global generator, which resumes"
+    assert torch.equal(stronger(images, 0.5), first), "drawn by the global generator, which resumes"
 
 
 # crd -----------------------------------------------------------------------------------------------------------------
 
 
-def test_crd_remembers_both_nets_by_the_number_of_the_picture() -> None:
+def test_crd_remembers_both_nets_by_the_number_of_the_image() -> None:
     trial = bench("crd", momentum=0.25)
     index = torch.arange(10) * 9
     trial.batch = replace(trial.batch, index=index)
@@ -314,7 +314,7 @@ def test_crd_fixes_its_normaliser_with_the_first_batch() -> None:
 # mix_skd -------------------------------------------------------------------------------------------------------------
 
 
-def test_mix_skd_blends_each_picture_with_its_partner() -> None:
+def test_mix_skd_blends_each_image_with_its_partner() -> None:
     trial = bench("mix_skd")
     torch.manual_seed(3)
     mixed = trial.method.prepare(trial.batch)
@@ -327,7 +327,7 @@ def test_mix_skd_blends_each_picture_with_its_partner() -> None:
 
 
 def test_mix_skd_of_undivided_shares_has_no_gap() -> None:
-    # With a share of 1 the blend is the picture: both kinds of answers are the same.
+    # With a share of 1 the blend is the image: both kinds of answers are the same.
     trial = bench("mix_skd")
     mixed = trial.method.prepare(trial.batch)
     same = replace(mixed, views=(mixed.image, mixed.image), share=torch.tensor(1.0))

@@ -11,13 +11,13 @@ from support import Bench, FakeBatch, bench
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdengine.methods.base import Moment
-from kdengine.methods.look_ahead import hyper_gradient
+from kdengine.methods import StepContext
+from kdengine.methods._hypergradient import hyper_gradient
 from kdengine.models import Outputs
 
 RATE = 0.1
 STEP = 1e-5
-NOW = Moment(step=0, rate=RATE)
+NOW = StepContext(step=0, rate=RATE)
 
 
 def make_smooth(module: nn.Module) -> None:
@@ -135,7 +135,7 @@ def test_frequency(meta: str, every: int, asked: int) -> None:
         return trial.batch
 
     for step in range(6):
-        trial.method.before_step(trial.batch, held_out, trial.student, trial.teacher, Moment(step, RATE))
+        trial.method.before_step(trial.batch, held_out, trial.student, trial.teacher, StepContext(step, RATE))
     assert len(calls) == asked
 
 
@@ -159,7 +159,9 @@ def test_meta_steps_make_the_student_learn_better() -> None:
 
     before = reached()
     for step in range(30):
-        trial.method.before_step(trial.batch, lambda: trial.batch, trial.student, trial.teacher, Moment(step, RATE))
+        trial.method.before_step(
+            trial.batch, lambda: trial.batch, trial.student, trial.teacher, StepContext(step, RATE)
+        )
     assert reached() < before
 
 
@@ -197,7 +199,7 @@ def test_graphs_on_every_stage_or_on_the_embedding() -> None:
     assert torch.isfinite(trial.terms()["node"].raw)
 
 
-def test_without_meta_learning_no_picture_is_held_out() -> None:
+def test_without_meta_learning_no_image_is_held_out() -> None:
     method = type(bench("grkd").method)
     assert method.requires(method.Params(meta_data="held_out")).meta == 0.1
     assert method.requires(method.Params(meta="off")).meta == 0

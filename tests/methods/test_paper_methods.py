@@ -104,7 +104,7 @@ def test_standardised_soft_targets_do_not_see_the_teachers_scale() -> None:
     teacher = louder.teacher
     terms = louder.terms(teacher=lambda x: teacher(x)._replace(logits=7 * teacher(x).logits + 2))
     assert terms["kd"].raw.item() == pytest.approx(trial.terms()["kd"].raw.item(), rel=1e-3)
-    with pytest.raises(BadInput, match="found two classes, whose standardised logits are"):
+    with pytest.raises(BadInput, match="found two classes, whose standardized logits are"):
         bench("kd_standardized", classes=2)
     assert total(terms).item() > 0 and get_method("kd_standardized").Params().kd_weight == 9
 
@@ -361,7 +361,7 @@ def test_frskd_is_attention_transfer_from_the_refined_maps() -> None:
 
 
 def shares(**params: object) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Share of each picture on a made-up map, the foreground's energy share, and its area."""
+    """Share of each image on a made-up map, the foreground's energy share, and its area."""
     trial = bench("ama_self", **params)
     channels = trial.method.self_teacher.channels[0]
     refined = torch.rand(10, channels, 8, 8, generator=torch.Generator().manual_seed(0), requires_grad=True) ** 4

@@ -156,10 +156,10 @@ def test_the_file_and_the_card_name_what_was_added(trained: tuple[Workspace, Run
     assert torch.equal(own.classifier.weight, guide.classifier.weight), "neither training nor EMA move it"
 
 
-def test_it_classifies_pictures_and_can_teach(trained: tuple[Workspace, RunResult]) -> None:
+def test_it_classifies_images_and_can_teach(trained: tuple[Workspace, RunResult]) -> None:
     workspace, result = trained
-    picture = Image.fromarray(np.full((20, 20, 3), 90, np.uint8))
-    answer = Classifier(workspace.run(result.run_id))(picture)
+    image = Image.fromarray(np.full((20, 20, 3), 90, np.uint8))
+    answer = Classifier(workspace.run(result.run_id))(image)
     assert len(answer.top) == 5 and sum(value for _, value in answer.top) <= 1 + 1e-6
     spec = distilled_spec(teacher=f"run:{result.run_id}", recipe={"epochs": 1})
     taught = run(spec, workspace=workspace)

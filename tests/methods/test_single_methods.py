@@ -8,8 +8,8 @@ from support import TinyNet, bench, total
 
 from kdengine.errors import BadInput
 from kdengine.methods import Context, get_method
-from kdengine.methods.base import StagePair, pair_stages
-from kdengine.methods.dkd import warm_up
+from kdengine.methods._stages import StagePair, pair_stages
+from kdengine.methods._warm_up import warm_up
 from kdengine.models import Shapes
 from kdengine.registry import UnknownName
 
@@ -120,16 +120,16 @@ def test_student_alone_is_plain_cross_entropy() -> None:
     assert total(trial.terms()).item() == pytest.approx(wanted.item())
 
 
-def test_the_teacher_sees_pictures_under_its_own_normalisation() -> None:
+def test_the_teacher_sees_images_under_its_own_normalisation() -> None:
     from kdengine.training.teacher import FrozenTeacher
 
     net = TinyNet().eval()
-    pictures = torch.rand(4, 3, 16, 16)
+    images = torch.rand(4, 3, 16, 16)
     own, batch = ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7)), ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
 
     def normalised(numbers: tuple[tuple[float, ...], tuple[float, ...]]) -> torch.Tensor:
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in numbers)
-        return (pictures - mean) / std
+        return (images - mean) / std
 
     teacher = FrozenTeacher(
         net,

@@ -310,7 +310,7 @@ def test_coordinate_attention_is_its_gates() -> None:
     new_rows, new_columns = block.gates(changed)
     assert [i for i in range(6) if not torch.allclose(rows[:, :, i], new_rows[:, :, i])] == [2]
     assert [i for i in range(5) if not torch.allclose(columns[..., i], new_columns[..., i])] == [3]
-    # Turning the picture exchanges the two, once both gates have the same weights.
+    # Turning the image exchanges the two, once both gates have the same weights.
     block.column.load_state_dict(block.row.state_dict())
     assert torch.allclose(block.mask(x.transpose(2, 3)), block.mask(x).transpose(2, 3), atol=1e-6)
 

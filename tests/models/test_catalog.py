@@ -69,10 +69,10 @@ def sizes(name: str) -> list[int]:
 
 def check_contract(net: Backbone, classes: int, size: int) -> None:
     """What every backbone promises, in evaluation and in training mode."""
-    pictures = torch.randn(3, 3, size, size)
+    images = torch.randn(3, 3, size, size)
     for training in (False, True):
         net.train(training)
-        outputs = net(pictures)
+        outputs = net(images)
         assert outputs.logits.shape == (3, classes)
         assert outputs.embedding.ndim == 2
         assert torch.allclose(net.classifier(outputs.embedding), outputs.logits, atol=1e-5)
@@ -128,7 +128,7 @@ def test_contract_at_224(name: str) -> None:
     assert net.shapes().stages[-1][1:] == (7, 7)
 
 
-def test_deepest_maps_are_worth_looking_at_in_small_pictures() -> None:
+def test_deepest_maps_are_worth_looking_at_in_small_images() -> None:
     deepest = {
         name: build_model(name, 10, 32).shapes().stages[-1][1] for name in ("resnet18", "resnet20", "mobilenetv3_small")
     }
@@ -154,7 +154,7 @@ def test_asking_for_shapes_and_cost_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CATALOG)
-def test_too_small_pictures_are_refused_in_words(name: str) -> None:
+def test_too_small_images_are_refused_in_words(name: str) -> None:
     smallest = MODELS.get(name).min_size
     build_model(name, 3, smallest).eval()(torch.zeros(1, 3, smallest, smallest))
     with pytest.raises(BadInput, match=f"data.image_size: {name} halves .* use at least {smallest} px"):
@@ -203,7 +203,7 @@ def test_unknown_names(name: str, near: str) -> None:
 
 @pytest.mark.parametrize("name", ["torchvision/vit_b_16", "torchvision/alexnet"])
 def test_a_size_that_a_family_cannot_process(name: str) -> None:
-    with pytest.raises(BadInput, match=f"{name} cannot process 20 px pictures"):
+    with pytest.raises(BadInput, match=f"{name} cannot process 20 px images"):
         build_model(name, 10, 20)
 
 

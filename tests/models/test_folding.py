@@ -38,9 +38,9 @@ def test_a_folded_net_gives_the_same_outputs(name: str) -> None:
     quick = folded(net)
     assert net.training and not quick.training
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
-    pictures = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        expected, got = net.eval()(pictures), quick(pictures)
+        expected, got = net.eval()(images), quick(images)
     for one, other in zip((*expected[:2], *expected.stages), (*got[:2], *got.stages), strict=True):
         torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5 * float(one.abs().max()))
     assert norms(quick) <= norms(net) / 1.9, "at least every second normalisation is gone"
@@ -75,8 +75,8 @@ def test_what_cannot_be_folded_stays() -> None:
     assert isinstance(net, Branching)
     quick = folded(net)
     assert isinstance(quick.body["norm"], nn.BatchNorm2d) and isinstance(quick.body["other"], nn.Identity)  # type: ignore[index]
-    pictures = torch.randn(2, 3, 8, 8)
-    torch.testing.assert_close(quick(pictures).logits, net(pictures).logits)
+    images = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(quick(images).logits, net(images).logits)
 
 
 def test_no_random_number_is_drawn() -> None:

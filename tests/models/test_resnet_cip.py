@@ -72,19 +72,19 @@ def test_weights_are_those_of_the_plain_net_and_of_the_pools(name: str) -> None:
 def test_the_plain_net_is_reached_exactly(name: str, size: int) -> None:
     plain = net_with(0, name.removesuffix("_cip"), size)
     net = net_with(0, name, size, **STRIDED)
-    pictures = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
     assert list(net.state_dict()) == list(plain.state_dict())
     for training in (True, False):
-        first, second = (model.train(training)(pictures) for model in (plain, net))
+        first, second = (model.train(training)(images) for model in (plain, net))
         assert torch.equal(first.logits, second.logits)
         assert all(torch.equal(a, b) for a, b in zip(first.stages, second.stages, strict=True))
 
 
 def test_the_plain_net_is_reached_at_224() -> None:
     plain, net = net_with(0, "resnet18", 224), net_with(0, "resnet18_cip", 224, **STRIDED)
-    pictures = torch.randn(1, 3, 224, 224)
+    images = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
-        assert torch.equal(plain.eval()(pictures).logits, net.eval()(pictures).logits)
+        assert torch.equal(plain.eval()(images).logits, net.eval()(images).logits)
 
 
 @pytest.mark.parametrize("name", ["resnet18_cip", "resnet20_cip"])
@@ -141,10 +141,10 @@ def test_every_weight_learns_after_the_first_step() -> None:
     torch.manual_seed(0)
     net = build_model("resnet20_cip", 4, 16)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    pictures, target = torch.randn(8, 3, 16, 16), torch.arange(8) % 4
+    images, target = torch.randn(8, 3, 16, 16), torch.arange(8) % 4
     for _ in range(2):
         optimizer.zero_grad()
-        F.cross_entropy(net(pictures).logits, target).backward()
+        F.cross_entropy(net(images).logits, target).backward()
         optimizer.step()
     # A bias before batch normalisation has no effect on the result, hence no gradient but rounding.
     still = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
@@ -156,8 +156,8 @@ def test_gradients_of_gradients_through_other_weights() -> None:
     net = build_model("resnet20_cip", 4, 16)
     weights = {name: value.detach().double().requires_grad_() for name, value in net.named_parameters()}
     buffers = {name: value.double() if value.is_floating_point() else value for name, value in net.named_buffers()}
-    pictures = torch.randn(4, 3, 16, 16, dtype=torch.float64)
-    loss = F.cross_entropy(functional_call(net, (weights, buffers), (pictures,)).logits, torch.arange(4))
+    images = torch.randn(4, 3, 16, 16, dtype=torch.float64)
+    loss = F.cross_entropy(functional_call(net, (weights, buffers), (images,)).logits, torch.arange(4))
     gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
     torch.stack([gradient.square().sum() for gradient in gradients]).sum().backward()
     assert all(torch.isfinite(value.grad).all() for value in weights.values())
@@ -168,18 +168,18 @@ def test_gradients_of_gradients_through_other_weights() -> None:
 
 
 def logit_change(seed: int, **options: object) -> float:
-    """Size of the change of the logits under a shift by one pixel, relative to their spread over pictures."""
+    """Size of the change of the logits under a shift by one pixel, relative to their spread over images."""
     net = net_with(seed, "resnet20_cip", 32, **options).eval()
     calibrate(net, seed)
-    pictures = smooth_noise(16, 34, seed)
+    images = smooth_noise(16, 34, seed)
     with torch.no_grad():
-        here, there = net(pictures[..., :32, :32]).logits, net(pictures[..., :32, 1:33]).logits
+        here, there = net(images[..., :32, :32]).logits, net(images[..., :32, 1:33]).logits
     spread = here - here.mean(0)
     return float((here - there).norm() / spread.norm())
 
 
 def calibrate(net: Backbone, seed: int) -> None:
-    """Lets batch normalisation see some pictures, as after training; the weights stay random."""
+    """Lets batch normalisation see some images, as after training; the weights stay random."""
     net.train()
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from kdengine.errors import BadInput, KdError
 from kdengine.models import build_model
 from kdengine.models.stored import ModelCard, load_student, read_card, read_weights, write_card, write_weights
-from kdengine.rundir import RunDirectory
+from kdengine.workspace.rundir import RunDirectory
 
 
 def card(model: str = "mobilenetv3_small", size: int = 32, **options: object) -> ModelCard:
@@ -33,8 +33,8 @@ def test_a_student_comes_back_equal(run: RunDirectory) -> None:
     write_weights(run.student_file, net)
     again, its_card = load_student(run)
     assert its_card == card(dropout=0.4, batch_norm="auto")
-    pictures = torch.randn(2, 3, 32, 32)
-    assert torch.equal(again(pictures).logits, net(pictures).logits)
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(again(images).logits, net(images).logits)
 
 
 def test_best_and_last_are_two_files(run: RunDirectory) -> None:
@@ -51,8 +51,8 @@ def test_the_file_loads_in_plain_torchvision(tmp_path: Path) -> None:
     write_weights(tmp_path / "student.safetensors", net)
     plain = torchvision.models.mobilenet_v3_small(num_classes=3)
     plain.load_state_dict(load_file(tmp_path / "student.safetensors"))
-    pictures = torch.randn(1, 3, 224, 224)
-    assert torch.equal(plain.eval()(pictures), net.eval()(pictures).logits)
+    images = torch.randn(1, 3, 224, 224)
+    assert torch.equal(plain.eval()(images), net.eval()(images).logits)
 
 
 def test_the_file_loads_in_plain_timm(tmp_path: Path) -> None:

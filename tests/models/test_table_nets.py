@@ -47,7 +47,7 @@ def test_maps_at_32_px(name: str) -> None:
 
 
 @pytest.mark.parametrize(("size", "wanted"), [(64, DEEPEST_AT_64), (224, DEEPEST_AT_224)])
-def test_the_deepest_map_of_bigger_pictures(size: int, wanted: dict[str, int]) -> None:
+def test_the_deepest_map_of_bigger_images(size: int, wanted: dict[str, int]) -> None:
     with torch.device("meta"):
         assert {name: build_model(name, 5, size).shapes().stages[-1][1] for name in wanted} == wanted
 

@@ -13,9 +13,10 @@ import yaml
 
 from kdengine.jobs import Job, JobStore, Placement
 from kdengine.machine.nvml import Inventory
-from kdengine.states import State
 from kdengine.workspace import Workspace
-from studies import control, storage
+from kdengine.workspace.states import State
+from studies import actions as control
+from studies import storage
 from studies.controller import Controller
 from studies.plan import StudyPlan, read
 

@@ -13,9 +13,10 @@ from mill import Mill, small_plan
 
 from kdengine.errors import BadInput, KdError
 from kdengine.jobs import JobLabels
-from kdengine.states import ELSEWHERE, State
-from studies import control, storage, words
-from studies.controller import FAILURES_IN_A_ROW, MOST_RETRIES
+from kdengine.workspace.states import ELSEWHERE, State
+from studies import actions as control
+from studies import storage, words
+from studies.controller import FAILURES_IN_A_ROW, MAX_RETRIES
 from studies.plan import Budget, StudyPlan
 from studies.trials import StudyView
 
@@ -107,7 +108,7 @@ def test_what_dies_again_and_again_is_given_up(mill: Mill) -> None:
         if job is not None and job.state is State.RUNNING:
             mill.end(job, State.FAILED, "killed")
     now = control.view(plan.name, mill.workspace)
-    assert (now.trials[0].state, now.trials[0].tries) == ("fail", 1 + MOST_RETRIES)
+    assert (now.trials[0].state, now.trials[0].tries) == ("fail", 1 + MAX_RETRIES)
     assert now.counted == 2, "the budget goes to others"
 
 
@@ -247,7 +248,7 @@ def test_several_goals_have_a_front(mill: Mill, monkeypatch: pytest.MonkeyPatch)
     fast = [row for row in now.trials if row.values[1] == 1.0]
     assert max(fast, key=lambda row: row.values[0]).number in now.front
     assert len(now.front) < len(now.trials)
-    told = {row.number for row in now.trials if "on the front" in words.remark(row, now)}
+    told = {row.number for row in now.trials if "on the Pareto front" in words.remark(row, now)}
     assert told == now.front
 
 
@@ -327,7 +328,7 @@ def test_a_crash_at_any_step_loses_and_doubles_nothing(mill: Mill, monkeypatch: 
 
 def test_deleting_takes_the_runs_along(mill: Mill) -> None:
     plan = mill.begin(small_plan(budget={"trials": 2}))
-    with pytest.raises(BadInput, match="is at work; stop it first"):
+    with pytest.raises(BadInput, match="is running; stop it first"):
         control.delete(plan.name, mill.workspace)
     mill.work(plan)
     mill.store.change(plan.job_id, set(State), state=State.FINISHED)
@@ -354,3 +355,18 @@ def test_a_study_whose_teacher_was_stopped_waits_and_one_whose_teacher_failed_en
     mill.store.change("teacher", set(State), state=State.FINISHED)
     mill.work(plan)
     assert control.view(plan.name, mill.workspace).counted == 8, "the trials that waited were not lost"
+
+
+def test_a_turn_without_news_reads_the_trials_once(mill: Mill, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = mill.begin(small_plan())
+    controller = mill.controller(plan)
+    controller.turn()
+    read = optuna.Study.get_trials
+    reads = []
+    monkeypatch.setattr(optuna.Study, "get_trials", lambda *args, **more: reads.append(1) or read(*args, **more))
+    controller.turn()
+    assert len(reads) == 1, "two trials under way, and nothing has happened"
+    mill.play()
+    mill.play()
+    controller.turn()
+    assert controller.study.trials[0].intermediate_values, "what was read before the change does not stand after it"

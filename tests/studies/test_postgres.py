@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pwd
 import shutil
@@ -9,17 +10,20 @@ import socket
 import subprocess
 import tempfile
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from mill import Mill, small_plan
 from optuna.trial import TrialState
 from support import PATIENCE_S
 
 from kdengine.workspace import Workspace
-from studies import control, storage
+from studies import actions as control
+from studies import storage
 from studies.trials import OWNER, SURPLUS
 
 
@@ -88,3 +92,29 @@ def test_two_controllers_share_a_study(
         mine = {number for number, owner in owners.items() if owner.endswith(str(one.workspace.root))}
         assert {job.id for job in one.runs()} == {plan.run_id(number, 0) for number in mine}
     assert len(mill.runs()) + len(other.runs()) == 13
+
+
+def test_a_storage_that_nobody_holds_closes_its_connections(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KD_STUDY_STORAGE", server)
+    gc.collect()
+    before = connections(server)
+    held = storage.connect(Workspace(tmp_path))
+    thread = threading.Thread(target=storage.names, args=(held,))
+    thread.start()
+    thread.join(PATIENCE_S)
+    assert connections(server) > before
+    del held, thread
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert not said
+    assert connections(server) == before
+
+
+def connections(server: str) -> int:
+    """How many others the server has."""
+    with psycopg.connect(server.replace("+psycopg", ""), connect_timeout=PATIENCE_S) as db:
+        found = db.execute("select count(*) from pg_stat_activity where usename = 'kd' and pid <> pg_backend_pid()")
+        return int(found.fetchone()[0])  # type: ignore[index]

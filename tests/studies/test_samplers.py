@@ -12,7 +12,7 @@ from studies import ready_made, samplers, space
 from studies.plan import StudyPlan, read
 
 SEEDS = 20
-MOST = 100
+MAX_TRIALS = 100
 NEAR = 0.05
 
 
@@ -30,14 +30,14 @@ def planted(plan: StudyPlan, values: dict[str, space.Value]) -> float:
 def trials_needed(sampler: str, seed: int) -> int:
     plan = read(ready_made.load("dcad") | {"sampler": sampler, "sampler_seed": seed, "startup": 10})
     study = optuna.create_study(direction="minimize")
-    for number in range(MOST):
+    for number in range(MAX_TRIALS):
         study.sampler = samplers.sampler(plan, number)
         trial = study.ask()
         value = planted(plan, space.suggest(trial, plan.searched, plan.experiment))
         study.tell(trial, value)
         if value < NEAR / 4:
             return number + 1
-    return MOST
+    return MAX_TRIALS
 
 
 def test_tpe_finds_a_planted_optimum_in_fewer_trials_than_random() -> None:

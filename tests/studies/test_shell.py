@@ -12,9 +12,10 @@ from mill import EXPERIMENT, Mill, isolate, small_plan
 
 from kdengine import cli
 from kdengine.spec import ExperimentSpec
-from kdengine.states import State
 from kdengine.workspace import Workspace
-from studies import control, ready_made
+from kdengine.workspace.states import State
+from studies import actions as control
+from studies import ready_made
 from studies.confirm import DEFAULTS, plan_for
 from studies.confirm import read as read_confirmation
 

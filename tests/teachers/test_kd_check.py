@@ -47,7 +47,7 @@ def test_the_accuracy_of_a_teacher_that_is_trained_already(
     assert main(["check", *words, "--set", "recipe.batch_size=32", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     told = distilled.workspace.run(teacher).status()["best"]["accuracy"]
-    assert found["accuracy"] == pytest.approx(told) and found["pictures"] == found["data"]["validation"]
+    assert found["accuracy"] == pytest.approx(told) and found["images"] == found["data"]["validation"]
     assert found["problems"] == [] and found["warnings"] == [] and "pairs" not in found
 
 
@@ -77,7 +77,7 @@ def test_an_import_is_told_too(workspace: Workspace, abroad: Abroad, capsys: pyt
     assert main(["check", "--teacher", "import:abroad", "--student", "resnet20", "--method", "at"]) == 0
     out = capsys.readouterr().out
     assert "kd" not in out.splitlines()[0] and "at · abroad → resnet20" in out
-    assert "% of one validation batch (143 pictures)" in out and "nothing speaks against it" in out
+    assert "% of one validation batch (143 images)" in out and "nothing speaks against it" in out
 
 
 def test_training_says_the_warning_and_goes_on(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,7 +89,7 @@ def test_training_says_the_warning_and_goes_on(workspace: Workspace, capsys: pyt
 
 def test_the_table_names_what_there_is_and_only_losses() -> None:
     for row in TABLE:
-        assert row.taught < row.alone
+        assert row.distilled < row.alone
         assert METHODS.get(row.method) and all(name in MODELS for name in (row.teacher, row.student))
 
 

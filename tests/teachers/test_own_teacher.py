@@ -1,4 +1,4 @@
-"""A teacher of one's own, through the command line: imported, checked, mended, distilled, refused, deleted."""
+"""A teacher of one's own, through the command line: imported, checked, corrected, distilled, refused, deleted."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from kdengine import ExperimentSpec, run, runner
 from kdengine.cli import main
 from kdengine.data import DatasetBundle
 from kdengine.errors import BadInput, KdError
-from kdengine.states import State
 from kdengine.teachers import records, weights
 from kdengine.workspace import Workspace
+from kdengine.workspace.states import State
 
 SHIFTED = [9, 0, 1, 2, 3, 4, 5, 6, 7, 8]
 TINY = ("--student", "resnet20", "--epochs", "1", "--set", "data.per_class=20", "--set", "recipe.batch_size=32",
@@ -100,29 +100,31 @@ def test_the_wrong_number_of_classes_is_refused_with_both_numbers(workspace: Wor
     assert not list(workspace.runs.glob("*"))
 
 
-def test_another_picture_size_is_refused_with_both(workspace: Workspace, abroad: Abroad, said) -> None:
+def test_another_image_size_is_refused_with_both(workspace: Workspace, abroad: Abroad, said) -> None:
     main(abroad.words("abroad"))
     text = said(2, "train", "--teacher", "import:abroad", *TINY, "--set", "data.image_size=32")
-    assert "takes 16 px pictures, the data's are 32 px; set data.image_size=16" in text
+    assert "takes 16 px images, the data's are 32 px; set data.image_size=16" in text
 
 
-def test_permuted_classes_are_found_by_the_answers_and_mended(
+def test_permuted_classes_are_found_by_the_predictions_and_corrected(
     workspace: Workspace, abroad: Abroad, digits: DatasetBundle, tmp_path: Path, said
 ) -> None:
     said(0, *abroad.words("shifted", abroad.permuted(tmp_path, SHIFTED)))
     refusal = said(2, "train", "--teacher", "import:shifted", *TINY)
-    assert "with its classes in another order for" in refusal and "--mend stores what it finds" in refusal
+    assert "with its classes in another order for" in refusal and "--fix stores what it finds" in refusal
 
     text = said(2, "import", "shifted", "--check", "--dataset", "digits")
-    assert "the classes stand in another order: put right by its answers" in text and "10 of 10 classes move" in text
+    assert (
+        "the classes stand in another order: put right by its predictions" in text and "10 of 10 classes move" in text
+    )
     before = records.find(workspace, "shifted").digest
     said(0, "import", "shifted", "--check", "--dataset", "digits", "--mend")
-    mended = records.find(workspace, "shifted")
-    assert mended.order == tuple(SHIFTED.index(number) for number in range(10))
-    assert mended.named and mended.classes == digits.classes and mended.digest != before
+    fixed = records.find(workspace, "shifted")
+    assert fixed.order == tuple(SHIFTED.index(number) for number in range(10))
+    assert fixed.named and fixed.classes == digits.classes and fixed.digest != before
     with torch.no_grad():
-        answers = weights.load(mended)[0](pixels(digits.validation)).logits
-        torch.testing.assert_close(answers, abroad.net(pixels(digits.validation)))
+        logits = weights.load(fixed)[0](pixels(digits.validation)).logits
+        torch.testing.assert_close(logits, abroad.net(pixels(digits.validation)))
     assert "the classes stand in the order of the data" in said(
         0, "import", "shifted", "--check", "--dataset", "digits"
     )
@@ -136,7 +138,7 @@ def test_permuted_names_are_put_right_by_the_names(
     names.write_text("\n".join(digits.classes[number] for number in SHIFTED) + "\n")
     said(0, *abroad.words("named", abroad.permuted(tmp_path, SHIFTED)), "--classes", str(names))
     assert "name their classes differently or in another order" in said(2, "train", "--teacher", "import:named", *TINY)
-    text = said(0, "import", "named", "--check", "--dataset", "digits", "--mend")
+    text = said(0, "import", "named", "--check", "--dataset", "digits", "--fix")
     assert "put right by the names" in text
     assert records.find(workspace, "named").order == tuple(SHIFTED.index(number) for number in range(10))
     assert "kd check" not in said(0, "check", "--teacher", "import:named", "--student", "resnet20")
@@ -149,8 +151,8 @@ def test_names_that_do_not_describe_the_weights_are_not_believed(
     names.write_text("\n".join(digits.classes[number] for number in SHIFTED) + "\n")
     said(0, *abroad.words("named"), "--classes", str(names))  # the rows are in the data's order all the same
     said(0, "import", "named", "--check", "--dataset", "digits", "--mend")
-    mended = records.find(workspace, "named")
-    assert mended.order is None and mended.classes == digits.classes
+    fixed = records.find(workspace, "named")
+    assert fixed.order is None and fixed.classes == digits.classes
 
 
 def test_too_few_or_too_many_names(workspace: Workspace, abroad: Abroad, tmp_path: Path, said) -> None:
@@ -160,7 +162,9 @@ def test_too_few_or_too_many_names(workspace: Workspace, abroad: Abroad, tmp_pat
     assert not records.list_imports(workspace)
 
 
-def test_a_better_normalisation_is_named_and_mended(workspace: Workspace, abroad: Abroad, tmp_path: Path, said) -> None:
+def test_a_better_normalisation_is_named_and_corrected(
+    workspace: Workspace, abroad: Abroad, tmp_path: Path, said
+) -> None:
     state = load_file(abroad.file)
     # The same net for pixels of (x - 0.5) / 0.5: its first convolution is twice as strong.
     state["conv_stem.weight"] = state["conv_stem.weight"] * 2
@@ -434,7 +438,7 @@ def test_nothing_is_overwritten_and_what_is_needed_stays(
     assert not list(workspace.teachers.iterdir())
 
 
-def test_what_a_run_needs_is_not_mended(workspace: Workspace, abroad: Abroad, tmp_path: Path, said) -> None:
+def test_what_a_run_needs_is_not_changed(workspace: Workspace, abroad: Abroad, tmp_path: Path, said) -> None:
     said(0, *abroad.words("shifted", abroad.permuted(tmp_path, SHIFTED)))
     runner.create(taught_spec("shifted"), workspace, "waits")
     text = said(2, "import", "shifted", "--check", "--dataset", "digits", "--mend")

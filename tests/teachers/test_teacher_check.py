@@ -13,22 +13,23 @@ from abroad import Abroad
 
 from kdengine.cli import main
 from kdengine.data import DatasetBundle
-from kdengine.teachers import check, records
+from kdengine.teachers import check, class_order, records
+from kdengine.teachers.sample import sample
 from kdengine.workspace import Workspace
 
 
 def test_the_order_found_is_the_best_of_all() -> None:
     torch.manual_seed(0)
-    answers, labels = torch.randn(60, 4), torch.arange(60) % 4
-    found = check.order_by_accuracy(answers, labels)
-    best = max(check.accuracy(answers, labels, order) for order in permutations(range(4)))
-    assert check.accuracy(answers, labels, found) == best
+    logits, labels = torch.randn(60, 4), torch.arange(60) % 4
+    found = class_order.order_by_accuracy(logits, labels)
+    best = max(class_order.accuracy(logits, labels, order) for order in permutations(range(4)))
+    assert class_order.accuracy(logits, labels, found) == best
 
 
 def test_rows_that_tell_nothing_stay_where_they_are() -> None:
     # Classes 0 and 1 are answered by each other's rows; nothing was ever answered with rows 2 and 3.
-    answers = torch.tensor([[0.0, 1, 0, 0], [1, 0, 0, 0]])
-    assert check.order_by_accuracy(answers, torch.tensor([0, 1])) == (1, 0, 2, 3)
+    logits = torch.tensor([[0.0, 1, 0, 0], [1, 0, 0, 0]])
+    assert class_order.order_by_accuracy(logits, torch.tensor([0, 1])) == (1, 0, 2, 3)
 
 
 def test_order_means_the_same_everywhere() -> None:
@@ -41,59 +42,57 @@ def test_order_means_the_same_everywhere() -> None:
         check.weights.reorder(wrapped, (2, 0, 1))
         torch.testing.assert_close(net(x), before[:, [2, 0, 1]])
         labels = net(x).argmax(dim=1)
-    assert check.accuracy(before, labels, (2, 0, 1)) == 1.0
-    assert check.order_by_accuracy(before, labels) == (2, 0, 1)
+    assert class_order.accuracy(before, labels, (2, 0, 1)) == 1.0
+    assert class_order.order_by_accuracy(before, labels) == (2, 0, 1)
 
 
 def test_an_order_found_in_noise_is_not_believed() -> None:
-    """Judged on the pictures it was found on, the best order of a net that knows nothing beats chance every time."""
+    """Judged on the images it was found on, the best order of a net that knows nothing beats chance every time."""
     believed = flattered = 0
     for seed in range(40):
         generator = torch.Generator().manual_seed(seed)
-        answers, labels = torch.randn(200, 10, generator=generator), torch.arange(200) % 10
-        trial = check._trial("own", check.PLAIN[0], check.PLAIN[1], answers, labels, None)
-        believed += check.clearly_better(trial.found, trial.as_is, 200) or trial.found > 0.2
-        flattered += check.accuracy(answers, labels, trial.order) > 0.15
+        logits, labels = torch.randn(200, 10, generator=generator), torch.arange(200) % 10
+        trial = check._trial("own", check.PLAIN[0], check.PLAIN[1], logits, labels, None)
+        believed += class_order.clearly_better(trial.found, trial.as_is, 200) or trial.found > 0.2
+        flattered += class_order.accuracy(logits, labels, trial.order) > 0.15
     assert believed <= 1 and flattered >= 35
 
 
 @pytest.mark.parametrize(
     ("one", "other", "count", "expected"),
-    # The standard error of 0.9 - 0.8 over 100 pictures is 0.05: two of them; over 1,000 it is 0.0158: six.
+    # The standard error of 0.9 - 0.8 over 100 images is 0.05: two of them; over 1,000 it is 0.0158: six.
     [(0.9, 0.8, 100, False), (0.9, 0.8, 1000, True), (0.8, 0.9, 1000, False), (1.0, 1.0, 10, False)],
 )
 def test_clearly_better(one: float, other: float, count: int, expected: bool) -> None:
-    assert check.clearly_better(one, other, count) is expected
+    assert class_order.clearly_better(one, other, count) is expected
 
 
 def test_chance_level_by_hand() -> None:
-    # Ten classes, 1,000 pictures: 0.1 + 3 x sqrt(0.1 x 0.9 / 1000) = 0.128; as much again as guessing is more: 0.2.
-    assert check.chance_level(torch.arange(1000) % 10, 10) == pytest.approx(0.2)
-    # 25 pictures: 0.12 of one class; 0.12 + 3 x sqrt(0.12 x 0.88 / 25) = 0.315.
-    assert check.chance_level(torch.arange(25) % 10, 10) == pytest.approx(0.12 + 3 * (0.12 * 0.88 / 25) ** 0.5)
-    # Two classes, 900 pictures: ten points above guessing, 0.6, against 0.5 + 3 / 60 = 0.55.
-    assert check.chance_level(torch.arange(900) % 2, 2) == pytest.approx(0.6)
+    # Ten classes, 1,000 images: 0.1 + 3 x sqrt(0.1 x 0.9 / 1000) = 0.128; as much again as guessing is more: 0.2.
+    assert class_order.chance_level(torch.arange(1000) % 10, 10) == pytest.approx(0.2)
+    # 25 images: 0.12 of one class; 0.12 + 3 x sqrt(0.12 x 0.88 / 25) = 0.315.
+    assert class_order.chance_level(torch.arange(25) % 10, 10) == pytest.approx(0.12 + 3 * (0.12 * 0.88 / 25) ** 0.5)
+    # Two classes, 900 images: ten points above guessing, 0.6, against 0.5 + 3 / 60 = 0.55.
+    assert class_order.chance_level(torch.arange(900) % 2, 2) == pytest.approx(0.6)
     # Where three quarters are of one class, guessing it is right for three quarters.
-    assert check.chance_level(torch.tensor([0, 0, 0, 1] * 25), 2) > 0.75
+    assert class_order.chance_level(torch.tensor([0, 0, 0, 1] * 25), 2) > 0.75
 
 
 def test_pictures_are_of_validation_first_classes_in_turn_and_never_of_test(digits: DatasetBundle) -> None:
     blind: Any = replace(digits, test=None)  # whoever looks at it fails
-    pictures, labels = check.sample(blind, 200)
-    assert pictures.shape == (200, 16, 16, 3) and len(labels) == 200
-    assert torch.equal(labels[:140], torch.tensor(digits.validation.labels)[_rows(digits, pictures[:140])])
-    few, of_few = check.sample(blind, 20)
+    images, labels = sample(blind, 200)
+    assert images.shape == (200, 16, 16, 3) and len(labels) == 200
+    assert torch.equal(labels[:140], torch.tensor(digits.validation.labels)[_rows(digits, images[:140])])
+    few, of_few = sample(blind, 20)
     assert torch.bincount(of_few, minlength=10).tolist() == [2] * 10 and len(few) == 20
-    again, _ = check.sample(blind, 20)
+    again, _ = sample(blind, 20)
     assert np.array_equal(few, again)
 
 
-def _rows(digits: DatasetBundle, pictures: np.ndarray) -> list[int]:
-    """Where the pictures are in the validation part."""
-    known = {
-        picture.tobytes(): row for row, picture in enumerate(digits.validation.pictures(range(len(digits.validation))))
-    }
-    return [known[picture.tobytes()] for picture in pictures]
+def _rows(digits: DatasetBundle, images: np.ndarray) -> list[int]:
+    """Where the images are in the validation part."""
+    known = {image.tobytes(): row for row, image in enumerate(digits.validation.take(range(len(digits.validation))))}
+    return [known[image.tobytes()] for image in images]
 
 
 def test_two_classes_swapped_are_found_though_the_rest_is_right(
@@ -109,6 +108,6 @@ def test_order_by_names() -> None:
     def card(*classes: str) -> Any:
         return type("Card", (), {"classes": classes})()
 
-    assert check.order_by_names(card("b", "c", "a"), ("a", "b", "c")) == (2, 0, 1)
-    assert check.order_by_names(card("a", "b", "d"), ("a", "b", "c")) is None
-    assert check.order_by_names(card("a", "a", "b"), ("a", "b", "c")) is None  # ImageNet has two cranes
+    assert class_order.order_by_names(card("b", "c", "a"), ("a", "b", "c")) == (2, 0, 1)
+    assert class_order.order_by_names(card("a", "b", "d"), ("a", "b", "c")) is None
+    assert class_order.order_by_names(card("a", "a", "b"), ("a", "b", "c")) is None  # ImageNet has two cranes

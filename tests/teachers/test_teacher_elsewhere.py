@@ -11,17 +11,17 @@ from support import tiny_spec
 
 from app import catalog, tasks
 from kdengine import ExperimentSpec, run
+from kdengine.assembly.launch import launch
 from kdengine.cli import main
-from kdengine.comparison.control import begin
 from kdengine.comparison.measure import measure
 from kdengine.comparison.plan import load_plan, make_plan
 from kdengine.comparison.progress import progress, unmeasured
+from kdengine.comparison.queueing import begin
 from kdengine.comparison.report import report
 from kdengine.data import DatasetBundle
 from kdengine.errors import BadInput
 from kdengine.forecast import forecast
 from kdengine.jobs import JobStore
-from kdengine.launch import launch
 from kdengine.teachers import records
 from kdengine.workspace import Workspace
 
@@ -80,11 +80,11 @@ def test_the_tasks_behind_the_launch_page(workspace: Workspace, abroad: Abroad, 
     assert call("import_teacher", request)["result"] == {"name": "mine", "lines": []}
     assert ("imported: mine", "import:mine") in catalog.teachers(workspace, {"name": "digits"})
     found = call("check_teacher", "mine", {"name": "digits"}, False)["result"]
-    assert found["mendable"] and any("another order" in line for line in found["lines"])
+    assert found["fixable"] and any("another order" in line for line in found["lines"])
     assert call("check_teacher", "mine", {"name": "digits"}, True)["result"]["lines"] == [
         "stored: classes put into the order of digits"
     ]
-    assert not call("check_teacher", "mine", {"name": "digits"}, False)["result"]["mendable"]
+    assert not call("check_teacher", "mine", {"name": "digits"}, False)["result"]["fixable"]
     assert call("import_teacher", request)["problems"][0][0] == "name"
     assert call("import_teacher", request | {"name": "other", "model": ""})["problems"][0][0] == "model"
 
@@ -93,7 +93,7 @@ def test_the_demo_asks_it_too(
     workspace: Workspace, taught: ExperimentSpec, digits: DatasetBundle, tmp_path: Any
 ) -> None:
     run(taught, workspace=workspace, run_id="taught")
-    Image.fromarray(digits.validation.pictures([0])[0]).save(tmp_path / "digit.png")
+    Image.fromarray(digits.validation.take([0])[0]).save(tmp_path / "digit.png")
     student, teacher = tasks.run("classify", str(workspace.root), (["taught"], str(tmp_path / "digit.png")))["result"]
     assert (teacher["role"], teacher["run"], teacher["model"]) == ("teacher", "import:abroad", f"timm/{ARCHITECTURE}")
     assert teacher["parameters"] == 101_766 and sum(value for _, value in teacher["top"]) <= 1.001

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from fake_gpu import fake_gpu
 from support import TinyNet, random_loader, tiny_spec
 from test_loop import assert_equal_ends, make_trainer, reached
 from torch import Tensor, nn
@@ -22,9 +21,10 @@ from kdengine.errors import BadInput, NonFiniteLoss, Stopped
 from kdengine.forecast import forecast
 from kdengine.methods import Method, Needs, Term, get_method, list_methods
 from kdengine.models import Backbone
+from kdengine.testing.fake_gpu import fake_gpu
 from kdengine.training.accumulation import in_parts
+from kdengine.training.cached_logits import CachedTeacher, TableKey, open_table
 from kdengine.training.loop import Trainer
-from kdengine.training.replay import ReplayedTeacher, TableKey, open_table
 from kdengine.training.teacher import FrozenTeacher
 from kdengine.workspace import Workspace
 
@@ -224,7 +224,7 @@ def test_no_more_images_are_computed_at_once_than_a_part_holds(tmp_path: Path) -
     assert seen == {"student": [2] * PARTS, "teacher": [2] * PARTS}
 
 
-def test_a_stored_answer_is_read_for_its_own_image(tmp_path: Path) -> None:
+def test_cached_logits_are_read_for_its_own_image(tmp_path: Path) -> None:
     """Stored by a run of whole batches, read by one in parts."""
     live, storing, reading = (
         trainer_of(tmp_path / name, "kd", {}, parts)
@@ -234,7 +234,7 @@ def test_a_stored_answer_is_read_for_its_own_image(tmp_path: Path) -> None:
     key = TableKey("t", "d", 24, "v", random_loader().view_count or 1, 4, "fp32")
     with open_table(tmp_path, key) as table:
         assert isinstance(storing.teacher, FrozenTeacher)
-        storing.teacher = reading.teacher = ReplayedTeacher(storing.teacher, table)
+        storing.teacher = reading.teacher = CachedTeacher(storing.teacher, table)
         for trainer in (live, storing, reading):
             take_an_epoch(trainer)
         assert (reading.teacher.read, reading.teacher.computed) == (24, 24), "each computed once, read once"
@@ -370,7 +370,8 @@ def test_recording_a_step_in_parts_is_declined_in_words(
 def test_the_forecast_counts_the_memory_of_a_part(tmp_path: Path) -> None:
     def memory(batch: int, parts: int) -> int:
         recipe = {"batch_size": batch, "accumulate": parts}
-        return forecast(tiny_spec(recipe=recipe, data={"per_class": 100}), Workspace(tmp_path)).memory_bytes
+        spec = tiny_spec(recipe=recipe, data={"per_class": 100}, runtime={"channels_last": "on"})
+        return forecast(spec, Workspace(tmp_path)).memory_bytes
 
     part, parted, whole = memory(16, 1), memory(128, 8), memory(128, 1)
     assert parted == pytest.approx(part + (128 - 16) * 3 * 16 * 16 * 4, rel=1e-6), "a part, and all of the images"

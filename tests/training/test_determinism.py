@@ -6,17 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from fake_gpu import fake_gpu
 from support import TinyNet, tiny_spec
 from torch import Tensor
 from torch.nn import functional as F
 
 from kdengine import assembly
+from kdengine.assembly import checks
 from kdengine.errors import BadInput
 from kdengine.jobs.executor import DETERMINISM
 from kdengine.losses.at import averaged
 from kdengine.models import Backbone, Outputs, build_model
 from kdengine.models.blocks.blur_pool import mirrored
+from kdengine.testing.fake_gpu import fake_gpu
 from kdengine.training.determinism import check_deterministic
 from kdengine.workspace import Workspace
 
@@ -73,7 +74,7 @@ def test_networks_of_the_catalog_can_be_trained_deterministically(name: str) -> 
 
 
 def test_another_is_refused_in_words(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assembly, "build_backbone", lambda model, classes, size: Enlarged(classes, size))
+    monkeypatch.setattr(checks, "build_backbone", lambda model, classes, size: Enlarged(classes, size))
     with fake_gpu():
         assembly.preflight(tiny_spec(runtime={"device": "cuda"}), workspace)
         with pytest.raises(BadInput, match=r"runtime\.deterministic: tiny uses upsample_bilinear2d_backward, .*false"):

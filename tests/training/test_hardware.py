@@ -13,7 +13,6 @@ from kdengine.models.backbone import build_model
 from kdengine.spec import RuntimeSpec
 from kdengine.training.hardware import (
     available_cores,
-    check_bf16_student,
     choose_precision,
     configure,
     default_threads,
@@ -70,20 +69,14 @@ def test_bfloat16_is_refused_where_it_is_slower(word: str, monkeypatch: pytest.M
         choose_precision(word, CPU)
 
 
-def test_a_student_with_depthwise_convolutions_is_not_trained_in_bfloat16_on_a_cpu() -> None:
-    check_bf16_student(build_model("resnet8x4", 10, 32), CPU)
-    with pytest.raises(BadInput, match="bf16_teacher or fp32"):
-        check_bf16_student(build_model("mobilenetv3_small", 10, 32), CPU)
-
-
-def test_a_teacher_in_bfloat16_answers_as_its_student_computes() -> None:
-    pictures = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+def test_a_teacher_in_bfloat16_computes_as_its_student_computes() -> None:
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     network = build_model("resnet8x4", 10, 32)
-    plain = FrozenTeacher(network, **PLAIN, device=CPU)(pictures)
+    plain = FrozenTeacher(network, **PLAIN, device=CPU)(images)
     reduced = FrozenTeacher(network, **PLAIN, device=CPU, reduced=torch.bfloat16)
-    alone = reduced(pictures)
+    alone = reduced(images)
     assert {each.dtype for each in (alone.logits, alone.embedding, *alone.stages)} == {torch.float32}
     apart = (alone.logits - plain.logits).abs().max() / plain.logits.abs().max()
     assert 0 < apart < 0.02, "rounded, no more"
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert reduced(pictures).logits.dtype == torch.bfloat16
+        assert reduced(images).logits.dtype == torch.bfloat16

@@ -16,11 +16,11 @@ from torch import Tensor
 from kdengine.errors import NonFiniteLoss, Stopped
 from kdengine.methods import Context, Method, Term, get_method, list_methods
 from kdengine.models import Backbone, build_model
-from kdengine.rundir import RunDirectory
 from kdengine.training import checkpoint
 from kdengine.training.hardware import seed_everything
 from kdengine.training.loop import Trainer
 from kdengine.training.teacher import FrozenTeacher
+from kdengine.workspace.rundir import RunDirectory
 
 CPU = torch.device("cpu")
 STEPS = 3
@@ -38,7 +38,7 @@ def make_trainer(
     reduced: torch.dtype | None = None,
     **recipe: Any,
 ) -> Trainer:
-    """A trainer over 3 steps of 8 random pictures an epoch, in a run folder that may have a checkpoint already."""
+    """A trainer over 3 steps of 8 random images an epoch, in a run folder that may have a checkpoint already."""
     numbers = {"epochs": 3, "batch_size": 8, "warmup_epochs": 0, "lr": 0.05} | recipe
     spec = tiny_spec(recipe=numbers, runtime=runtime or {}, seed=seed)
     run = RunDirectory(path)
@@ -114,7 +114,7 @@ def reached(trainer: Trainer, step: int) -> bool:
 
 CASES = [pytest.param(name, {}, {}, id=name) for name in list_methods()] + [
     pytest.param("grkd", {"meta_every": 2, "meta": "both"}, {}, id="grkd-often-both"),
-    pytest.param("none", {}, {"mixup": 0.4, "cutmix": 1.0}, id="mixed-pictures"),
+    pytest.param("none", {}, {"mixup": 0.4, "cutmix": 1.0}, id="mixed-images"),
 ]
 
 
@@ -197,8 +197,8 @@ def test_a_first_stage_is_not_repeated_once_it_has_ended(tmp_path: Path) -> None
     assert same(graphs, dict(again.module.method.teacher_graphs.state_dict()))
 
 
-@pytest.mark.parametrize(("recipe", "pictures_blend"), [({"mixup": 1.0}, True), ({"cutmix": 1.0}, False)])
-def test_mixing_blends_pictures_and_labels_by_the_same_share(recipe: dict[str, float], pictures_blend: bool) -> None:
+@pytest.mark.parametrize(("recipe", "images_blend"), [({"mixup": 1.0}, True), ({"cutmix": 1.0}, False)])
+def test_mixing_blends_images_and_labels_by_the_same_share(recipe: dict[str, float], images_blend: bool) -> None:
     from kdengine.training.mixing import make_mixer
 
     torch.manual_seed(0)
@@ -208,7 +208,7 @@ def test_mixing_blends_pictures_and_labels_by_the_same_share(recipe: dict[str, f
     partner = batch.image.roll(1, 0)
     own = mixed.target[torch.arange(8), batch.target]
     different = batch.target != batch.target.roll(1)
-    if pictures_blend:
+    if images_blend:
         share = own[different][0]
         assert torch.allclose(mixed.image, share * batch.image + (1 - share) * partner, atol=1e-5)
     else:

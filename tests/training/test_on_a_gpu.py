@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from fake_gpu import Watch, fake_gpu
 from support import TinyNet
 from test_loop import assert_equal_ends, make_trainer, reached, same, told
 
 from kdengine.errors import Stopped
 from kdengine.methods import get_method, list_methods
 from kdengine.models import Backbone
+from kdengine.testing.fake_gpu import Watch, fake_gpu
 from kdengine.training import checkpoint
 from kdengine.training.capture import WARM_UP
 from kdengine.training.hardware import configure
@@ -27,8 +27,11 @@ MIXED = {"mixup": 0.4, "cutmix": 1.0}
 
 
 MAY_WAIT = {
-    ("data/loader.py", "_prepare"): "meta batches: order and draws go to the device once a pass over their pictures",
-    ("data/loader.py", "_keep"): "meta batches: their pictures go to the device once, where they may stay",
+    (
+        "data/batches/loader.py",
+        "_prepare",
+    ): "meta batches: order and draws go to the device once a pass",
+    ("data/batches/loader.py", "_keep"): "meta batches: their images go to the device once, where they may stay",
 }
 """What may make the host wait within a step, and why: (file of the engine, function) -> reason."""
 

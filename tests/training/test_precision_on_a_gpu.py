@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from fake_gpu import fake_gpu
 from support import NORM, TinyNet, random_loader, tiny_spec
 from test_loop import assert_equal_ends, make_trainer, reached, told, weights
 from torch import nn
@@ -18,6 +17,7 @@ from kdengine.errors import BadInput, Stopped
 from kdengine.methods import list_methods
 from kdengine.models import build_model, folding
 from kdengine.spec import RuntimeSpec
+from kdengine.testing.fake_gpu import fake_gpu
 from kdengine.training import checkpoint
 from kdengine.training.hardware import choose_precision, configure, describe
 from kdengine.training.loop import Trainer
@@ -150,7 +150,7 @@ def test_a_teacher_is_folded_under_tf32_as_in_full_precision(name: str, monkeypa
 
 
 def test_pictures_that_do_not_fit_on_the_card_are_read_batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kdengine.data import loader
+    from kdengine.data.batches import loader
 
     kept = list(random_loader().epoch(0))
     real = loader.packed

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from fake_gpu import WouldWait, fake_gpu
-from fake_gpu.graphs import FakeGraph, capture
 from torch import Tensor, nn
+
+from kdengine.testing.fake_gpu import WouldWait, fake_gpu
+from kdengine.testing.fake_gpu.graphs import FakeGraph, capture
 
 REFUSED: dict[str, Callable[[Tensor], object]] = {
     "two devices": lambda x: x + torch.ones(3),

@@ -1,6 +1,6 @@
 """The built-in data sets; importing this package registers them, in list order."""
 
-# ruff: noqa: I001  (the order is the point: from small pictures to large ones, one's own last)
+# ruff: noqa: I001  (the order is the point: from small images to large ones, one's own last)
 from __future__ import annotations
 
 from kdengine.data.catalog import (

@@ -6,22 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from kdengine.data.catalog.published import PublishedSet
-from kdengine.data.containers import TarContainer
 from kdengine.data.definition import Source
-from kdengine.data.download import RemoteFile, fetch
-from kdengine.data.pickles import load_plain
-from kdengine.data.pictures import blocks_of
+from kdengine.data.sources.containers import TarContainer
+from kdengine.data.sources.download import RemoteFile, fetch
+from kdengine.data.sources.image_files import blocks_of
+from kdengine.data.sources.pickles import load_plain
 from kdengine.errors import DataError
-from kdengine.fields import NoSettings
 from kdengine.registry import DATASETS
+from kdengine.spec.fields import NoSettings
 
 _CITATION = "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
 
 
 class Cifar(PublishedSet):
-    """32x32 colour pictures in pickled batches: rows of 3072 bytes, the red plane first, then green, then blue.
+    """32x32 colour images in pickled batches: rows of 3072 bytes, the red plane first, then green, then blue.
 
     Attributes:
         archive: the published file.
@@ -38,18 +39,20 @@ class Cifar(PublishedSet):
     citation = _CITATION
     counts = (50_000, 10_000)
 
+    @override
     def needed(self, params: NoSettings) -> tuple[RemoteFile, ...]:
         return (self.archive,)
 
+    @override
     def open(self, params: NoSettings, root: Path) -> Source:
         members = self._members(fetch(self.archive, root))
         names = self._entry(members, self.names_file, self.names_key)
         train = [self._batch(members, file, len(names)) for file in self.train_files]
         test = [self._batch(members, file, len(names)) for file in self.test_files]
-        pictures = np.concatenate([batch[0] for batch in train + test])
+        images = np.concatenate([batch[0] for batch in train + test])
         labels = np.concatenate([batch[1] for batch in train + test])
 
-        return Source(tuple(map(str, names)), labels, sum(len(batch[1]) for batch in train), blocks_of(pictures))
+        return Source(tuple(map(str, names)), labels, sum(len(batch[1]) for batch in train), blocks_of(images))
 
     def _members(self, path: Path) -> dict[str, Any]:
         container = TarContainer(path)
@@ -62,13 +65,13 @@ class Cifar(PublishedSet):
         return members
 
     def _batch(self, members: dict[str, Any], file: str, classes: int) -> tuple[np.ndarray, np.ndarray]:
-        """One batch: pictures uint8 (n, 32, 32, 3) and labels int64 (n,)."""
+        """One batch: images uint8 (n, 32, 32, 3) and labels int64 (n,)."""
         data = self._entry(members, file, "data")
         labels = np.asarray(self._entry(members, file, self.label_key))
         if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2 and data.shape[1] == 3072):
             raise DataError(f"{file} of {self.title} holds no uint8 rows of 3072")
         if labels.shape != (len(data),) or labels.dtype.kind not in "iu":
-            raise DataError(f"{file} of {self.title} holds {len(data)} pictures but labels of shape {labels.shape}")
+            raise DataError(f"{file} of {self.title} holds {len(data)} images but labels of shape {labels.shape}")
         if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
             raise DataError(f"{file} of {self.title} holds labels outside 0..{classes - 1}")
         return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels.astype(np.int64)
@@ -85,7 +88,7 @@ class Cifar10(Cifar):
 
     name = "cifar10"
     title = "CIFAR-10"
-    summary = "50,000 + 10,000 colour pictures, 32x32, of 10 kinds of animals and vehicles; 163 MB download."
+    summary = "50,000 + 10,000 colour images, 32x32, of 10 kinds of animals and vehicles; 163 MB download."
     class_count = 10
     normalisation = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
     archive = RemoteFile(
@@ -103,7 +106,7 @@ class Cifar100(Cifar):
 
     name = "cifar100"
     title = "CIFAR-100"
-    summary = "50,000 + 10,000 colour pictures, 32x32, of 100 classes: the field's usual benchmark; 161 MB download."
+    summary = "50,000 + 10,000 colour images, 32x32, of 100 classes: the field's usual benchmark; 161 MB download."
     class_count = 100
     normalisation = ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
     archive = RemoteFile(

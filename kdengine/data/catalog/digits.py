@@ -8,19 +8,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from kdengine.data import splits
 from kdengine.data.definition import DatasetDefinition, Source
-from kdengine.data.pictures import blocks_of
-from kdengine.fields import NoSettings
+from kdengine.data.sources.image_files import blocks_of
 from kdengine.registry import DATASETS
+from kdengine.spec.fields import NoSettings
 
 TEST_FRACTION = 0.2
 TEST_SEED = 0
 
 
 class Digits(DatasetDefinition):
-    """1,797 grey pictures of 8x8; values 0..16 become 0..255; a fixed, stratified fifth is the test part."""
+    """1,797 grey images of 8x8; values 0..16 become 0..255; a fixed, stratified fifth is the test part."""
 
     name = "digits"
     title = "Digits"
@@ -31,9 +32,11 @@ class Digits(DatasetDefinition):
     default_image_size = 16
     flip = False
 
+    @override
     def identity(self, params: NoSettings, root: Path) -> str:
-        return "sklearn load_digits, 1797 pictures, test fifth 0"
+        return "sklearn load_digits, 1797 images, test fifth 0"
 
+    @override
     def open(self, params: NoSettings, root: Path) -> Source:
         table = _table()
         grey = np.round(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
@@ -44,7 +47,7 @@ class Digits(DatasetDefinition):
 
 
 def _table() -> NDArray[np.float64]:
-    """One row a picture: 64 values of 0..16 and the digit, float64 (1797, 65).
+    """One row an image: 64 values of 0..16 and the digit, float64 (1797, 65).
 
     What ``load_digits`` reads, without importing scikit-learn: that takes seconds in each process that meets an empty
     workspace.

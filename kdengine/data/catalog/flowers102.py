@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from typing_extensions import override
 
 from kdengine.data.catalog.published import PublishedSet
-from kdengine.data.containers import TarContainer
 from kdengine.data.definition import Source
-from kdengine.data.download import RemoteFile
-from kdengine.data.matlab import read_mat
-from kdengine.fields import NoSettings
+from kdengine.data.sources.containers import TarContainer
+from kdengine.data.sources.download import RemoteFile
+from kdengine.data.sources.matlab import read_mat
 from kdengine.registry import DATASETS
+from kdengine.spec.fields import NoSettings
 
 _ADDRESS = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
 
@@ -38,13 +39,13 @@ _NAMES = (
 class Flowers102(PublishedSet):
     """``jpg/image_<number>.jpg`` with ``labels`` 1..102 and the numbers of each part; checksums as in torchvision.
 
-    The published training and validation pictures (10 + 10 a class) are both for training: what is held out for
+    The published training and validation images (10 + 10 a class) are both for training: what is held out for
     validation is carved from them, as from any data set.
     """
 
     name = "flowers102"
     title = "Oxford 102 Flowers"
-    summary = "2,040 + 6,149 pictures of 102 kinds of flowers, 224 px; 345 MB download."
+    summary = "2,040 + 6,149 images of 102 kinds of flowers, 224 px; 345 MB download."
     citation = "Nilsback & Zisserman, Automated Flower Classification over a Large Number of Classes, ICVGIP 2008"
     class_count = 102
     counts = (2_040, 6_149)
@@ -56,6 +57,7 @@ class Flowers102(PublishedSet):
         RemoteFile(_ADDRESS + "setid.mat", "a5357ecc9cb78c4bef273ce3793fc85c", name, 14_989),
     )
 
+    @override
     def open(self, params: NoSettings, root: Path) -> Source:
         archive, labels_file, parts_file = self.fetch_all(params, root)
         (labels,) = read_mat(labels_file, "labels")
@@ -63,12 +65,12 @@ class Flowers102(PublishedSet):
         parts = [part.reshape(-1).astype(np.int64) for part in read_mat(parts_file, "trnid", "valid", "tstid")]
         numbers = np.concatenate(parts)
         if not len(numbers) or numbers.min() < 1 or numbers.max() > len(labels):
-            raise self.refusal(parts_file, f"names pictures outside of 1..{len(labels)}, which have a label, or none")
+            raise self.refusal(parts_file, f"names images outside of 1..{len(labels)}, which have a label, or none")
         train, test = (
             [(f"jpg/image_{number:05}.jpg", int(labels[number - 1])) for number in part.tolist()]
             for part in (np.concatenate(parts[:2]), parts[2])
         )
-        return self.picture_source(TarContainer(archive), self.classes, train, test)
+        return self.image_source(TarContainer(archive), self.classes, train, test)
 
 
 DATASETS.register("flowers102")(Flowers102())

@@ -1,29 +1,30 @@
-"""One's own pictures: a folder, zip or tar with one folder a class."""
+"""One's own images: a folder, zip or tar with one folder a class."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import field_validator
 from pydantic_core import PydanticCustomError
+from typing_extensions import override
 
-from kdengine.data.containers import Container, open_container
-from kdengine.data.decoding import Corrupt, decode_files
 from kdengine.data.definition import Block, DatasetDefinition, Source
-from kdengine.data.layout import find_layout
-from kdengine.data.names import is_text, readable
+from kdengine.data.sources.containers import Container, open_container
+from kdengine.data.sources.decoding import Corrupt, decode_files
+from kdengine.data.sources.layout import find_layout
+from kdengine.data.sources.names import is_text, readable
 from kdengine.errors import DataError
-from kdengine.fields import Settings, setting
 from kdengine.registry import DATASETS
+from kdengine.spec.fields import Settings, at_neutral, setting
 
 log = logging.getLogger(__name__)
 
 
 class FolderParams(Settings):
-    """What a person says of their own pictures."""
+    """What a person says of their own images."""
 
     path: str = setting(
         ...,
@@ -33,13 +34,14 @@ class FolderParams(Settings):
     )
     on_corrupt: Literal["refuse", "skip"] = setting(
         "refuse",
-        title="Corrupt pictures",
-        description="Whether a picture that cannot be read stops everything, or is left out and counted.",
+        title="Corrupt images",
+        description="Whether an image that cannot be read stops everything, or is left out and counted.",
         source="our choice",
     )
     layout: Literal["auto", "classes"] = setting(
         "auto",
         title="Folders",
+        neutral="auto",
         description="auto finds train and test folders by their names and refuses what may be either; classes takes "
         "every top folder for a class, whatever its name.",
         source="our choice",
@@ -47,6 +49,7 @@ class FolderParams(Settings):
     split: Literal["image", "position"] = setting(
         "image",
         title="Split by",
+        neutral="position",
         advanced=True,
         description="image draws by each image's name, so that images that come later move none of the others; "
         "position is the rule of earlier versions, under which they move.",
@@ -67,21 +70,20 @@ class Folder(DatasetDefinition):
     """``<train|test>/<class>/*`` or ``<class>/*``; of the latter a stratified fifth is the test part."""
 
     name = "folder"
-    title = "Own pictures"
-    summary = "Your own pictures (jpg, png, bmp, webp, gif) in a folder, zip or tar, one folder a class."
+    title = "Own images"
+    summary = "Your own images (jpg, png, bmp, webp, gif) in a folder, zip or tar, one folder a class."
     citation = ""
     Params = FolderParams
-    earlier: ClassVar[Mapping[str, Any]] = {"split": "position"}
     reading = 2  # 2: knows the usual names of splits, and refuses what may be one
 
+    @override
     def identity(self, params: FolderParams, root: Path) -> str:
-        settings = f"on_corrupt={params.on_corrupt}"
-        if params.layout != "auto":  # came later: stores of before keep their place
-            settings += f" layout={params.layout}"
-        if params.split != "position":  # so did this
-            settings += f" split={params.split}"
-        return f"{_container(params).identity()} {settings}"
+        # What came later and is neutral stays out: stores of before keep their place.
+        settings = params.model_dump(exclude={"path", *at_neutral(params)})
+        words = (f"{name}={value}" for name, value in settings.items())
+        return " ".join((_container(params).identity(), *words))
 
+    @override
     def open(self, params: FolderParams, root: Path) -> Source:
         container = _container(params)
         by_image = params.split == "image"
@@ -93,7 +95,7 @@ class Folder(DatasetDefinition):
             corrupt: Corrupt = []
             yield from decode_files(container, layout.paths, size, corrupt)
             if corrupt:
-                _tell(corrupt, params, container)
+                _report(corrupt, params, container)
 
         return Source(layout.classes, layout.labels, layout.train_count, blocks, layout.keys if by_image else None)
 
@@ -102,8 +104,8 @@ def _container(params: FolderParams) -> Container:
     return open_container(Path(params.path).expanduser())
 
 
-def _tell(corrupt: Corrupt, params: FolderParams, container: Container) -> None:
-    """Refuses corrupt pictures, or logs that they were left out, as the person asked."""
+def _report(corrupt: Corrupt, params: FolderParams, container: Container) -> None:
+    """Refuses corrupt images, or logs that they were left out, as the person asked."""
     shown = "\n".join(f"  {readable(name)}: {reason}" for name, reason in sorted(corrupt)[:10])
     more = f"\n  ... and {len(corrupt) - 10} more" if len(corrupt) > 10 else ""
     if params.on_corrupt == "skip":
@@ -111,7 +113,7 @@ def _tell(corrupt: Corrupt, params: FolderParams, container: Container) -> None:
         return
     raise DataError(
         f"{container.name} holds {len(corrupt)} corrupt image(s):\n{shown}{more}\n"
-        "mend or remove them, or leave them out with on_corrupt=skip"
+        "repair or remove them, or leave them out with on_corrupt=skip"
     )
 
 

@@ -10,22 +10,23 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from kdengine.data.catalog.published import PublishedSet
 from kdengine.data.definition import Source
-from kdengine.data.download import RemoteFile
-from kdengine.data.pictures import blocks_of
+from kdengine.data.sources.download import RemoteFile
+from kdengine.data.sources.image_files import blocks_of
 from kdengine.errors import DataError
-from kdengine.fields import NoSettings
 from kdengine.registry import DATASETS
+from kdengine.spec.fields import NoSettings
 
 _MAX_BYTES = 256 << 20
 
 
 class IdxSet(PublishedSet):
-    """70,000 grey pictures of 28x28, resized to the image size.
+    """70,000 grey images of 28x28, resized to the image size.
 
-    ``files`` are training pictures and labels, then test pictures and labels.
+    ``files`` are training images and labels, then test images and labels.
 
     Attributes:
         classes: class names.
@@ -36,14 +37,15 @@ class IdxSet(PublishedSet):
     counts = (60_000, 10_000)
     default_image_size = 32
 
+    @override
     def open(self, params: NoSettings, root: Path) -> Source:
         paths = self.fetch_all(params, root)
         train, train_labels, test, test_labels = (
             read_idx(path, dimensions) for path, dimensions in zip(paths, (3, 1, 3, 1), strict=True)
         )
-        for pictures, labels, path in ((train, train_labels, paths[1]), (test, test_labels, paths[3])):
-            if len(pictures) != len(labels) or (len(labels) and labels.max() >= len(self.classes)):
-                raise DataError(f"{path} holds {len(labels)} labels for {len(pictures)} pictures, or one above 9")
+        for images, labels, path in ((train, train_labels, paths[1]), (test, test_labels, paths[3])):
+            if len(images) != len(labels) or (len(labels) and labels.max() >= len(self.classes)):
+                raise DataError(f"{path} holds {len(labels)} labels for {len(images)} images, or one above 9")
         labels = np.concatenate([train_labels, test_labels]).astype(np.int64)
         return Source(self.classes, labels, len(train), blocks_of(train, test))
 
@@ -80,7 +82,7 @@ class FashionMnist(IdxSet):
 
     name = "fashion_mnist"
     title = "Fashion-MNIST"
-    summary = "60,000 + 10,000 grey pictures of clothing, 28x28 (shown at 32), 10 classes; 30 MB download."
+    summary = "60,000 + 10,000 grey images of clothing, 28x28 (shown at 32), 10 classes; 30 MB download."
     citation = "Xiao, Rasul & Vollgraf, Fashion-MNIST, 2017, arXiv 1708.07747"
     classes = (
         "T-shirt/top",

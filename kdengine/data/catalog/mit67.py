@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from typing_extensions import override
+
 from kdengine.data.catalog.published import PublishedSet
-from kdengine.data.containers import TarContainer
 from kdengine.data.definition import Source
-from kdengine.data.download import RemoteFile
+from kdengine.data.sources.containers import TarContainer
+from kdengine.data.sources.download import RemoteFile
 from kdengine.data.wording import some
-from kdengine.fields import NoSettings
 from kdengine.registry import DATASETS
+from kdengine.spec.fields import NoSettings
 
 _LISTS = "http://web.mit.edu/torralba/www/"
 
 
 class Mit67(PublishedSet):
-    """``Images/<class>/<picture>``; which of them are for training and for test, ``TrainImages.txt`` and
+    """``Images/<class>/<image>``; which of them are for training and for test, ``TrainImages.txt`` and
     ``TestImages.txt`` say, about 80 and 20 a class; the other 8,920 are not used.
 
-    Some files are named .jpg and hold another format, which their content tells. The publishers give no checksums:
+    Some files are named .jpg and hold another format, which their content shows. The publishers give no checksums:
     these were found in one public repository only (the class Indoor09 of a collection of vision data sets), so the
     lists are checked against each other and against the archive as well. The archive's address may be gone; it can be
     placed by hand.
@@ -27,7 +29,7 @@ class Mit67(PublishedSet):
 
     name = "mit67"
     title = "MIT Indoor 67"
-    summary = "5,360 + 1,340 pictures of 67 kinds of rooms and places indoors, 224 px; 2.4 GB download."
+    summary = "5,360 + 1,340 images of 67 kinds of rooms and places indoors, 224 px; 2.4 GB download."
     citation = "Quattoni & Torralba, Recognizing Indoor Scenes, CVPR 2009"
     class_count = 67
     counts = (5_360, 1_340)
@@ -42,6 +44,7 @@ class Mit67(PublishedSet):
         RemoteFile(_LISTS + "TestImages.txt", "f00bef137f39d51e4894303a7bf4c2d4", name),
     )
 
+    @override
     def open(self, params: NoSettings, root: Path) -> Source:
         archive, *lists = self.fetch_all(params, root)
         train, test = (self.lines(path.read_bytes(), path.name) for path in lists)
@@ -50,7 +53,7 @@ class Mit67(PublishedSet):
             raise self.refusal(lists[1], f"has other classes than {lists[0].name}: {some(strange)}")
         label = {name: number for number, name in enumerate(classes)}
         listed = ([(f"Images/{name}", label[_folder(name)]) for name in part] for part in (train, test))
-        return self.picture_source(TarContainer(archive), [name.replace("_", " ") for name in classes], *listed)
+        return self.image_source(TarContainer(archive), [name.replace("_", " ") for name in classes], *listed)
 
 
 def _folder(name: str) -> str:

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
-from kdengine.data.containers import Container
-from kdengine.data.decoding import Corrupt, decode_files
+from kdengine.data.decoded_images import is_stored
 from kdengine.data.definition import Block, DatasetDefinition, Source
-from kdengine.data.download import RemoteFile, fetch
-from kdengine.data.store import is_stored
+from kdengine.data.sources.containers import Container
+from kdengine.data.sources.decoding import Corrupt, decode_files
+from kdengine.data.sources.download import RemoteFile, fetch
 from kdengine.data.wording import some
 from kdengine.errors import DataError
 
 Listed = Sequence[tuple[str, int]]
-"""Picture files of one part with the label of each, in their order."""
+"""Image files of one part with the label of each, in their order."""
 
 
 class PublishedSet(DatasetDefinition):
@@ -33,9 +34,11 @@ class PublishedSet(DatasetDefinition):
         """The files that settings ask for."""
         return self.files
 
+    @override
     def identity(self, params: Any, root: Path) -> str:
         return "md5:" + ",".join(file.md5 for file in self.needed(params))
 
+    @override
     def present(self, params: Any, root: Path, image_size: int | None = None) -> bool:
         size = image_size or self.default_image_size
         here = all(file.is_here(root) for file in self.needed(params))
@@ -78,18 +81,18 @@ class PublishedSet(DatasetDefinition):
             raise DataError(f"{origin} of {self.title} has the line {' '.join(wrong)!r}, expected {columns} words")
         return rows
 
-    def picture_source(self, container: Container, classes: Sequence[str], train: Listed, test: Listed) -> Source:
-        """The source of picture files in an archive, decoded as a stream.
+    def image_source(self, container: Container, classes: Sequence[str], train: Listed, test: Listed) -> Source:
+        """The source of image files in an archive, decoded as a stream.
 
-        Raises DataError for labels without a class, a part without pictures and a file that is listed twice; when it is
+        Raises DataError for labels without a class, a part without images and a file that is listed twice; when it is
         read, for files that are missing or cannot be decoded.
         """
         paths = [path for path, _ in (*train, *test)]
         labels = np.array([label for _, label in (*train, *test)], np.int64)
         if not train or not test:
-            raise self.refusal(container.path, f"has {len(train)} training and {len(test)} test pictures")
+            raise self.refusal(container.path, f"has {len(train)} training and {len(test)} test images")
         if len(set(paths)) != len(paths):
-            raise self.refusal(container.path, "comes with a picture that is listed twice")
+            raise self.refusal(container.path, "comes with an image that is listed twice")
         if labels.min() < 0 or labels.max() >= len(classes):
             raise self.refusal(container.path, f"comes with labels outside of its {len(classes)} classes")
 
@@ -98,6 +101,6 @@ class PublishedSet(DatasetDefinition):
             yield from decode_files(container, paths, size, corrupt)
             if corrupt:
                 shown = some([f"{name} ({reason})" for name, reason in sorted(corrupt)])
-                raise self.refusal(container.path, f"lacks {len(corrupt)} picture(s) that are listed: {shown}")
+                raise self.refusal(container.path, f"lacks {len(corrupt)} image(s) that are listed: {shown}")
 
         return Source(tuple(classes), labels, len(train), blocks)

@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from typing_extensions import override
 
 from kdengine.data.catalog.published import PublishedSet
 from kdengine.data.definition import Block, Source
-from kdengine.data.download import RemoteFile
-from kdengine.data.matlab import read_mat
-from kdengine.data.pictures import blocks_of
+from kdengine.data.sources.download import RemoteFile
+from kdengine.data.sources.image_files import blocks_of
+from kdengine.data.sources.matlab import read_mat
 from kdengine.errors import DataError
-from kdengine.fields import Settings, setting
 from kdengine.registry import DATASETS
+from kdengine.spec.fields import Settings, setting
 
 _ADDRESS = "http://ufldl.stanford.edu/housenumbers/"
 
@@ -51,10 +52,12 @@ class Svhn(PublishedSet):
     )
     extra = RemoteFile(_ADDRESS + "extra_32x32.mat", "a93ce644f1a588dc4d68dda5feec44a7", name, 1_329_278_602)
 
+    @override
     def needed(self, params: SvhnParams) -> tuple[RemoteFile, ...]:
         train, test = self.files
         return (train, self.extra, test) if params.extra else (train, test)
 
+    @override
     def open(self, params: SvhnParams, root: Path) -> Source:
         paths = self.fetch_all(params, root)
         labels = [_labels(path) for path in paths]
@@ -63,8 +66,8 @@ class Svhn(PublishedSet):
         def blocks(size: int) -> Iterator[Block]:
             row = 0
             for path, count in zip(paths, sizes, strict=True):
-                for rows, pictures in blocks_of(_pictures(path, count))(size):
-                    yield row + rows, pictures
+                for rows, images in blocks_of(_images(path, count))(size):
+                    yield row + rows, images
                 row += count
 
         return Source(tuple("0123456789"), np.concatenate(labels), sum(sizes[:-1]), blocks)
@@ -79,15 +82,15 @@ def _labels(path: Path) -> np.ndarray:
     return labels % 10
 
 
-def _pictures(path: Path, count: int) -> np.ndarray:
+def _images(path: Path, count: int) -> np.ndarray:
     """uint8 (N, 32, 32, 3)."""
-    (pictures,) = read_mat(path, "X")
-    if pictures.dtype != np.uint8 or pictures.shape != (32, 32, 3, count):
+    (images,) = read_mat(path, "X")
+    if images.dtype != np.uint8 or images.shape != (32, 32, 3, count):
         raise DataError(
-            f"{path} holds X of {pictures.dtype} {pictures.shape}, expected uint8 (32, 32, 3, {count}); "
+            f"{path} holds X of {images.dtype} {images.shape}, expected uint8 (32, 32, 3, {count}); "
             "it is not the published file of SVHN"
         )
-    return pictures.transpose(3, 0, 1, 2)
+    return images.transpose(3, 0, 1, 2)
 
 
 DATASETS.register("svhn")(Svhn())

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from typing_extensions import override
+
 from kdengine.data.catalog.published import PublishedSet
-from kdengine.data.containers import Container, ZipContainer
 from kdengine.data.definition import Source
-from kdengine.data.download import RemoteFile
+from kdengine.data.sources.containers import Container, ZipContainer
+from kdengine.data.sources.download import RemoteFile
 from kdengine.data.wording import some
-from kdengine.fields import NoSettings
 from kdengine.registry import DATASETS
+from kdengine.spec.fields import NoSettings
 
 _FOLDER = "tiny-imagenet-200/"
 _IDS, _WORDS = _FOLDER + "wnids.txt", _FOLDER + "words.txt"
@@ -21,14 +23,14 @@ _ANNOTATIONS = _FOLDER + "val/val_annotations.txt"
 class TinyImageNet(PublishedSet):
     """``train/<id>/images/*.JPEG`` to train on; ``val/images``, labelled by ``val_annotations.txt``, as the test part.
 
-    The pictures in ``test/`` have no published labels and are not read. Classes stand in the order of their WordNet
-    ids, under their first word in ``words.txt``. Some pictures are grey. The publishers give no checksum; this is the
+    The images in ``test/`` have no published labels and are not read. Classes stand in the order of their WordNet
+    ids, under their first word in ``words.txt``. Some images are grey. The publishers give no checksum; this is the
     one that public code checks (Avalanche, among many).
     """
 
     name = "tiny_imagenet"
     title = "Tiny ImageNet"
-    summary = "100,000 + 10,000 colour pictures, 64x64, of 200 classes of ImageNet; 248 MB download."
+    summary = "100,000 + 10,000 colour images, 64x64, of 200 classes of ImageNet; 248 MB download."
     citation = "Le & Yang, Tiny ImageNet Visual Recognition Challenge, Stanford CS 231N, 2015"
     class_count = 200
     counts = (100_000, 10_000)
@@ -39,6 +41,7 @@ class TinyImageNet(PublishedSet):
         ),
     )
 
+    @override
     def open(self, params: NoSettings, root: Path) -> Source:
         (path,) = self.fetch_all(params, root)
         container = ZipContainer(path)
@@ -48,20 +51,20 @@ class TinyImageNet(PublishedSet):
         test = []
         for file, wnid, *_ in self.rows(members[_ANNOTATIONS], _ANNOTATIONS, 6):
             if wnid not in label:
-                raise self.refusal(path, f"has a test picture {file} of the class {wnid}, which {_IDS} lacks")
+                raise self.refusal(path, f"has a test image {file} of the class {wnid}, which {_IDS} lacks")
             test.append((f"{_FOLDER}val/images/{file}", label[wnid]))
         train = [(name, label[wnid]) for wnid, names in self._train(container, ids).items() for name in names]
-        return self.picture_source(container, _names(ids, members[_WORDS]), train, test)
+        return self.image_source(container, _names(ids, members[_WORDS]), train, test)
 
     def _train(self, container: Container, ids: list[str]) -> dict[str, list[str]]:
-        """Training pictures of each class, in the order of their numbers."""
+        """Training images of each class, in the order of their numbers."""
         found = defaultdict(list)
         for name in container.listing().files:
             parts = name.removeprefix(_FOLDER).split("/")
             if len(parts) == 4 and (parts[0], parts[2]) == ("train", "images"):
                 found[parts[1]].append(name)
         if missing := [wnid for wnid in ids if wnid not in found]:
-            raise self.refusal(container.path, f"has no training picture of the classes {some(missing)}")
+            raise self.refusal(container.path, f"has no training image of the classes {some(missing)}")
         return {wnid: sorted(found[wnid], key=lambda name: (len(name), name)) for wnid in ids}
 
 

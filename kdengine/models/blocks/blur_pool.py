@@ -10,6 +10,7 @@ from math import comb
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from kdengine.errors import BadInput
 
@@ -29,7 +30,7 @@ class BlurPool(nn.Module):
 
     Raises:
         BadInput: another filter size; in the forward pass: a map not larger than the mirrored border, which would have
-            nothing to mirror. (No other border is taken silently: the result would differ between picture sizes.)
+            nothing to mirror. (No other border is taken silently: the result would differ between image sizes.)
     """
 
     kernel: Tensor
@@ -44,13 +45,14 @@ class BlurPool(nn.Module):
         self.filter_size = filter_size
         self.stride = stride
 
+    @override
     def forward(self, x: Tensor) -> Tensor:
         before, after = (self.filter_size - 1) // 2, self.filter_size // 2
         height, width = x.shape[2:]
         if min(height, width) <= after:
             raise BadInput(
                 f"found a map of {height}x{width} pixels for a blur filter of size {self.filter_size}, which needs "
-                f"more than {after} in each direction; use larger pictures or a smaller filter"
+                f"more than {after} in each direction; use larger images or a smaller filter"
             )
         padded = mirrored(x, before, after)
         return F.conv2d(padded, self.kernel.to(x.dtype), stride=self.stride, groups=x.shape[1])

@@ -1,4 +1,4 @@
-"""A shallow exit: what hangs on an early stage of a net and answers on its own."""
+"""A shallow exit: a head on an early stage of a net that predicts on its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Branch(nn.Module):
     branches of SCAN (1,124,608, 346,368, 166,144) are what it replaces.
 
     Args:
-        start: (C, H, W) of the stage it hangs on.
+        start: (C, H, W) of the stage it is attached to.
         end: (C, H, W) of the map it leads to; not larger than the start's.
         classes: columns of its logits.
     """

@@ -30,9 +30,9 @@ class SampleGraph(NamedTuple):
 class GraphNetwork(nn.Module):
     """Projector, sample graph, two graph convolutions and a classifier on the nodes.
 
-    e = unit(Linear-ReLU-Linear(v standardised over the batch)); A = graph(e); H = unit(A ReLU(A e W1) W2), which is
+    e = unit(Linear-ReLU-Linear(v standardized over the batch)); A = graph(e); H = unit(A ReLU(A e W1) W2), which is
     Kipf & Welling's convolution (ICLR 2017) on a graph that is drawn anew for each batch. More than two rounds make all
-    nodes alike. Without standardising, what all pooled features have in common makes every pair alike and the graph an
+    nodes alike. Without standardizing, what all pooled features have in common makes every pair alike and the graph an
     average over the batch.
 
     Args:
@@ -54,14 +54,14 @@ class GraphNetwork(nn.Module):
 
     def forward(self, features: Tensor) -> SampleGraph:
         """Vectors (B, D) of one batch -> their graph."""
-        projected = F.normalize(full(self.project(_standardised(features))), dim=1)
+        projected = F.normalize(full(self.project(_standardized(features))), dim=1)
         adjacency = sample_graph(projected, self.temperature, self.neighbours)
         hidden = self.activation(self.first(adjacency @ projected))
         nodes = F.normalize(full(self.second(full(adjacency) @ full(hidden))), dim=1)
         return SampleGraph(projected, adjacency, nodes, self.classifier(nodes))
 
 
-def _standardised(features: Tensor) -> Tensor:
+def _standardized(features: Tensor) -> Tensor:
     """(B, D) with mean 0 and variance 1 (0 for what is constant) of each column over the batch."""
     features = full(features)
     centred = features - features.mean(dim=0)
@@ -89,6 +89,6 @@ class SampleWeights(nn.Module):
     def forward(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, ...]:
         """(B, D_s), (B, D_t) -> ``losses`` tensors (B,), each >= 0 with mean one."""
         own = self.student(F.normalize(full(student), dim=1)).unflatten(1, (self.losses, -1))
-        guide = self.teacher(F.normalize(full(teacher), dim=1)).unflatten(1, (self.losses, -1))
-        raw = F.cosine_similarity(full(own), full(guide), dim=2).sigmoid()
+        target = self.teacher(F.normalize(full(teacher), dim=1)).unflatten(1, (self.losses, -1))
+        raw = F.cosine_similarity(full(own), full(target), dim=2).sigmoid()
         return (raw / raw.mean(dim=0, keepdim=True)).unbind(dim=1)

@@ -38,4 +38,5 @@ class Projector(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W'), H' the smaller of H and the teacher's side."""
         side = min(maps.shape[2], self.side[0]), min(maps.shape[3], self.side[1])
-        return self.layers(shrink(maps, side, F.avg_pool2d))
+        found: Tensor = self.layers(shrink(maps, side, F.avg_pool2d))
+        return found

@@ -15,7 +15,8 @@ class ReviewFusion(nn.Module):
     """One step of the way from deep to shallow.
 
     ``fused = a * conv1x1(map) + b * deeper``, with gates a, b in (0, 1) at each place from a 1x1 convolution on both;
-    ``answer = conv3x3(fused)``. Both convolutions carry a batch normalisation and no activation.
+    the output is ``conv3x3(fused)``, in the module ``answer``: that is its name in checkpoints. Both convolutions carry
+    a batch normalisation and no activation.
 
     Args:
         channels: of the student's map.
@@ -35,7 +36,7 @@ class ReviewFusion(nn.Module):
             nn.init.kaiming_uniform_(part[0].weight, a=1)  # type: ignore[arg-type]
 
     def forward(self, stage: Tensor, deeper: Tensor | None, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Map (B, C, H, W) and the deeper fused one (B, width, h, w) -> answer (B, C', *size), fused (B, width, *size).
+        """Map (B, C, H, W) and the deeper fused one (B, width, h, w) -> output (B, C', *size), fused (B, width, *size).
 
         ``size`` is that of the teacher's map; maps are resized to the nearest place.
         """

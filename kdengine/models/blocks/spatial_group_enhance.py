@@ -13,7 +13,7 @@ EPS = 1e-5
 class SpatialGroupEnhance(nn.Module):
     """Brings out, in each group of channels, the places that resemble the group's mean vector.
 
-    With g the spatial mean of a group's C/G channels: ``c_p = <x_p, g>``, standardised over the places p (unbiased
+    With g the spatial mean of a group's C/G channels: ``c_p = <x_p, g>``, standardized over the places p (unbiased
     standard deviation plus 1e-5), then ``sigmoid(gamma * c_p + beta)`` with one gamma and one beta a group. gamma
     starts at 0 and beta at 1: an untrained mask is sigmoid(1) = 0.731 everywhere. Computed in float32. Deviates from
     the repository in one thing: a map of one place, or a constant one, gives c = 0 instead of nan (in the gradient).

@@ -1,0 +1,103 @@
+"""The left side of the Compare page: the controls of a new comparison, as a plan and as a command."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import gradio as gr
+
+from app import catalog, forms
+from kdengine.comparison.plan import Plan, make_plan
+from kdengine.spec import with_settings
+from kdengine.workspace import Workspace
+
+DEFAULTS = {"data": "digits", "teacher": "resnet8x4", "student": "resnet20", "methods": ["kd", "dkd", "byot"]}
+NO_TEACHER = ("no teacher", "")
+
+Filled = dict[str, Any]
+"""What the controls hold, by name."""
+
+
+def draw(workspace: Workspace) -> dict[str, Any]:
+    """Draws the controls into the current Gradio context; all of them by name."""
+    form: dict[str, Any] = {"name": gr.Textbox("first", label="Name", elem_id="compare-name")}
+    with gr.Row():
+        form["data"] = gr.Dropdown(
+            catalog.datasets(workspace), value=DEFAULTS["data"], label="Data", elem_id="compare-data"
+        )
+        form["per_class"] = gr.Textbox(
+            "", label="Images per class", placeholder="all", elem_id="compare-per-class", min_width=120
+        )
+    with gr.Row():
+        choices = [NO_TEACHER, *catalog.teachers(workspace, {"name": DEFAULTS["data"]})]
+        form["teacher"] = gr.Dropdown(
+            choices, value=DEFAULTS["teacher"], label="Teacher", allow_custom_value=True, elem_id="compare-teacher"
+        )
+        form["student"] = gr.Dropdown(
+            catalog.students(), value=DEFAULTS["student"], label="Student", allow_custom_value=True,
+            elem_id="compare-student",
+        )  # fmt: skip
+    form["methods"] = gr.CheckboxGroup(
+        [(title, name) for title, name in catalog.methods() if name != "none"],
+        value=DEFAULTS["methods"], label="Methods", elem_id="compare-methods",
+    )  # fmt: skip
+    form["cutmix"] = gr.Checkbox(
+        True, label="Student alone with CutMix", info="A second baseline: regularisation without a teacher.",
+        elem_id="compare-cutmix",
+    )  # fmt: skip
+    with gr.Row():
+        form["epochs"] = gr.Number(12, label="Epochs", precision=0, elem_id="compare-epochs", min_width=100)
+        form["seeds"] = gr.Number(
+            5, label="Seeds", info="Per arm.", precision=0, elem_id="compare-seeds",
+            min_width=100,
+        )  # fmt: skip
+    with gr.Accordion("More arms and settings", open=False):
+        form["arms"] = gr.Textbox(
+            "", label="Arms", lines=2, elem_id="compare-arms",
+            info="One per line: a name and settings, e.g. dkd b2 method=dkd method.beta=2",
+        )  # fmt: skip
+        form["settings"] = gr.Textbox(
+            "", label="Settings for all arms", lines=2, elem_id="compare-settings",
+            info="One per line, e.g. recipe.lr=0.02",
+        )  # fmt: skip
+    return form
+
+
+def experiment(workspace: Workspace, filled: Filled) -> dict[str, Any]:
+    """The experiment that all arms share, as a mapping; raises BadInput for a line of settings that is none."""
+    data = catalog.data_mapping(workspace, filled["data"])
+    if filled["per_class"]:
+        data["per_class"] = filled["per_class"].strip()
+    mapping = {"data": data, "student": filled["student"], "recipe": {"epochs": int(filled["epochs"] or 1)}}
+    mapping |= {"teacher": filled["teacher"]} if filled["teacher"] else {}
+    return with_settings(mapping, forms.lines(filled["settings"]))
+
+
+def request(workspace: Workspace, filled: Filled) -> tuple[Any, ...]:
+    """What the task `begin_comparison` takes; raises BadInput."""
+    seeds, arms = int(filled["seeds"] or 0), forms.lines(filled["arms"])
+    return filled["name"] or "", experiment(workspace, filled), filled["methods"], seeds, arms, bool(filled["cutmix"])
+
+
+def plan_of(workspace: Workspace, filled: Filled) -> Plan:
+    """The requested comparison; raises BadInput."""
+    name, mapping, methods, seeds, arms, cutmix = request(workspace, filled)
+    return make_plan(name, mapping, methods, range(seeds), arms, cutmix=cutmix)
+
+
+def command(filled: Filled) -> str:
+    """The shell command for the same comparison."""
+    words = ["kd", "compare", filled["name"] or "NAME"]
+    if filled["methods"]:
+        words += ["--methods", ",".join(filled["methods"])]
+    words += [] if filled["cutmix"] else ["--no-cutmix"]
+    words += ["--seeds", str(int(filled["seeds"] or 1)), "--dataset", catalog.dataset_word(filled["data"])]
+    if filled["teacher"]:
+        words += ["--teacher", filled["teacher"]]
+    words += ["--student", filled["student"] or "", "--epochs", str(int(filled["epochs"] or 1))]
+    if filled["per_class"]:
+        words += ["--set", f"data.per_class={filled['per_class'].strip()}"]
+    words += [word for line in forms.lines(filled["settings"]) for word in ("--set", line)]
+    words += [word for line in forms.lines(filled["arms"]) for word in ("--arm", line)]
+    return shlex.join(words)

@@ -1,0 +1,171 @@
+"""The event handlers of the Compare page."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from app import boxes, catalog, text
+from app.events import Query
+from app.pages.compare import form, state
+from app.pages.compare.plans import Plans
+from app.worker import Workers
+from kdengine.comparison.plan import list_plans
+from kdengine.comparison.progress import Progress, progress, unmeasured
+from kdengine.comparison.queueing import stop
+from kdengine.comparison.report import report
+from kdengine.comparison.tables import FORMATS
+from kdengine.errors import BadInput, KdError
+from kdengine.jobs import ensure_supervisor
+from kdengine.workspace import Workspace
+
+NOTHING_MEASURED: dict[str, Any] = {"of": "", "seconds": None, "note": ""}
+
+
+class Handlers:
+    """Every method takes plain values and returns what the components show.
+
+    Args:
+        names: of the form's controls, in the order in which their values come.
+        workspace: whose comparisons are shown and begun.
+        workers: who computes.
+    """
+
+    def __init__(self, names: Sequence[str], workspace: Workspace, workers: Workers) -> None:
+        self.names = list(names)
+        self.workspace = workspace
+        self.workers = workers
+        self.plans = Plans(workspace)
+        self._unmeasurable: set[str] = set()
+
+    # the form -------------------------------------------------------------------------------------------------------
+
+    def summarize(self, measured: dict[str, Any], *values: Any) -> list[Any]:
+        """Command, button with the number of runs and their time, and the names of the arms."""
+        filled = self._filled(values)
+        command = form.command(filled)
+        try:
+            plan = form.plan_of(self.workspace, filled)
+        except BadInput:
+            return [command, gr.update(value="Compare"), ""]
+        count = len(plan.arms) * len(plan.seeds)
+        seconds = measured["seconds"] if measured["of"] == plan.to_yaml() else None
+        time = f", about {text.duration(seconds)}" if seconds is not None else ""
+        label = f"Compare: {count} run{'s' if count > 1 else ''}{time}"
+        arms = ", ".join(arm.name for arm in plan.arms)
+        said = f"{len(plan.arms)} arms ({arms}) x {len(plan.seeds)} seeds. {measured['note'] if time else ''}"
+        return [command, gr.update(value=label), boxes.note(said)]
+
+    def measure(self, *values: Any) -> dict[str, Any]:
+        """What the runs will take one after the other, from a forecast of each arm."""
+        filled = self._filled(values)
+        try:
+            plan = form.plan_of(self.workspace, filled)
+            each = [
+                self.workers.background.call("forecast", plan.spec(arm, plan.seeds[0]).to_yaml()) for arm in plan.arms
+            ]
+        except KdError:
+            return NOTHING_MEASURED
+        teacher = max(forecast["teacher_seconds"] for forecast in each)
+        first = f"Training the teacher first takes {text.duration(teacher)} of that. " if teacher else ""
+        seconds = teacher + len(plan.seeds) * sum(forecast["seconds"] for forecast in each)
+        return {"of": plan.to_yaml(), "seconds": seconds, "note": f"{first}One run at a time, on {each[0]['device']}."}
+
+    def offer_teachers(self, choice: str) -> Any:
+        """The teachers for these data; what was chosen stays chosen."""
+        return gr.update(choices=[form.NO_TEACHER, *catalog.teachers_for(self.workspace, choice)])
+
+    def start(self, *values: Any) -> list[Any]:
+        """Queues the runs and shows the comparison; or says what is wrong."""
+        filled = self._filled(values)
+        try:
+            arguments = form.request(self.workspace, filled)
+            count = self.workers.acting.call("begin_comparison", *arguments)
+        except KdError as error:
+            return [boxes.error(error), gr.skip(), gr.skip(), gr.skip()]
+        choices = gr.update(choices=list_plans(self.workspace), value=filled["name"])
+        return ["", choices, boxes.note(f"{count} runs queued."), gr.update(open=False)]
+
+    def _filled(self, values: tuple[Any, ...]) -> form.Filled:
+        return dict(zip(self.names, values, strict=True))
+
+    # how it stands --------------------------------------------------------------------------------------------------
+
+    def arrive(self, query: Query) -> list[Any]:
+        """The comparison that the address names, the newest without a name; an unknown one is reported. The form is
+        open where there is none yet."""
+        names = list_plans(self.workspace)
+        wanted, new = query.get("name"), gr.update(open=not names)
+        if wanted and wanted not in names:
+            return [gr.update(choices=names, value=None), boxes.problems([f"There is no comparison {wanted!r}."]), new]
+        return [gr.update(choices=names, value=wanted or (names[0] if names else None)), "", new]
+
+    def refresh(self, name: str | None, known: str) -> list[Any]:
+        """The whole right side when something has changed since the last refresh of this page, else nothing."""
+        hidden = [gr.update(visible=False)] * (3 + len(FORMATS))
+        no_table = ["", gr.update(visible=False), gr.update(visible=False)]
+        if not name:
+            return ["", state.empty(bool(list_plans(self.workspace))), *hidden, *no_table]
+        try:
+            now = progress(self.plans.get(name), self.workspace)
+        except KdError as error:
+            return ["", boxes.error(error), *hidden, *no_table]
+        mark = _mark(now)
+        if mark == known:
+            return [gr.skip()] * (2 + len(hidden) + len(no_table))  # with mark and text
+        return [mark, *state.shown(report(now), now)]
+
+    def again(self, name: str | None) -> str:
+        """Queues again what is missing or has ended early."""
+        try:
+            return boxes.note(f"{self.workers.acting.call('resume_comparison', name or '')} runs queued.")
+        except KdError as error:
+            return boxes.error(error)
+
+    def offer_more(self, name: str | None) -> list[Any]:
+        """How many seeds the comparison has, and the methods that it lacks."""
+        try:
+            plan = self.plans.get(name or "")
+        except KdError:
+            return [gr.skip(), gr.skip()]
+        known = {arm.name for arm in plan.arms}
+        lacking = [(title, method) for title, method in catalog.methods() if method not in known]
+        return [len(plan.seeds), gr.update(choices=lacking, value=[])]
+
+    def extend(self, name: str | None, seeds: float | None, methods: list[str]) -> str:
+        """Queues more seeds and further methods."""
+        try:
+            count = self.workers.acting.call("extend_comparison", name or "", int(seeds or 0), list(methods or []))
+        except KdError as error:
+            return boxes.error(error)
+        return boxes.note(f"{count} runs queued." if count else "Nothing to add: choose more seeds or a method.")
+
+    def end(self, name: str | None) -> str:
+        """Stops what runs and waits."""
+        try:
+            plan = self.plans.get(name or "")
+            ensure_supervisor(self.workspace)
+            return boxes.note(f"{stop(plan, self.workspace)} runs are stopped.")
+        except KdError as error:
+            return boxes.error(error)
+
+    def measure_finished(self, name: str | None) -> None:
+        """One run at a time, and only when nothing trains: other work on the machine would distort the latency."""
+        if not name or name in self._unmeasurable:
+            return
+        try:
+            now = progress(self.plans.get(name), self.workspace)
+            if not now.under_way and unmeasured(now):
+                self.workers.background.call("measure_comparison", name)
+        except KdError as error:
+            self._unmeasurable.add(name)  # said once, not every few seconds
+            gr.Warning(str(error))
+
+
+def _mark(now: Progress) -> str:
+    parts = [(cell.state, cell.run.id if cell.run else "") for cell in now.cells]
+    whole = repr((now.plan.name, parts, len(unmeasured(now)), now.teacher))
+    return hashlib.sha1(whole.encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,119 @@
+"""What happens on the Launch page: each output has one writer, so that the page never shows two states at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from app import network_chooser
+from app.events import of_address, of_session, quiet
+from app.pages.launch import chooser, teacher, upload
+from app.pages.launch.arrival import Arrival
+from app.pages.launch.card_handlers import CardHandlers
+from app.pages.launch.handlers import Handlers
+from app.pages.launch.parts import Parts
+
+GO_TO_STUDIES = "(spec) => { window.location.href = '/studies?spec=' + encodeURIComponent(spec); }"
+GO_TO_RUN = "(id) => { if (id) window.location.href = '/runs?run=' + encodeURIComponent(id); }"
+LAUNCHING = "Launching…"
+
+Events = dict[str, dict[str, Any]]
+"""Handlers with their inputs and outputs, by what they do."""
+
+
+def wire(parts: Parts, handlers: Handlers, cards: CardHandlers, arrival: Arrival, page: gr.Blocks) -> None:
+    """Connects components and handlers."""
+    silent = quiet(parts.method_facts)
+    events = _whole(parts, handlers) | _cards(parts, cards)
+    _wire_cards(parts, cards, events, silent)
+    _wire_whole(parts, handlers, events, silent)
+    form = parts.form
+    components = [*form.pickers(), *(control.component for control in form.controls())]
+    opened = [parts.upload.box, parts.own_teacher.box]
+    arrived = page.load(of_address(arrival.arrive), None, [form.token, parts.arrival, *opened, *components], **silent)
+    for name in ("summarize", "data facts", "data options", "method", "student", "measure"):
+        arrived.then(**events[name], **silent)
+
+
+def _whole(parts: Parts, handlers: Handlers) -> Events:
+    """What concerns the whole experiment."""
+    form = parts.form
+    return {
+        "summarize": {
+            "fn": of_session(handlers.summarize),
+            "inputs": form.inputs() | {form.found},
+            "outputs": [
+                *(parts.command, parts.yaml, parts.python, parts.changed),
+                *(parts.problems, parts.launch, parts.tune),
+            ],
+        },
+        "measure": {
+            "fn": of_session(handlers.measure),
+            "inputs": form.inputs(),
+            "outputs": [parts.cost, form.found, parts.compiling, parts.compile],
+        },
+    }
+
+
+def _cards(parts: Parts, cards: CardHandlers) -> Events:
+    """What concerns one card."""
+    form, size = parts.form, parts.form.component("data.image_size")
+    return {
+        "data facts": {"fn": cards.show_data, "inputs": [form.data, size], "outputs": parts.data_facts},
+        "data options": {"fn": cards.show_data_options, "inputs": form.data, "outputs": form.group("data")},
+        "teachers": {"fn": cards.offer_teachers, "inputs": [form.data, size, form.teacher], "outputs": form.teacher},
+        "method": {
+            "fn": cards.choose_method,
+            "inputs": [form.method, form.teacher],
+            "outputs": [parts.method_facts, form.teacher, parts.teacher_facts, *form.group("method")],
+        },
+        "student": {
+            "fn": cards.choose_student,
+            "inputs": form.student,
+            "outputs": [parts.student_facts, *form.group("student")],
+        },
+    }
+
+
+def _wire_cards(parts: Parts, cards: CardHandlers, events: Events, silent: dict[str, Any]) -> None:
+    form, size = parts.form, parts.form.component("data.image_size")
+    shared = [control.component for control in form.shared]
+    always = {"trigger_mode": "always_last", **silent}
+    form.data.input(cards.data_defaults, form.data, shared, **silent)
+    form.data.change(**events["data options"], **silent)
+    gr.on([form.data.change, size.change], **events["data facts"], **always)
+    gr.on([form.data.change, size.change], **events["teachers"], **always)
+    form.method.change(**events["method"], **silent)
+    parts.methods.select(chooser.chosen, None, form.method, **silent)
+    form.student.change(**events["student"], **silent)
+    form.teacher.change(cards.choose_teacher, [form.teacher, form.method], parts.teacher_facts, **silent)
+    form.recipe.input(cards.choose_recipe, [form.recipe, form.student], [form.recipe, *shared], **silent)
+    networks = network_chooser.Handlers(cards.worker)
+    network_chooser.wire(parts.teacher_search, networks, form.teacher, size)
+    network_chooser.wire(parts.student_search, networks, form.student, size)
+    upload.wire(parts.upload, upload.UploadHandlers(form, cards.data_defaults))
+
+
+def _wire_whole(parts: Parts, handlers: Handlers, events: Events, silent: dict[str, Any]) -> None:
+    form, summarize, measure = parts.form, events["summarize"], events["measure"]
+    always = {"trigger_mode": "always_last", **silent}
+    controls = (control.component for control in form.controls())
+    watched = [component.change for component in (*form.pickers(), form.seeds, *controls)]
+    gr.on(watched, **summarize, **always)
+    gr.on(watched, **measure, concurrency_limit=2, **always)
+    form.found.change(**summarize, **silent)
+    parts.measure.click(
+        of_session(handlers.measure_compiling), form.inputs(), [parts.compiling, parts.compile], trigger_mode="once",
+        **silent,
+    )  # fmt: skip
+    parts.compile.click(handlers.compile_on, None, form.component("runtime.compile"), **silent)
+    parts.tune.click(None, parts.yaml, None, js=GO_TO_STUDIES, **silent)
+    own = teacher.OwnTeacherHandlers(form.workspace, handlers.workers.acting)
+    stored = teacher.wire(parts.own_teacher, own, form.data, form.component("data.image_size"), form.teacher)
+    stored.then(**measure, **silent)
+    parts.launch.click(
+        lambda: gr.update(interactive=False, value=LAUNCHING), None, parts.launch, trigger_mode="once", **silent
+    ).then(handlers.launch, form.inputs(), [parts.launched, form.token, form.found], **silent).then(
+        **summarize, **silent
+    ).then(None, parts.launched, None, js=GO_TO_RUN, **silent)

@@ -1,0 +1,1 @@
+"""From what people have (folders, archives, published files) to images and labels."""
