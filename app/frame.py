@@ -12,6 +12,10 @@ from app.theme import ASSETS
 MARK = (ASSETS / "mark.svg").read_text()
 
 
+LANGUAGES = {"en": ("English", "EN"), "zh-CN": ("中文", "中")}
+"""Of each language: its name and a short sign."""
+
+
 class Page(NamedTuple):
     """One page.
 
@@ -120,6 +124,7 @@ def header(path: str) -> str:
         f'<a class="kd-brand" href="/" aria-label="kd, knowledge distillation: begin">{MARK}<b>kd</b></a>'
         f'<nav aria-label="Pages">{links}</nav>'
         '<a class="kd-machine" href="/runs" title="What runs and waits, and how busy this machine is"></a>'
+        f"{_languages()}"
         '<button type="button" class="kd-icon" data-kd-theme aria-label="Theme"></button>'
         '<button type="button" class="kd-icon" popovertarget="kd-help" aria-label="Help">?</button>'
         '<form method="post" action="/logout" id="log-out"><button class="kd-quiet">Log out</button></form>'
@@ -130,6 +135,16 @@ def header(path: str) -> str:
 def _link(page: Page, is_current: bool) -> str:
     here = ' aria-current="page"' if is_current else ""
     return f'<a href="/{page.path}"{here}>{page.name}</a>'
+
+
+def _languages() -> str:
+    """A button for each language, in its own words; `server.first_paint` hides that of the language which is shown."""
+    buttons = [
+        f'<button type="button" class="kd-icon" data-kd-language="{code}" lang="{code}" translate="no"'
+        f' aria-label="{name}">{sign}</button>'
+        for code, (name, sign) in LANGUAGES.items()
+    ]
+    return "".join(buttons)
 
 
 def _help(page: Page) -> str:

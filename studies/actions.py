@@ -21,6 +21,8 @@ from studies.trials import BY_HAND, DEFAULT, EARLIER, ORIGIN
 
 log = logging.getLogger(__name__)
 
+MAX_NOTE = 300
+
 
 def begin(plan: StudyPlan, workspace: Workspace) -> Job:
     """Checks the experiment, makes the study with its starting points, and queues its controller.
@@ -112,6 +114,23 @@ def enqueue(name: str, values: Mapping[str, Value], workspace: Workspace) -> Non
         if problems or not values:
             raise BadInput(problems or Problem("values", "found none; name at least one, e.g. method.temperature=2"))
         study.enqueue_trial(dict(values), user_attrs={ORIGIN: BY_HAND})
+
+
+def annotate(name: str, number: int, note: str, workspace: Workspace) -> None:
+    """Notes a sentence at a trial; "" takes it away.
+
+    Raises:
+        BadInput: there is no such trial, or the note is longer than `MAX_NOTE` characters.
+    """
+    with storage.reachable(workspace):
+        study = storage.open_study(storage.opened(workspace), name)
+        known = {row.number for row in trials.view(study, workspace).trials}
+        problems = [Problem("trial", f"there is no trial {number} in {name!r}")] if number not in known else []
+        if len(note) > MAX_NOTE:
+            problems.append(Problem("note", f"found {len(note)} characters, expected at most {MAX_NOTE}"))
+        if problems:
+            raise BadInput(problems)
+        storage.set_note(study, number, " ".join(note.split()))
 
 
 def delete(name: str, workspace: Workspace) -> None:

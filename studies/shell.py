@@ -50,9 +50,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stop.add_argument("name", metavar="NAME")
     stop.add_argument("--after-current", action="store_true", help="let the current trials finish")
 
+    _add_trials(places)
+    control = places.add_parser("control")
+    control.add_argument("job")
+
+
+def _add_trials(places: Any) -> None:
+    """Commands about single trials, and about what a study ends in."""
     hand = places.add_parser("try", help="add a trial by hand: kd study try NAME method.temperature=2")
     hand.add_argument("name", metavar="NAME")
     hand.add_argument("values", nargs="+", metavar="PATH=VALUE")
+
+    note = places.add_parser("note", help="note a sentence at a trial: kd study note NAME 7 'too hot'")
+    note.add_argument("name", metavar="NAME")
+    note.add_argument("trial", type=int, metavar="K")
+    note.add_argument("note", nargs="?", default="", metavar="TEXT", help="without one, the note is taken away")
 
     confirm = places.add_parser("confirm", help="train best values and defaults again, with fresh seeds")
     confirm.add_argument("name", metavar="NAME")
@@ -67,9 +79,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     delete = places.add_parser("delete", help="delete a study with all its runs")
     delete.add_argument("name", metavar="NAME")
-
-    control = places.add_parser("control")
-    control.add_argument("job")
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
@@ -122,6 +131,9 @@ def main(options: argparse.Namespace) -> int:
             return _go_on(options.name, workspace, options.queue)
         case "show":
             return print_study(control.view(options.name, workspace), workspace, options.json)
+        case "note":
+            control.annotate(options.name, options.trial, options.note, workspace)
+            return 0
         case "stop":
             control.view(options.name, workspace)
             if options.after_current:

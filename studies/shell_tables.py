@@ -86,7 +86,7 @@ def print_study(now: StudyView, workspace: Workspace, as_json: bool) -> int:
             *[""] * (len(now.plan.metrics) - len(row.values)),
             *(words.setting_value(row.params.get(each.field)) for each in searched),
             str(row.epochs),
-            words.remark(row, now),
+            "; ".join(filter(None, (words.remark(row, now), row.note))),
         )
         for row in now.trials
     ]

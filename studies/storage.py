@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 VARIABLE = "KD_STUDY_STORAGE"
 PLAN, BUDGET, ENDING, PAIR = "plan", "budget", "ending", "pair"
+_NOTE = "note:"
 PATIENCE_S = 10
 GOES_ON = "Nothing of a study is lost: its runs go on as jobs, and it continues (kd study resume NAME) when"
 
@@ -175,3 +176,14 @@ def set_budget(study: Study, budget: Budget) -> None:
 def set_ending(study: Study, ending: bool) -> None:
     """Asks the controller to begin no further trial, or takes that back."""
     study.set_user_attr(ENDING, ending)
+
+
+def set_note(study: Study, number: int, note: str) -> None:
+    """What a person says of a trial; "" takes it away. It is the study's: Optuna changes no trial that has ended."""
+    study.set_user_attr(f"{_NOTE}{number}", note)
+
+
+def notes(study: Study) -> dict[int, str]:
+    """Number of a trial -> what a person said of it."""
+    found = {key.removeprefix(_NOTE): str(note) for key, note in study.user_attrs.items() if key.startswith(_NOTE)}
+    return {int(number): note for number, note in found.items() if number.isdigit() and note}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from optuna.study import Study
@@ -16,7 +16,7 @@ from studies import space
 from studies.plan import COSTS, LEARNT, StudyPlan
 from studies.samplers import EXHAUSTED
 from studies.space import Value
-from studies.storage import ENDING, plan_of
+from studies.storage import ENDING, notes, plan_of
 
 # What a trial's user attributes are called.
 ROOT, RETRY_OF, OWNER, BEGUN, PRUNED_AT, SURPLUS = "root", "retry_of", "owner", "begun", "pruned_at", "surplus"
@@ -41,6 +41,7 @@ class TrialRow:
         tries: how often it was begun.
         origin: "default", "earlier study", "by hand" or "" where the sampler chose.
         why: it failed or was not trained.
+        note: what a person said of it.
     """
 
     number: int
@@ -54,6 +55,7 @@ class TrialRow:
     tries: int
     origin: str
     why: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,10 @@ def view(study: Study, workspace: Workspace, trials: Sequence[FrozenTrial] | Non
     for trial in trials:
         if not trial.user_attrs.get(SURPLUS):
             by_root.setdefault(root_of(trial), []).append(trial)
-    rows = tuple(_row(root, tries, plan, workspace) for root, tries in sorted(by_root.items()))
+    said = notes(study)
+    rows = tuple(
+        replace(_row(root, tries, plan, workspace), note=said.get(root, "")) for root, tries in sorted(by_root.items())
+    )
     found = study.user_attrs
     return StudyView(plan, rows, bool(found.get(ENDING)), bool(found.get(EXHAUSTED)))
 

@@ -34,10 +34,12 @@ class Dashboard:
         url: its address; answers who is in.
         entry: the address with the token, which lets in.
         folder: working folder of the process.
+        notes: as given.
     """
 
     def __init__(self, workspace: Workspace, *arguments: str, notes: Path | None = None, **environment: str) -> None:
         self.workspace = workspace
+        self.notes = notes
         self.program = ["-m", "kdengine"] if notes is None else [str(NOTING)]
         environment |= {"KD_NOTES": str(notes)} if notes is not None else {}
         self.port = _free_port()

@@ -19,6 +19,18 @@
   system.addEventListener('change', tell);
   window.addEventListener('storage', (event) => { if (event.key === KEY) tell(); });
 
+  // Gradio's own texts follow the browser's language: here that of the page.
+  const language = document.documentElement.lang;
+  Object.defineProperty(navigator, 'language', {get: () => language, configurable: true});
+  Object.defineProperty(navigator, 'languages', {get: () => [language], configurable: true});
+  document.addEventListener('click', (event) => {
+    const wanted = event.target.closest?.('[data-kd-language]')?.dataset.kdLanguage;
+    if (!wanted) return;
+    document.cookie = `kd_language=${wanted}; path=/; max-age=31536000; samesite=lax`;
+    window.location.reload();
+  });
+  const say = (text) => window.kdLanguage ? window.kdLanguage.say(text) : text;
+
   const show = () => document.querySelectorAll('[data-kd-theme]').forEach((button) => {
     button.textContent = SIGNS[kept()];
     button.title = `Theme: ${kept()}`;
@@ -53,7 +65,7 @@
     const name = () => {
       const title = document.querySelector('[data-tab-title]')?.dataset.tabTitle;
       const wanted = `${title ? `${header.dataset.page.toLowerCase()} ${title}` : header.dataset.page} · kd`;
-      if (document.title !== wanted) document.title = wanted;
+      if (document.title !== say(wanted)) document.title = say(wanted);
     };
     show(); load(); name();
     setInterval(load, EVERY_MS);

@@ -9,7 +9,11 @@ const filter = () => {
   });
 };
 search.addEventListener('input', filter);
-panel.addEventListener('toggle', (event) => { if (event.newState === 'open') search.focus(); });
+panel.addEventListener('toggle', (event) => {
+  if (event.newState !== 'open') return;
+  search.focus();
+  trigger('submit', {});  // what each costs is counted for what is chosen now
+});
 element.addEventListener('click', (event) => {
   const chosen = event.target.closest('[data-method]');
   if (!chosen) return;

@@ -23,7 +23,7 @@ let lines = [];  // what the table shows, from the top down: {row} or {group, ro
 const STEP = 150;
 let limit = STEP;  // lines that are drawn
 let last = null;  // the row that was ticked last, where a range begins
-const hidden = new Set(kept('hidden', []));
+let hidden = new Set(kept('hidden', []));
 const open = new Set(kept('open', []));
 const ticked = new Set();
 const drawn = new Map();  // the line of the table for each row and group, and a mark of what it shows
@@ -135,7 +135,7 @@ const groupLine = (id, members) => {
     tags: () => [],
   };
   const line = make('tr', {class: 'group', 'data-group': id}, box(`Tick all ${rows.length} runs of ${group.name}`), ...cells((key) => cell[key]()));
-  line.querySelector('[data-col=state]').title = counts.map(([state, number]) => `${number} ${state}`).join(', ');
+  line.querySelector('[data-col=state]').title = counts.map(([state, number]) => `${number} ${state}`).join(' · ');
   for (const key of ['best', 'test']) line.querySelector(`[data-col=${key}]`).title = 'The highest of the group';
   return line;
 };
@@ -217,6 +217,9 @@ const drawHead = () => {
     return make('label', {}, input, ' ' + title);
   });
   element.querySelector('.kd-columns > div').replaceChildren(...choices);
+  hideColumns();
+};
+const hideColumns = () => {
   style.textContent = [...hidden].map((key) => `#runs-table [data-col="${CSS.escape(key)}"] { display: none; }`).join('\n');
 };
 
@@ -327,7 +330,7 @@ element.addEventListener('change', (event) => {
     if (event.target.checked) hidden.delete(column); else hidden.add(column);
     keep('hidden', [...hidden]);
     requestAnimationFrame(fit);
-    style.textContent = [...hidden].map((key) => `#runs-table [data-col="${CSS.escape(key)}"] { display: none; }`).join('\n');
+    hideColumns();
   } else if (event.target === foldAll) {
     keep('fold', foldAll.checked);
     draw();
@@ -391,6 +394,14 @@ const hear = () => {
   squeeze();
 };
 document.addEventListener('kd-runs-live', hear);
+document.addEventListener('kd-runs-view', () => {
+  order = kept('order', null);
+  hidden = new Set(kept('hidden', []));
+  foldAll.checked = kept('fold', true);
+  drawHead();
+  draw();
+  fit();
+});
 watch('value', load);
 foldAll.checked = kept('fold', true);
 panel(kept('panel', true));

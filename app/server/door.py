@@ -7,18 +7,23 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from starlette.requests import HTTPConnection
+
+from app.server.language import Languages, chosen
 from app.server.notices import notice
 from app.server.security import HEADERS, Receive, Scope, Send
 
 # 503 and not 200: who asks for health, or is no browser, must not take this for the dashboard. A browser shows it all
 # the same, and asks again for the address it was given, so that a link to a run leads there.
-STARTING = notice(
-    "starting",
-    '<p role="status">The dashboard is starting. It opens here by itself, in a few seconds as a rule.</p>',
-    503,
-    {"Retry-After": "1", **HEADERS},
-    again=True,
-)
+SENTENCE = "The dashboard is starting. It opens here by itself, in a few seconds as a rule."
+
+
+async def starting(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI application until there is another."""
+    headers = {"Retry-After": "1", **HEADERS}
+    language = chosen(HTTPConnection(scope))
+    page = notice("starting", f'<p role="status">{SENTENCE}</p>', 503, headers, again=True, language=language)
+    await page(scope, receive, send)
 
 
 class Door:
@@ -34,6 +39,7 @@ class Door:
         self._make = make
         self._on_failure = on_failure
         self._application: Any = None
+        self._starting = Languages(starting)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As an ASGI application."""
@@ -42,7 +48,7 @@ class Door:
         elif self._application is not None:
             await self._application(scope, receive, send)
         elif scope["type"] == "http":
-            await STARTING(scope, receive, send)
+            await self._starting(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1013})
 

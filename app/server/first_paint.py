@@ -1,4 +1,4 @@
-"""What a page must have before Gradio's own scripts run: its title, the theme that was chosen, one bar and not two.
+"""What a page must have before Gradio's own scripts run: title, language, theme, one bar and not two.
 
 Gradio hands scripts of ours to the browser as data, and runs them when it has drawn the page, in the theme that the
 system prefers: too late for one that a person chose.
@@ -11,11 +11,15 @@ from collections.abc import Mapping, MutableMapping
 from html import escape
 from typing import Any
 
+from starlette.requests import HTTPConnection
+
+from app.server.language import chosen, tag
 from app.server.security import Application, Receive, Scope, Send
 
 # Gradio's, about itself: they would be the title and image of a shared link.
 _CARDS = re.compile(r'<meta\s+(?:property|name)="(?:og|twitter):[^>]*>\s*')
 _HIDDEN = ".nav-holder { display: none !important; }"  # Gradio's own bar: else it is there until the style sheets come
+_LANGUAGE = re.compile(r'<html\s+lang="[^"]*"')
 _TITLE = re.compile(r"<title>.*?</title>\s*", re.DOTALL)
 
 
@@ -41,15 +45,21 @@ class FirstPaint:
             return
         # What is compressed could not be changed; a page is twenty kilobytes.
         plain = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
-        await self._app({**scope, "headers": plain}, receive, _Changing(send, self._titles[path], self._script))
+        language = chosen(HTTPConnection(scope))
+        changing = _Changing(send, self._titles[path], self._script, language)
+        await self._app({**scope, "headers": plain}, receive, changing)
 
 
 class _Changing:
     """Takes a response, and sends it changed where it is a page."""
 
-    def __init__(self, send: Send, title: str, script: str) -> None:
+    def __init__(self, send: Send, title: str, script: str, language: str) -> None:
         self._send = send
-        self._first = f"<title>{escape(title)}</title><script>{script}</script><style>{_HIDDEN}</style>"
+        self._language = language
+        chosen = f'[data-kd-language="{language}"] {{ display: none; }}'  # the button of the language that is shown
+        self._first = (
+            f"<title>{escape(title)}</title>{tag(language)}<script>{script}</script><style>{_HIDDEN}{chosen}</style>"
+        )
         self._start: MutableMapping[str, Any] | None = None
         self._body = b""
 
@@ -71,6 +81,7 @@ class _Changing:
 
     def _changed(self) -> str:
         page = _CARDS.sub("", _TITLE.sub("", self._body.decode()))
+        page = _LANGUAGE.sub(f'<html lang="{self._language}"', page, count=1)
         return page.replace("<head>", f"<head>{self._first}", 1)
 
 

@@ -175,6 +175,7 @@ def make_app(
     from app.server.earlier_addresses import EarlierAddresses
     from app.server.first_paint import FirstPaint
     from app.server.gate import Gate
+    from app.server.language import Languages
     from app.server.security import Outermost
 
     web = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -182,6 +183,7 @@ def make_app(
     web.add_middleware(FirstPaint, titles=frame.titles(), script=theme.first_script())
     web.add_middleware(EarlierAddresses)
     web.add_middleware(Gate, entrance=entrance)
+    web.add_middleware(Languages)
     web.add_middleware(Outermost, host=host, proxies=proxies)
     if mlflow is not None:
         web.add_route(mlflow.path, lambda request: RedirectResponse(f"{mlflow.path}/", 307))

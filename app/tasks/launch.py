@@ -60,6 +60,13 @@ def forecast(workspace: Workspace, spec_yaml: str) -> dict[str, Any]:
     return costs | {"compiling": None if known is None else asdict(known) | {"saved_s": known.saved_s}}
 
 
+def method_costs(workspace: Workspace, experiment: dict[str, Any], teacher: str) -> dict[str, dict[str, Any]]:
+    """What each method computes beside plain training, for these networks, as `kdengine.forecast.operations` counts."""
+    from kdengine.forecast.operations import relative_costs
+
+    return {name: found._asdict() for name, found in relative_costs(experiment, teacher, workspace).items()}
+
+
 def compiling(workspace: Workspace, spec_yaml: str) -> dict[str, Any]:
     """What torch.compile gains and costs, measured; takes as long as compiling does."""
     from kdengine.forecast import try_compiling as measure

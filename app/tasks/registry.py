@@ -11,7 +11,7 @@ TASKS: dict[str, Callable[..., Any]] = {
     task.__name__: task
     for task in (
         *(warming.warm, warming.prepare_tracking),
-        *(launch.samples, launch.check, launch.forecast, launch.compiling, launch.launch),
+        *(launch.samples, launch.check, launch.forecast, launch.compiling, launch.launch, launch.method_costs),
         *(networks.find_networks, networks.network_costs),
         *(teachers.import_teacher, teachers.check_teacher),
         *(compare.begin_comparison, compare.resume_comparison),

@@ -99,7 +99,11 @@ def test_command_and_yaml_are_the_experiment_of_the_form(page: Handlers, filled:
     assert (spec.method.name, spec.student.name, spec.recipe.epochs, spec.seed) == ("dkd", "vgg8", 9, 4)
     assert by_shell(command) == spec.flat() | {"seeds": 3}
     assert ExperimentSpec.from_yaml(yaml) == spec and "seeds 4 to 6" in yaml
-    assert "'epochs': 9" in python and "Epochs 9" in chips and 'data-field="field-recipe-epochs"' in chips
+    assert (
+        "'epochs': 9" in python
+        and '<span>Epochs</span> <span translate="no">9</span>' in chips
+        and 'data-field="field-recipe-epochs"' in chips
+    )
     assert "alert" not in words and launch["value"] == "Launch 3 runs" and launch["interactive"] and tune["interactive"]
     assert page.summarize(filled(), SESSION)[5]["value"] == "Launch"
 
@@ -210,14 +214,17 @@ def shown(form: Form, kind: str, updates: list[Any]) -> list[str]:
 
 
 def test_a_method_brings_its_settings_and_whether_it_needs_a_teacher(cards: CardHandlers, form: Form) -> None:
-    facts, chooser, teacher_facts, *groups = cards.choose_method("dkd", "resnet8x4")
+    facts, box, page, chooser, teacher_facts, *groups = cards.choose_method("dkd", "resnet8x4")
+    assert box["visible"] and "# Decoupled distillation" in page and "$$\nb = [p_y" in page and "```math" not in page
+    assert "](at.md)" not in cards.choose_method("ama_self", "")[2], "a link to a file beside it"
     assert "decoupled" in facts.lower() and chooser["interactive"] and "Trained first" in teacher_facts
     assert shown(form, "method", groups) == ["dkd"]
-    _, chooser, teacher_facts, *groups = cards.choose_method("byot", "resnet8x4")
+    _, _, _, chooser, teacher_facts, *groups = cards.choose_method("byot", "resnet8x4")
     assert (
         not chooser["interactive"] and "needs no teacher" in teacher_facts and shown(form, "method", groups) == ["byot"]
     )
-    assert "Choose a method" in cards.choose_method("nobody", "")[0]
+    facts, box, page = cards.choose_method("nobody", "")[:3]
+    assert "Choose a method" in facts and not box["visible"] and page == ""
 
 
 def test_network_and_teacher_are_described(cards: CardHandlers, form: Form) -> None:

@@ -9,12 +9,25 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import texts
 from dashboard import Dashboard
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from support import PATIENCE_S
 
 from kdengine.commands import train
 from kdengine.spec import ExperimentSpec
+
+
+class Clicks:
+    """A person's clicks on a page, counted."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.count = 0
+
+    def __call__(self, selector: str) -> None:
+        self.count += 1
+        self.page.click(selector)
 
 
 def wait_for(condition: Callable[[], Any], what: str | Callable[[], str] = "it") -> Any:
@@ -93,5 +106,7 @@ def id_in_address(page: Page) -> str:
 def enter(browser: Browser, dashboard: Dashboard) -> BrowserContext:
     """A browser with nothing remembered but that it has opened the dashboard's address with the token."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
+    if dashboard.notes is not None:
+        texts.note(context, dashboard.notes)
     context.request.get(dashboard.entry, max_redirects=0)
     return context

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable
 
 import pytest
-from clicks import fill, pick, shown_command, type_choice, unfold, wait_for
+from clicks import Clicks, fill, pick, shown_command, type_choice, unfold, wait_for
 from dashboard import Dashboard
 from lived_in import LivedIn
 from playwright.sync_api import Page, expect
@@ -20,6 +20,7 @@ from kdengine.comparison.tables import CORE, columns, rows
 from kdengine.jobs import JobStore
 
 pytestmark = pytest.mark.browser
+FEW_CLICKS = 3
 
 
 def words(page: Page) -> list[str]:
@@ -135,6 +136,7 @@ def test_a_comparison_by_clicks(dashboard: Dashboard, lived_in: LivedIn, page: P
     page.get_by_role("button", name="Add seeds or methods").click()
     expect(page.locator("#compare-more-seeds input")).to_have_value("1")
     fill(page, "compare-more-seeds", "2")
+    expect(page.locator("#compare-add")).to_contain_text("Add 2 runs, about")
     page.click("#compare-add")
     expect(page.locator("#compare-refused")).to_contain_text("2 runs queued")
     expect(page.locator("#compare-state .dot")).to_have_count(4)
@@ -151,3 +153,14 @@ def test_a_comparison_by_clicks(dashboard: Dashboard, lived_in: LivedIn, page: P
     expect(page.locator("#compare-state")).to_contain_text("of 4 runs finished")
     pick(page, "compare-chosen", "earlier")
     expect(page.locator("#compare-state")).to_contain_text("0 of 3 runs finished")
+
+    # From anywhere to the table of a paper.
+    page.goto(dashboard.url)
+    click = Clicks(page)
+    click("header nav a[href='/compare']")
+    expect(page.locator("#compare-latex")).to_be_visible()
+    with page.expect_download() as download:
+        click("#compare-latex")
+    text = download.value.path().read_text()
+    assert "\\toprule" in text and "footnotesize" in text, text
+    assert click.count <= FEW_CLICKS

@@ -265,6 +265,9 @@ def test_a_method_is_chosen_among_all_of_its_family(dashboard: Dashboard, page: 
     open_launch(page, dashboard.url)
     page.get_by_role("button", name="Browse").click()
     panel = page.locator("#kd-methods")
+    costs = {name: panel.locator(f"[data-method={name}] .kd-step-cost") for name in ("none", "mix_skd")}
+    expect(costs["none"]).to_have_text("1.0x plain training")
+    expect(costs["mix_skd"]).to_have_text("2.1x plain training")
     panel.get_by_label("Filter the methods").fill("aligned")
     expect(panel.locator("[data-method]:visible")).to_have_count(1)
     panel.get_by_text("Decoupled, class-aligned (DCAD)").click()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from clicks import fill, wait_for
+from clicks import Clicks, fill, wait_for
 from dashboard import Dashboard
 from lived_in import LivedIn
 from made_runs import make_run
@@ -19,18 +19,6 @@ from kdengine.workspace.annotations import annotate, read_annotations
 
 pytestmark = pytest.mark.browser
 FEW_CLICKS = 4
-
-
-class Clicks:
-    """A person's clicks on a page, counted."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.count = 0
-
-    def __call__(self, selector: str) -> None:
-        self.count += 1
-        self.page.click(selector)
 
 
 def row(page: Page, run_id: str) -> Locator:
@@ -116,6 +104,33 @@ def test_rows_are_sorted_folded_and_ticked_in_the_browser_which_keeps_it(
     expect(row(page, ids[0]).locator("[data-col=seed]")).to_be_hidden()
     page.uncheck(".kd-fold-all")
     expect(page.locator("#runs-table tr.group")).to_have_count(0)
+
+
+def test_a_view_brings_back_search_order_and_columns(dashboard: Dashboard, lived_in: LivedIn, page: Page) -> None:
+    open_runs(page, dashboard)
+    views = page.locator("#runs-views")
+    page.locator("#runs-search input").fill("name:gamma")
+    page.click(".kd-columns summary")
+    page.uncheck(".kd-columns [data-column=seed]")
+    page.click("#runs-table [data-sort=name]")
+    for name in ("mine", "other"):
+        views.locator("summary").click()
+        views.get_by_label("Name of the view").fill(name)
+        views.get_by_role("button", name="Save this view").click()
+        views.locator("summary").click()
+        page.locator("#runs-search input").fill("")
+    page.click("#runs-table [data-sort=name]")
+    page.check(".kd-columns [data-column=seed]")
+    page.reload()
+    expect(row(page, lived_in.own).locator("[data-col=seed]")).to_be_visible()
+    views.locator("summary").click()
+    views.get_by_role("button", name="mine", exact=True).click()
+    wait_for(lambda: in_order(page) == [lived_in.taught], "the search of that view")
+    expect(page.locator("#runs-table th[data-col=name]")).to_have_attribute("aria-sort", "ascending")
+    expect(row(page, lived_in.taught).locator("[data-col=seed]")).to_be_hidden()
+    views.locator("summary").click()
+    views.get_by_label("Delete the view mine").click()
+    expect(views.locator(".kd-view")).to_have_text(["other"])
 
 
 def test_a_search_stands_in_the_address_and_says_what_it_does_not_understand(

@@ -71,6 +71,17 @@ def test_the_study_that_was_asked_for_is_shown_in_every_figure(dashboard: Dashbo
     expect(lines).to_have_count(len(now.trials))
     shown = [line.locator("td").nth(3).inner_text() for line in lines.all()]
     assert shown == [words.metric_value("accuracy", row.values[0]) for row in now.trials]
+    note = page.get_by_role("button", name="Note on trial 3")
+    note.click()
+    page.get_by_role("textbox", name="Note on trial 3").fill("too hot")
+    page.keyboard.press("Enter")
+    expect(note).to_have_text("too hot")
+    assert {row.number: row.note for row in control.view("older", dashboard.workspace).trials if row.note} == {
+        3: "too hot"
+    }
+    page.locator("#studies-table th").get_by_role("button", name="Accuracy").click()
+    by_value = sorted(now.trials, key=lambda row: -row.values[0])
+    expect(lines.locator("td:first-child")).to_have_text([str(row.number) for row in by_value])
 
 
 def test_the_best_values_of_that_study_fill_launch(dashboard: Dashboard, page: Page) -> None:

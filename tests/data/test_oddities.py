@@ -42,6 +42,7 @@ def test_data_without_oddities_have_no_warning(tmp_path: Path) -> None:
 
 def test_the_larger_class_is_named(tmp_path: Path) -> None:
     assert named(49).warnings(("a", "b")) == []
+    assert (named(49).metric, named(50).metric) == ("accuracy", "accuracy of each class")
     assert "a has 5 times as many training images as b" in named(50).warnings(("a", "b"))[0]
     assert "b has 10 times as many training images as a" in named(1).warnings(("a", "b"))[0]
 

@@ -157,10 +157,11 @@ def file_of(cache: Path) -> Path:
 def test_the_second_time_nothing_is_measured_but_what_was_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    make_direct_slow(monkeypatch)  # else, on a busy machine, what was chosen may not hold and all is measured again
     first = chosen(tmp_path)
     again = measured_again(tmp_path, monkeypatch)
     expected = [{DIRECT, choice.way} for choice in first.values() if choice.way != DIRECT]
-    assert again == expected
+    assert again == expected and len(expected) == 2
     name = file_of(tmp_path).name
     assert name == f"{machine.processor().slug}-1-threads.json"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -13,8 +13,8 @@ from app.events import Query
 from app.pages.compare import form, state
 from app.pages.compare.plans import Plans
 from app.worker import Workers
-from kdengine.comparison.plan import list_plans
-from kdengine.comparison.progress import Progress, progress, unmeasured
+from kdengine.comparison.plan import extended, list_plans
+from kdengine.comparison.progress import MISSING, Progress, progress, unmeasured
 from kdengine.comparison.queueing import stop
 from kdengine.comparison.report import report
 from kdengine.comparison.tables import FORMATS
@@ -134,6 +134,26 @@ class Handlers:
         known = {arm.name for arm in plan.arms}
         lacking = [(title, method) for title, method in catalog.methods() if method not in known]
         return [len(plan.seeds), gr.update(choices=lacking, value=[])]
+
+    def weigh(self, name: str | None, seeds: float | None, methods: list[str]) -> Iterator[Any]:
+        """What "Add" will do: how many runs it queues and, from a forecast of each arm, how long they take."""
+        try:
+            plan = extended(self.plans.get(name or ""), int(seeds or 0), list(methods or []))
+            missing = [each.cell for each in progress(plan, self.workspace).cells if each.state == MISSING]
+        except KdError:
+            yield gr.update(value="Add")  # what is wrong is said when it is clicked
+            return
+        label = f"Add {len(missing)} run{'s' if len(missing) > 1 else ''}"
+        yield gr.update(value=label if missing else "Add")
+        if not missing:
+            return
+        specs = {cell.arm: cell.spec.to_yaml() for cell in missing}
+        try:
+            each = {arm: self.workers.background.call("forecast", spec) for arm, spec in specs.items()}
+        except KdError:
+            return
+        seconds = sum(each[cell.arm]["seconds"] for cell in missing)
+        yield gr.update(value=f"{label}, about {text.duration(seconds)}")
 
     def extend(self, name: str | None, seeds: float | None, methods: list[str]) -> str:
         """Queues more seeds and further methods."""

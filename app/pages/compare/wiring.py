@@ -52,6 +52,10 @@ def _wire_side(parts: Parts, handlers: Handlers, page: gr.Blocks) -> None:
     arrived.then(**forget).then(**refresh)
     parts.chosen.change(**forget).then(**refresh).then(**more)
     parts.all_columns.change(None, parts.all_columns, None, js=SHOW_COLUMNS, **silent)
+    gr.on(
+        [parts.seeds.change, parts.methods.change], handlers.weigh, [parts.chosen, parts.seeds, parts.methods],
+        parts.add, trigger_mode="always_last", concurrency_limit=1, **silent,
+    )  # fmt: skip
     parts.add.click(
         handlers.extend, [parts.chosen, parts.seeds, parts.methods], parts.refused, trigger_mode="once", **silent
     ).then(**refresh).then(**more)  # fmt: skip

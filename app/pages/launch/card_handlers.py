@@ -54,8 +54,11 @@ class CardHandlers:
     def choose_method(self, method: str, teacher: str) -> list[Any]:
         """What the method is, whether it needs a teacher, and its own settings."""
         needs = catalog.may_need_teacher(method)
+        page = cards.method_page(method)
         return [
             cards.method_facts(method),
+            gr.update(visible=bool(page)),
+            page,
             gr.update(interactive=needs),
             cards.teacher_facts(self.workspace, teacher, needs),
             *self._only("method", method),

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
+import kdengine
 from app import boxes, text
 from kdengine.errors import BadInput
 from kdengine.registry import METHODS, MODELS
 from kdengine.teachers.records import PREFIX, find
 from kdengine.workspace import Workspace
 from kdengine.workspace.rundir import short_id
+
+METHOD_PAGES = Path(kdengine.__file__).parent / "methods" / "pages"
+"""Those of docs/methods: a link in a checkout, a copy in a package."""
+
+LATEX = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
 
 
 def waiting() -> str:
@@ -80,6 +88,14 @@ def method_facts(method: str) -> str:
     paper = f"<br><i>{text.escape(entry.paper)}</i>" if entry.paper else ""
     when = f"<br><b>When:</b> {text.escape(entry.when)}" if entry.when else ""
     return f'<p class="kd-facts">{text.escape(entry.description)}{when}{paper}</p>'
+
+
+def method_page(method: str) -> str:
+    """Idea, equations and sources of a method in Markdown; "" where there is no page. Its links are to other files."""
+    file = METHOD_PAGES / f"{method}.md"
+    page = file.read_text(encoding="utf-8") if method in METHODS and file.is_file() else ""
+    page = re.sub(r"```math\n(.*?)```", r"$$\n\1$$", page, flags=re.DOTALL)
+    return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]*\)", r"\1", page)
 
 
 def cost(forecast: dict[str, Any], seeds: int = 1) -> str:

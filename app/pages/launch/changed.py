@@ -37,12 +37,23 @@ def draw() -> gr.HTML:
 
 def changes(spec: ExperimentSpec) -> dict[str, Any]:
     """Path -> value of every setting that differs from what the same data, networks, method and recipe come with."""
-    usual = ExperimentSpec.from_mapping(chosen(spec)).flat()
+    usual = _usual(spec)
     return {
         path: value
         for path, value in spec.flat().items()
         if usual.get(path) != value and not path.startswith("teacher.") and path != "title"
     }
+
+
+def _usual(spec: ExperimentSpec) -> dict[str, Any]:
+    """Path -> value of the same choices with every setting as it comes.
+
+    The method keeps its settings until the last, for they can decide whether there is a teacher.
+    """
+    method = spec.model_dump(mode="json")["method"]
+    made = _made(chosen(spec) | {"method": method}) or spec
+    defaults = type(spec.method.params)().model_dump(mode="json")
+    return made.flat() | {f"method.{name}": value for name, value in defaults.items()}
 
 
 def chosen(spec: ExperimentSpec) -> dict[str, Any]:
@@ -96,7 +107,7 @@ def chips(found: Mapping[str, Any], at: Mapping[str, Any]) -> str:
 
 def _chip(path: str, value: Any, component: Any) -> str:
     label = component.label if component is not None else path
-    said = f"{text.escape(label)} {text.escape(text.value(value))}"
+    said = f'<span>{text.escape(label)}</span> <span translate="no">{text.escape(text.value(value))}</span>'
     if component is None:
         return f"<span>{said}</span>"
     return f'<button type="button" data-field="{text.escape(component.elem_id)}" title="{path}">{said}</button>'

@@ -1,13 +1,17 @@
-"""Every method by family, with when to take it, in a panel that opens over the Launch page."""
+"""Every method by family, with when to take it and what it costs, in a panel that opens over the Launch page."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gradio as gr
 
 from app import ready, text
+from app.pages.launch.form import Form, Values
 from app.theme import ASSETS
+from app.worker import Worker
+from kdengine.errors import KdError
 from kdengine.registry import METHODS
 
 FAMILIES = {
@@ -19,12 +23,44 @@ FAMILIES = {
 }
 """The families in the order in which they are listed; those of plug-ins come after them, by their own names."""
 
+COUNTED = "Operations of one training step, teacher included, counted for the chosen teacher and student."
 CHOOSE_JS = (ASSETS / "method_chooser.js").read_text()
+COSTS_JS = (ASSETS / "method_costs.js").read_text()
 
 
-def draw() -> gr.HTML:
-    """Draws the button and the panel into the current Gradio context."""
-    return gr.HTML(panel(), js_on_load=CHOOSE_JS, elem_id="methods", apply_default_css=False)
+def draw() -> tuple[gr.HTML, gr.HTML]:
+    """Draws the button with its panel, and what hands the costs to it, into the current Gradio context."""
+    chooser = gr.HTML(panel(), js_on_load=CHOOSE_JS, elem_id="methods", apply_default_css=False)
+    costs = gr.HTML("", html_template="<i></i>", js_on_load=COSTS_JS, elem_id="method-costs", apply_default_css=False)
+    return chooser, costs
+
+
+class CostHandlers:
+    """What each method costs for the networks of the form.
+
+    Args:
+        form: the controls.
+        worker: who counts.
+    """
+
+    def __init__(self, form: Form, worker: Worker) -> None:
+        self._form = form
+        self._worker = worker
+
+    def count(self, values: Values) -> str:
+        """JSON for assets/method_costs.js: of each method what its card says, and why where that is not a number."""
+        try:
+            experiment, teacher = self._form.without_method(values)
+            found = self._worker.call("method_costs", experiment, teacher)
+        except KdError as error:
+            return json.dumps({"": {"text": "", "title": str(error)}})
+        return json.dumps({name: _said(each) for name, each in found.items()})
+
+
+def _said(found: dict[str, Any]) -> dict[str, str]:
+    if found["ratio"] is None:
+        return {"text": "does not go with this choice", "title": found["why"]}
+    return {"text": f"{found['ratio']:.1f}x plain training", "title": COUNTED}
 
 
 def chosen(event: gr.EventData) -> str:
@@ -59,9 +95,9 @@ def _card(name: str) -> str:
     e = text.escape
     is_one = any(name == each.name for each in ready.PAPERS)
     mark = ' <span class="kd-one-of-five">one of the five papers</span>' if is_one else ""
-    paper = f"<small>{e(entry.paper)}</small>" if entry.paper else ""
+    paper = f'<small translate="no">{e(entry.paper)}</small>' if entry.paper else ""
     when = f"<i>{e(entry.when)}</i>" if entry.when else ""
     return (
         f'<button type="button" data-method="{e(name)}"><b>{e(entry.title)}{mark}</b>{when}'
-        f"<span>{e(entry.description)}</span>{paper}</button>"
+        f'<span>{e(entry.description)}</span>{paper}<span class="kd-step-cost"></span></button>'
     )

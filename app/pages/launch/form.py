@@ -88,6 +88,19 @@ class Form:
         """The experiment that the page describes; raises BadInput with every problem."""
         return ExperimentSpec.from_mapping(self._mapping(values))
 
+    def without_method(self, values: Values) -> tuple[dict[str, Any], str]:
+        """Data, student and recipe as a spec's mapping, and the chosen teacher: what any method could be used with.
+
+        Raises:
+            BadInput: the chosen data are not there.
+        """
+        data = catalog.data_mapping(self.workspace, values[self.data])
+        names = {"data": data, "student": {"name": values[self.student]}, "recipe": {"name": values[self.recipe]}}
+        controls = list(self.shared)
+        for kind in ("student", "data"):
+            controls += self.own.get((kind, names[kind]["name"]), [])
+        return merge(names, gather(controls, values)), (values[self.teacher] or "").strip()
+
     def _mapping(self, values: Values) -> dict[str, Any]:
         data = catalog.data_mapping(self.workspace, values[self.data])
         names = {"data": data, "student": {"name": values[self.student]}, "method": {"name": values[self.method]}}

@@ -30,7 +30,10 @@ class Parts:
     student_search: Any = None
     student_facts: Any = None
     methods: Any = None
+    method_costs: Any = None
     method_facts: Any = None
+    method_page: Any = None
+    method_text: Any = None
     cost: Any = None
     compiling: Any = None
     measure: Any = None
@@ -110,8 +113,12 @@ def _draw_method(parts: Parts) -> None:
         parts.form.method = gr.Dropdown(
             catalog.methods(), value=DEFAULTS["method"], label="Method", show_label=False, elem_id="field-method-name"
         )
-        parts.methods = chooser.draw()
+        parts.methods, parts.method_costs = chooser.draw()
         parts.method_facts = gr.HTML(cards.method_facts(DEFAULTS["method"]), elem_id="method-facts")
+        with gr.Accordion("How it works", open=False, elem_id="method-page") as parts.method_page:
+            parts.method_text = gr.Markdown(
+                cards.method_page(DEFAULTS["method"]), latex_delimiters=cards.LATEX, elem_classes="kd-document"
+            )
 
 
 def _draw_cost(parts: Parts) -> None:

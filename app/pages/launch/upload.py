@@ -129,7 +129,8 @@ def findings(kept: Kept) -> str:
     said = (
         f'<p class="kd-facts"><b>{text.escape(kept.path.name)} is stored</b>: {found.train:,} training and '
         f"{found.test:,} test images of {len(found.classes)} classes. Shorter sides {shortest} to {longest} px, half "
-        f"of them {middle} px or more: {odd.image_size} px is the largest usual size that enlarges few.</p>"
+        f"of them {middle} px or more: {odd.image_size} px is the largest usual size that enlarges few. "
+        f"Suggested metric: {odd.metric}.</p>"
         '<details><summary>Images per class</summary><table class="kd-table"><thead><tr><th>Class</th>'
         f'<th class="r">Training</th><th class="r">Test</th></tr></thead><tbody>{counts}</tbody></table></details>'
     )

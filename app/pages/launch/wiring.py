@@ -66,7 +66,10 @@ def _cards(parts: Parts, cards: CardHandlers) -> Events:
         "method": {
             "fn": cards.choose_method,
             "inputs": [form.method, form.teacher],
-            "outputs": [parts.method_facts, form.teacher, parts.teacher_facts, *form.group("method")],
+            "outputs": [
+                *(parts.method_facts, parts.method_page, parts.method_text),
+                *(form.teacher, parts.teacher_facts, *form.group("method")),
+            ],
         },
         "student": {
             "fn": cards.choose_student,
@@ -107,6 +110,8 @@ def _wire_whole(parts: Parts, handlers: Handlers, events: Events, silent: dict[s
         of_session(handlers.measure_compiling), form.inputs(), [parts.compiling, parts.compile], trigger_mode="once",
         **silent,
     )  # fmt: skip
+    costs = chooser.CostHandlers(form, handlers.workers.background)
+    parts.methods.submit(costs.count, form.inputs(), parts.method_costs, trigger_mode="once", **silent)
     parts.compile.click(handlers.compile_on, None, form.component("runtime.compile"), **silent)
     parts.tune.click(None, parts.yaml, None, js=GO_TO_STUDIES, **silent)
     own = teacher.OwnTeacherHandlers(form.workspace, handlers.workers.acting)

@@ -15,6 +15,11 @@ from app.theme import ASSETS
 POLL_S = 2.0
 TABLE_JS = (ASSETS / "runs_table.js").read_text()
 LIVE_JS = (ASSETS / "runs_live.js").read_text()
+VIEWS_JS = (ASSETS / "runs_views.js").read_text()
+VIEWS = """<details class="kd-help"><summary>Views</summary><div>
+<p>A view is a search with order, columns and groups, kept in this browser.</p>
+<ul></ul><form><input name="name" maxlength="60" placeholder="Name" aria-label="Name of the view">
+<button>Save this view</button></form></div></details>"""
 TABLE = """<div class="kd-runs-tools">
 <span class="kd-runs-count" role="status"></span>
 <label><input type="checkbox" class="kd-fold-all"> Fold groups</label>
@@ -144,6 +149,7 @@ def _draw_list(parts: Parts) -> None:
             placeholder="Search: words, method:kd, acc>0.9, tag:paper",
         )  # fmt: skip
         gr.HTML(_search_help(), elem_id="runs-search-help", apply_default_css=False)
+        gr.HTML(VIEWS, js_on_load=VIEWS_JS, elem_id="runs-views", apply_default_css=False)
     parts.said = gr.HTML("", elem_id="runs-said")
     parts.ticked = ticked.draw()
     parts.table = gr.HTML(

@@ -9,7 +9,10 @@ import gradio as gr
 
 from app.pages.studies import form
 from app.pages.studies.display import FIGURES
+from app.theme import ASSETS
 from kdengine.workspace import Workspace
+
+TABLE_JS = (ASSETS / "trials_table.js").read_text()
 
 
 @dataclass(eq=False)
@@ -129,7 +132,7 @@ def _draw_details(parts: Parts) -> None:
                         parts.x = gr.Dropdown([], label="x axis", elem_id="studies-x", min_width=140)
                         parts.y = gr.Dropdown([], label="y axis", elem_id="studies-y", min_width=140)
                 parts.plots[kind] = gr.Plot(show_label=False, container=False, elem_id=f"studies-{kind}")
-    parts.table = gr.HTML("", elem_id="studies-table", apply_default_css=False)
+    parts.table = gr.HTML("", js_on_load=TABLE_JS, elem_id="studies-table", apply_default_css=False)
     with gr.Row(elem_classes="kd-actions"):
         parts.hand = gr.Textbox(
             label="Add a trial by hand", placeholder="method.temperature=2", elem_id="studies-hand", scale=4,

@@ -108,10 +108,8 @@ def table(now: StudyView) -> str:
     titles = [("Trial", "", "r"), ("Runs", "", ""), ("State", "", "")]
     titles += [(name, words.axis(name), "r") for name in now.plan.metrics]
     titles += [(words.short_name(path), path, "r") for path in paths]
-    titles += [("Epochs", "", "r"), ("Note", "", "")]
-    head = "".join(
-        f'<th class="{side}" title="{text.escape(hint)}">{text.escape(name)}</th>' for name, hint, side in titles
-    )
+    titles += [("Epochs", "", "r"), ("Remark", "", ""), ("Note", "", "")]
+    head = "".join(_head(*each) for each in titles)
     best = now.best.number if now.best else None
     body = "".join(_row(row, now, paths, row.number == best) for row in now.trials)
     return (
@@ -120,18 +118,34 @@ def table(now: StudyView) -> str:
     )
 
 
+def _head(name: str, hint: str, side: str) -> str:
+    """A title that `assets/trials_table.js` sorts by."""
+    title = f' title="{text.escape(hint)}"' if hint else ""
+    if name == "Runs":
+        return f'<th scope="col">{name}</th>'
+    return f'<th scope="col" class="{side}"{title}><button type="button">{text.escape(name)}</button></th>'
+
+
 def _row(row: TrialRow, now: StudyView, paths: list[str], best: bool) -> str:
     e = text.escape
     values = [words.metric_value(name, value) for name, value in zip(now.plan.metrics, row.values, strict=False)]
-    numbers = [*values, *[""] * (len(now.plan.metrics) - len(values))]
-    numbers += [words.setting_value(row.params.get(path)) for path in paths]
-    cells = "".join(f'<td class="r">{e(cell)}</td>' for cell in [*numbers, str(row.epochs)])
+    numbers: list[tuple[str, Any]] = [*zip(values, row.values, strict=False)]
+    numbers += [("", None)] * (len(now.plan.metrics) - len(values))
+    numbers += [(words.setting_value(row.params.get(path)), row.params.get(path)) for path in paths]
+    numbers += [(str(row.epochs), row.epochs)]
+    cells = "".join(f'<td class="r" data-sort="{e("" if by is None else by)}">{e(cell)}</td>' for cell, by in numbers)
     return (
         f'<tr class="{"chosen" if best else ""}"><td class="r">{row.number}</td>'
         f'<td class="n">{_links(row, now)}</td>'
         f'<td class="n"><span class="dot {DOTS.get(row.state, "")}"></span>{e(row.state)}</td>{cells}'
-        f'<td class="why">{e(words.remark(row, now))}</td></tr>'
+        f'<td class="why">{e(words.remark(row, now))}</td><td class="said">{_note(row)}</td></tr>'
     )
+
+
+def _note(row: TrialRow) -> str:
+    """What a person said of it, as a button that lets it be changed."""
+    said = f'<span translate="no">{text.escape(row.note)}</span>' if row.note else "+"
+    return f'<button type="button" data-note="{row.number}" aria-label="Note on trial {row.number}">{said}</button>'
 
 
 def _links(row: TrialRow, now: StudyView) -> str:

@@ -113,6 +113,17 @@ class StudyHandlers:
         """Best values and defaults run with so many fresh seeds."""
         return _said(lambda: f"{self.worker.call('confirm_study', name, int(seeds or 0))} runs queued")
 
+    def annotate(self, name: str, trial: Any, note: Any) -> str:
+        """Notes a sentence at a trial."""
+
+        def act() -> str:
+            from studies import actions as control
+
+            control.annotate(name, trial if isinstance(trial, int) else -1, str(note or ""), self.workspace)
+            return "the note is kept"
+
+        return _said(act)
+
     def add_by_hand(self, name: str, line: str) -> str:
         """A trial with these values comes next."""
 

@@ -50,6 +50,7 @@ def _wire_actions(parts: Parts, study: StudyHandlers, refresh: dict[str, Any]) -
     ).then(**refresh)
     parts.add.click(study.add_by_hand, [parts.chosen, parts.hand], **box).then(**refresh)
     parts.hand.submit(study.add_by_hand, [parts.chosen, parts.hand], **box).then(**refresh)
+    parts.table.submit(_annotating(study), parts.chosen, **box).then(**refresh)
     parts.promote.click(None, parts.chosen, None, js=TO_LAUNCH, **QUIET)
 
 
@@ -74,6 +75,13 @@ def _wire_form(parts: Parts, new: FormHandlers, page: gr.Blocks, refresh: dict[s
     parts.estimate.click(
         new.measure, controls, [parts.cost, parts.problems], trigger_mode="once", api_visibility="private"
     )
+
+
+def _annotating(study: StudyHandlers) -> Callable[[str, gr.EventData], str]:
+    def annotate(name: str, event: gr.EventData) -> str:
+        return study.annotate(name, event._data.get("trial"), event._data.get("note"))
+
+    return annotate
 
 
 def _choosing(kind: str) -> Callable[[], str]:

@@ -51,6 +51,11 @@ class Oddities:
         """The largest usual size to which at least half of the images need not be enlarged."""
         return max((side for side in SIDES if side <= self.sides[1]), default=SIDES[0])
 
+    @property
+    def metric(self) -> str:
+        """What tells how good a network is on these data."""
+        return "accuracy of each class" if self.imbalance >= IMBALANCED else "accuracy"
+
     def warnings(self, classes: Sequence[str]) -> list[str]:
         """What speaks against trusting results on these data, a sentence each.
 
