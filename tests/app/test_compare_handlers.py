@@ -161,6 +161,18 @@ def test_what_is_added_is_what_it_lacks(handlers: Handlers, process: StandInWork
     assert "seeds: too few" in handlers.extend("done", None, [])
 
 
+def test_what_is_added_is_weighed_before(handlers: Handlers, process: StandInWorker) -> None:
+    """The four arms get a seed each, and the new method all four."""
+    process.results["forecast"] = {"seconds": 30.0}
+    counted, timed = handlers.weigh("done", 4.0, ["dkd"])
+    assert counted["value"] == "Add 8 runs" and timed["value"] == "Add 8 runs, about 4 min 00 s"
+    assert len(process.calls) == 5, "one forecast for each arm"
+    assert [each["value"] for each in handlers.weigh("done", 3.0, [])] == ["Add"], "nothing is missing"
+    assert [each["value"] for each in handlers.weigh("done", 2.0, [])] == ["Add"], "fewer seeds: said when clicked"
+    process.results["forecast"] = KdError("no place")
+    assert [each["value"] for each in handlers.weigh("done", 4.0, [])] == ["Add 4 runs"]
+
+
 def test_nothing_and_nobody(handlers: Handlers, process: StandInWorker, tmp_path: Path) -> None:
     assert "Choose a comparison above" in handlers.refresh(None, "x")[1]
     empty = Handlers([], Workspace(tmp_path / "empty"), handlers.workers)

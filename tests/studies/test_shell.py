@@ -90,6 +90,23 @@ def test_json_tells_all(done: Mill, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["epochs_run"] < found["epochs_planned"] == 90
 
 
+def test_a_note_on_a_trial_is_shown_changed_and_taken_away(done: Mill, capsys: pytest.CaptureFixture[str]) -> None:
+    for note in ("too  hot", "kept"):
+        assert cli.main(["study", "note", "done", "3", note]) == 0
+    assert cli.main(["study", "note", "done", "2", "other"]) == 0
+    capsys.readouterr()
+    cli.main(["study", "show", "done"])
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["3"])
+    assert line.endswith("kept") and "too hot" not in line
+    assert cli.main(["study", "note", "done", "3"]) == 0
+    noted = {row.number: row.note for row in control.view("done", done.workspace).trials if row.note}
+    assert noted == {2: "other"}
+    assert cli.main(["study", "note", "done", "99", "x" * 400]) == 2
+    said = capsys.readouterr().err
+    assert "there is no trial 99" in said and "found 400 characters" in said
+    assert {row.number for row in control.view("done", done.workspace).trials if row.note} == {2}
+
+
 def test_promoted_values_are_an_experiment(done: Mill, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["study", "promote", "done"]) == 0
     spec = ExperimentSpec.from_yaml(capsys.readouterr().out)
