@@ -6,7 +6,7 @@
   const SKIPPED = '[translate=no], .kd-document, code, pre, kbd, samp, script, style, textarea, .cm-editor';
   const INLINE = new Set(['A', 'ABBR', 'B', 'BR', 'CODE', 'EM', 'I', 'KBD', 'LABEL', 'SMALL', 'SPAN', 'STRONG', 'SUB', 'SUP']);
   const ATTRIBUTES = ['title', 'aria-label', 'placeholder', 'alt', 'data-title'];
-  const PLACED = /^(⚠ |: |[\w.[\]-]+: )(.+)$/s;  // a message behind the setting that it is about
+  const PLACED = /^(⚠ |: |[^:]{1,40}: )(.+)$/s;  // a message behind the setting that it is about
   const MAX_KNOWN = 20000;
 
   const exact = new Map(), patterns = new Map(), known = new Map();
@@ -44,7 +44,7 @@
     }
     const [, place, rest] = text.match(PLACED) || [];
     const said = rest && looked(rest);
-    return said ? place + said : null;
+    return said ? say(place.replace(/: $/, '')) + (/: $/.test(place) ? '：' : '') + said : null;
   };
   const looked = (text) => {
     if (!known.has(text)) {

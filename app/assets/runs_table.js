@@ -90,12 +90,13 @@ const stateCell = (row) => {
 const nameCell = (row) => [make('a', {href: '/runs?run=' + encodeURIComponent(row.id), title: row.name + '\n' + row.id}, row.name)];
 const tagCells = (row) => (row.tags || []).map((tag) =>
   make('button', {type: 'button', class: 'kd-tag', 'data-add': 'tag:' + (/\s/.test(tag) ? `"${tag}"` : tag), title: 'Search for this tag'}, tag));
+const NAMES = new Set(['data', 'networks', 'method', 'tags']);  // the same in every language
 const special = {state: stateCell, name: nameCell, tags: tagCells};
 
 const cells = (find) => data.columns.map(([key, , number]) => {
   const found = find(key);
   const words = Array.isArray(found) ? found : [String(found)];
-  const cell = make('td', {'data-col': key, class: number ? 'r' : null}, ...words);
+  const cell = make('td', {'data-col': key, class: number ? 'r' : null, translate: NAMES.has(key) ? 'no' : null}, ...words);
   if (words.length === 1 && typeof words[0] === 'string' && words[0].length > 12) cell.title = words[0];
   return cell;
 });

@@ -30,14 +30,14 @@ const write = (button, text) => {
   button.replaceWith(input);
   input.focus();
   const end = (keep) => {
-    if (!input.isConnected) return;
     draft = null;
     input.replaceWith(button);
     if (keep && input.value.trim() !== before) trigger('submit', {trial: Number(button.dataset.note), note: input.value.trim()});
   };
   input.addEventListener('keydown', ({key}) => { if (key === 'Enter' || key === 'Escape') end(key === 'Enter'); });
   input.addEventListener('input', () => { draft = {trial: button.dataset.note, text: input.value}; });
-  input.addEventListener('blur', () => end(true));
+  // Also what is taken away loses the focus: then the note is written on in the table that comes, see below.
+  input.addEventListener('blur', () => setTimeout(() => { if (input.isConnected) end(true); }));
 };
 element.addEventListener('click', (event) => {
   const title = event.target.closest('th button'), note = event.target.closest('[data-note]');

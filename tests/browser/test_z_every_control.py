@@ -9,7 +9,9 @@ import json
 from pathlib import Path
 
 import pytest
+import texts
 from noting import FAILED, HANDLERS, RAN
+from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.counts
 
@@ -63,6 +65,15 @@ def _seen(handler: dict[str, object], ran: set[str], used: set[str]) -> bool:
     control = str(handler["control"])
     own_setting = control.startswith("field-") and not control.startswith(("field-recipe", "field-runtime"))
     return bool(block) and any(key.startswith(f"{number} ") for key in ran) and (control in used or own_setting)
+
+
+def test_no_page_showed_a_text_that_is_not_in_the_catalogue(notes: Path, browser: Browser) -> None:
+    """A language would leave it in English: its key belongs into app/languages."""
+    page = browser.new_page()
+    found = texts.noted(notes)
+    assert len(found) > 1000, "the tests of this folder showed what there is"
+    assert [text for text in texts.outside(page, found) if not texts.is_a_name(text)] == []
+    page.close()
 
 
 def test_no_handler_failed_in_a_way_that_no_page_expects(notes: Path) -> None:

@@ -3,15 +3,50 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import BrowserContext, Page
 
+from app.forms import choices_of
 from app.server import language
 from app.theme import ASSETS
+from kdengine.registry import DATASETS, METHODS, MODELS
+from kdengine.spec.named_recipes import RECIPES
 
 FILE = "texts.txt"
+IDENTIFIER = re.compile(r"\S*[\d_/@<>=:.-]\S*")
+REGISTERED = {
+    *DATASETS.names(), *METHODS.names(), *MODELS.names(), *RECIPES,
+    *(word for name in DATASETS.names() for word in DATASETS.get(name).title.split()),
+    *(str(choice) for kind in (DATASETS, METHODS, MODELS) for name in kind.names()
+      for info in kind.get(name).Params.model_fields.values() for choice in choices_of(info)),
+}  # fmt: skip
+UNITS = {
+    "px",
+    "ms",
+    "min",
+    "KB",
+    "MB",
+    "GB",
+    "GiB",
+    "CPU",
+    "GPU",
+    "MACs",
+    "XL",
+    "SVG",
+    "PNG",
+    "HTML",
+    "npz",
+    "ce",
+    "plotly-logomark",
+}
+OF_TESTS = {
+    *("alpha", "beta", "gamma", "older", "newer", "earlier", "clicked", "mine", "large", "long", "broken", "holiday"),
+    *("notes", "moon", "sun", "round", "square", "shapes", "resnet", "abc", "def", "ghi", "jkl", "mno", "pqr", "stu"),
+}
+"""What the tests call their runs, studies, classes and files."""
 CHINESE = "zh-CN"
 # A sentence with elements in its midst counts as one text, or as its pieces: language.js looks up either.
 WATCH = """
@@ -69,6 +104,13 @@ def noted(folder: Path) -> list[tuple[str, list[str]]]:
     """Text and pieces of all that was noted, each once."""
     lines = dict.fromkeys((folder / FILE).read_text().splitlines())
     return [(text, pieces) for text, pieces in map(json.loads, lines)]
+
+
+def is_a_name(text: str) -> bool:
+    """Whether it is the same in every language: a name of a method, network or data set, a number with its unit."""
+    words = [word.strip("()[],;→") for word in text.split()]
+    known = REGISTERED | UNITS | OF_TESTS
+    return all(not re.search("[A-Za-z]{2}", word) or word in known or IDENTIFIER.fullmatch(word) for word in words)
 
 
 def outside(page: Page, found: list[tuple[str, list[str]]]) -> list[str]:

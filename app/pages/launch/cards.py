@@ -85,7 +85,7 @@ def method_facts(method: str) -> str:
     if method not in METHODS:
         return boxes.note("Choose a method from the list.")
     entry = METHODS.get(method)
-    paper = f"<br><i>{text.escape(entry.paper)}</i>" if entry.paper else ""
+    paper = f'<br><i translate="no">{text.escape(entry.paper)}</i>' if entry.paper else ""
     when = f"<br><b>When:</b> {text.escape(entry.when)}" if entry.when else ""
     return f'<p class="kd-facts">{text.escape(entry.description)}{when}{paper}</p>'
 
