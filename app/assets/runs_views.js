@@ -50,4 +50,10 @@ list.addEventListener('click', (event) => {
   show();
 });
 box.addEventListener('toggle', () => { if (box.open) form.elements.name.focus(); });
+// What unfolds over the table folds again when something else is clicked.
+document.addEventListener('click', ({target}) => {
+  document.querySelectorAll('.kd-columns[open], .kd-help[open]').forEach((each) => {
+    if (!each.contains(target)) each.open = false;
+  });
+});
 show();

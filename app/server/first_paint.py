@@ -18,7 +18,9 @@ from app.server.security import Application, Receive, Scope, Send
 
 # Gradio's, about itself: they would be the title and image of a shared link.
 _CARDS = re.compile(r'<meta\s+(?:property|name)="(?:og|twitter):[^>]*>\s*')
-_HIDDEN = ".nav-holder { display: none !important; }"  # Gradio's own bar: else it is there until the style sheets come
+# Gradio's own bar, which would be there until the style sheets come; and the page until ours is there, which would push
+# the rest of it down.
+_HIDDEN = ".nav-holder { display: none !important; } gradio-app:not(:has(.kd-bar-top)) { visibility: hidden; }"
 _LANGUAGE = re.compile(r'<html\s+lang="[^"]*"')
 _TITLE = re.compile(r"<title>.*?</title>\s*", re.DOTALL)
 

@@ -112,6 +112,8 @@ def test_a_view_brings_back_search_order_and_columns(dashboard: Dashboard, lived
     page.locator("#runs-search input").fill("name:gamma")
     page.click(".kd-columns summary")
     page.uncheck(".kd-columns [data-column=seed]")
+    page.locator("#run-panel").click(position={"x": 2, "y": 2})
+    expect(page.locator(".kd-columns > div")).to_be_hidden()
     page.click("#runs-table [data-sort=name]")
     for name in ("mine", "other"):
         views.locator("summary").click()
@@ -120,6 +122,7 @@ def test_a_view_brings_back_search_order_and_columns(dashboard: Dashboard, lived
         views.locator("summary").click()
         page.locator("#runs-search input").fill("")
     page.click("#runs-table [data-sort=name]")
+    page.click(".kd-columns summary")
     page.check(".kd-columns [data-column=seed]")
     page.reload()
     expect(row(page, lived_in.own).locator("[data-col=seed]")).to_be_visible()

@@ -99,7 +99,7 @@ def draw() -> Parts:
     arrival = gr.HTML("", elem_id="inspect-arrival")
     message = gr.HTML("", elem_id="inspect-message")
     with gr.Column(elem_id="inspect-drawings"):
-        loading = '<div class="kd-empty">Loading…</div>'
+        loading = '<div class="kd-empty kd-waiting">Loading…</div>'
         grids = gr.HTML(loading, js_on_load=TILES_JS, elem_id="inspect-grids", apply_default_css=False)
         with gr.Row(equal_height=False):
             slots = [_draw_slot(number) for number in range(MAX_PLOTS)]
