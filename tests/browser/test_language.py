@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import texts
 from clicks import commanded_value, pick, wait_for
 from dashboard import Dashboard
 from lived_in import LivedIn
@@ -73,3 +74,11 @@ def test_a_choice_is_shown_in_chinese_and_is_what_it_was(dashboard: Dashboard, r
     reader.locator("#field-recipe-epochs input").fill("0")
     expect(reader.locator("#problems")).to_contain_text(SAY["Epochs"])
     expect(reader.locator("#launch")).to_have_text(SAY["{count} problem to fix"].format(count=1))
+
+
+def test_a_text_outside_the_catalogue_is_found_and_a_name_is_none(browser: Browser) -> None:
+    page = browser.new_page()
+    shown = ["Runs", "3 runs", "No forecast: found 0, expected 1 to 20", "Nobody has translated this", "resnet20 · dkd"]
+    found = texts.outside(page, [(text, [text]) for text in shown])
+    assert [text for text in found if not texts.is_a_name(text)] == ["Nobody has translated this"]
+    page.close()

@@ -13,38 +13,32 @@ from app.forms import choices_of
 from app.server import language
 from app.theme import ASSETS
 from kdengine.registry import DATASETS, METHODS, MODELS
+from kdengine.spec import DataSpec, RecipeSpec, RuntimeSpec
 from kdengine.spec.named_recipes import RECIPES
 
 FILE = "texts.txt"
 IDENTIFIER = re.compile(r"\S*[\d_/@<>=:.-]\S*")
+SETTINGS = [
+    *(kind.get(name).Params for kind in (DATASETS, METHODS, MODELS) for name in kind.names()),
+    *(RecipeSpec, DataSpec, RuntimeSpec),
+]
 REGISTERED = {
-    *DATASETS.names(), *METHODS.names(), *MODELS.names(), *RECIPES,
+    *RECIPES,
+    *(name for kind in (DATASETS, METHODS, MODELS) for name in kind.names()),
     *(word for name in DATASETS.names() for word in DATASETS.get(name).title.split()),
-    *(str(choice) for kind in (DATASETS, METHODS, MODELS) for name in kind.names()
-      for info in kind.get(name).Params.model_fields.values() for choice in choices_of(info)),
-}  # fmt: skip
-UNITS = {
-    "px",
-    "ms",
-    "min",
-    "KB",
-    "MB",
-    "GB",
-    "GiB",
-    "CPU",
-    "GPU",
-    "MACs",
-    "XL",
-    "SVG",
-    "PNG",
-    "HTML",
-    "npz",
-    "ce",
-    "plotly-logomark",
+    *(word.strip("(),:") for name in METHODS.names() for word in METHODS.get(name).paper.split()),
+    *(field for settings in SETTINGS for field in settings.model_fields),
+    *(str(choice) for settings in SETTINGS for info in settings.model_fields.values() for choice in choices_of(info)),
 }
+SIGNS = set(
+    "px ms min kB KB MB GB GiB CPU GPU MACs ce ece CKA XL SVG PNG HTML CSV LaTeX Markdown ONNX npz plotly-logomark "  # noqa: SIM905
+    "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+)
 OF_TESTS = {
     *("alpha", "beta", "gamma", "older", "newer", "earlier", "clicked", "mine", "large", "long", "broken", "holiday"),
     *("notes", "moon", "sun", "round", "square", "shapes", "resnet", "abc", "def", "ghi", "jkl", "mno", "pqr", "stu"),
+    *("ash", "elm", "oak", "fake", "fast", "leaves", "many", "net", "odd", "paper", "permuted", "photo", "photos"),
+    *("two", "words", "hand", "other", "cheap"),
 }
 """What the tests call their runs, studies, classes and files."""
 CHINESE = "zh-CN"
@@ -59,6 +53,7 @@ WATCH = """
     fresh.add(key);
   };
   const at = (element) => {
+    if (document.documentElement.lang !== 'en') return;
     if (window.kdLanguage.isSkipped(element)) return;
     const sentence = window.kdLanguage.sentence(element);
     const texts = [...element.childNodes].filter(each => each.nodeType === 3).map(each => each.data)
@@ -103,13 +98,14 @@ def note(context: BrowserContext, folder: Path) -> None:
 def noted(folder: Path) -> list[tuple[str, list[str]]]:
     """Text and pieces of all that was noted, each once."""
     lines = dict.fromkeys((folder / FILE).read_text().splitlines())
-    return [(text, pieces) for text, pieces in map(json.loads, lines)]
+    # A program to copy, which a message shows line by line, is the same in every language.
+    return [(text, pieces) for text, pieces in map(json.loads, lines) if "import save_file" not in text]
 
 
 def is_a_name(text: str) -> bool:
     """Whether it is the same in every language: a name of a method, network or data set, a number with its unit."""
-    words = [word.strip("()[],;→") for word in text.split()]
-    known = REGISTERED | UNITS | OF_TESTS
+    words = [word.strip("()[],:;→") for word in text.split()]
+    known = REGISTERED | SIGNS | OF_TESTS
     return all(not re.search("[A-Za-z]{2}", word) or word in known or IDENTIFIER.fullmatch(word) for word in words)
 
 
