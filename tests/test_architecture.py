@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -156,3 +157,9 @@ def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     docstring = function.body[0] if ast.get_docstring(function) else None
     described = (docstring.end_lineno or 0) - docstring.lineno + 1 if docstring is not None else 0
     return (function.end_lineno or 0) - function.lineno + 1 - described
+
+
+def test_no_two_files_of_tests_share_a_name() -> None:
+    """pytest could not collect both: its modules are named by their files alone."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
