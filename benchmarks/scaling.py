@@ -19,13 +19,13 @@ from typing import Any
 
 import psutil
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from kdengine.bench import Arm, Measured, Pair, measure, report
 from kdengine.bench import pair as numbers
 from kdengine.bench.engine import Switches, endless, engine_arm, loader, trainer
 from kdengine.data import Augmentation
 from kdengine.data.batches.loader import BatchLoader
+from kdengine.forecast.operations import step_operations
 from kdengine.methods import list_methods
 
 RESULTS = Path(__file__).parent / "results"
@@ -100,7 +100,7 @@ def by_method(rounds: int) -> list[dict[str, Any]]:
     jobs = [(name, name, pair) for name, pair in pairs.items()] + [("none, light net", "none", light)]
     arms = [engine_arm(label, pair, Switches(), method) for label, method, pair in jobs]
     measured = measure(arms, device=CPU, rounds=rounds, steps=2, warm_up=2, report=print)
-    counted = {label: step_operations(pair, method) for label, method, pair in jobs}
+    counted = {label: operations(pair, method) for label, method, pair in jobs}
     rows = []
     for label, _, _ in jobs:
         base = "none, light net" if label in ("light_self", "none, light net") else "none"
@@ -111,15 +111,12 @@ def by_method(rounds: int) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["measured"])
 
 
-def step_operations(pair: Pair, method: str) -> int:
-    """Floating-point operations of convolutions and matrix products in one step, both passes, teacher and all."""
+def operations(pair: Pair, method: str) -> int:
+    """Floating-point operations of a step."""
     batches = loader(pair, Switches(), method=method)
     loop = trainer(pair, Switches(), batches, method)
     loop.module.train()
-    batch = next(batches.epoch(0))
-    with FlopCounterMode(display=False) as counter:
-        loop.train_step(batch)
-    return int(counter.get_total_flops())
+    return step_operations(loop, next(batches.epoch(0)))
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from optuna.study import Study
@@ -140,9 +140,7 @@ def view(study: Study, workspace: Workspace, trials: Sequence[FrozenTrial] | Non
         if not trial.user_attrs.get(SURPLUS):
             by_root.setdefault(root_of(trial), []).append(trial)
     said = notes(study)
-    rows = tuple(
-        replace(_row(root, tries, plan, workspace), note=said.get(root, "")) for root, tries in sorted(by_root.items())
-    )
+    rows = tuple(_row(root, tries, plan, workspace, said.get(root, "")) for root, tries in sorted(by_root.items()))
     found = study.user_attrs
     return StudyView(plan, rows, bool(found.get(ENDING)), bool(found.get(EXHAUSTED)))
 
@@ -152,7 +150,7 @@ def root_of(trial: FrozenTrial) -> int:
     return int(trial.user_attrs.get(ROOT, trial.number))
 
 
-def _row(root: int, tries: Sequence[FrozenTrial], plan: StudyPlan, workspace: Workspace) -> TrialRow:
+def _row(root: int, tries: Sequence[FrozenTrial], plan: StudyPlan, workspace: Workspace, note: str) -> TrialRow:
     last = tries[-1]
     runs = tuple(plan.run_id(root, seed) for seed in plan.seeds)
     more = last.user_attrs
@@ -167,7 +165,7 @@ def _row(root: int, tries: Sequence[FrozenTrial], plan: StudyPlan, workspace: Wo
     begun = sum(one.state != TrialState.WAITING for one in tries)
     return TrialRow(
         root, last.state.name.lower(), values, dict(params), curve, runs, int(epochs), float(seconds or 0), begun,
-        origin, str(more.get(WHY, "")),
+        origin, str(more.get(WHY, "")), note,
     )  # fmt: skip
 
 

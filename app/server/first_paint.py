@@ -58,9 +58,9 @@ class _Changing:
     def __init__(self, send: Send, title: str, script: str, language: str) -> None:
         self._send = send
         self._language = language
-        chosen = f'[data-kd-language="{language}"] {{ display: none; }}'  # the button of the language that is shown
+        shown = f'[data-kd-language="{language}"] {{ display: none; }}'  # the button of the language that is shown
         self._first = (
-            f"<title>{escape(title)}</title>{tag(language)}<script>{script}</script><style>{_HIDDEN}{chosen}</style>"
+            f"<title>{escape(title)}</title>{tag(language)}<script>{script}</script><style>{_HIDDEN}{shown}</style>"
         )
         self._start: MutableMapping[str, Any] | None = None
         self._body = b""

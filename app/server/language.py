@@ -39,11 +39,11 @@ def chosen(connection: HTTPConnection) -> str:
     asked = [
         each.partition(";")[0].strip().lower() for each in connection.headers.get("accept-language", "").split(",")
     ]
-    for tag in asked:
-        if tag.split("-")[0] == ENGLISH:
+    for wanted in asked:
+        if wanted.split("-")[0] == ENGLISH:
             return ENGLISH
         for language in catalogs():
-            if tag.split("-")[0] == language.lower().split("-")[0]:
+            if wanted.split("-")[0] == language.lower().split("-")[0]:
                 return language
     return ENGLISH
 

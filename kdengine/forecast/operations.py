@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from kdengine.data.batches.loader import Batch
 from kdengine.errors import KdError
 from kdengine.forecast.made_up import batches_of, data_counts, trainer_of
 from kdengine.forecast.no_trace import no_trace
 from kdengine.registry import METHODS
 from kdengine.spec import ExperimentSpec
 from kdengine.teachers.records import pinned
+from kdengine.training.loop import Trainer
 from kdengine.workspace import Workspace
 
 PLAIN = "none"
@@ -61,7 +63,7 @@ def _relative(experiment: Mapping[str, Any], method: str, teacher: str, workspac
 
 
 def _operations(experiment: Mapping[str, Any], method: str, teacher: str, workspace: Workspace) -> int:
-    """Floating-point operations of one step."""
+    """Those of one step with a method's defaults."""
     entry: Any = METHODS.get(method)
     mapping = {key: value for key, value in experiment.items() if key not in ("method", "teacher")}
     mapping |= {"method": {"name": method}, "runtime": {"device": "cpu", "precision": "fp32"}}
@@ -73,7 +75,11 @@ def _operations(experiment: Mapping[str, Any], method: str, teacher: str, worksp
     trainer = trainer_of(spec, workspace, counts, CPU)
     trainer.train_batches = batches_of(spec, counts, BATCH, CPU)
     trainer.module.train()
-    batch = next(trainer.train_batches.epoch(0))
+    return step_operations(trainer, next(trainer.train_batches.epoch(0)))
+
+
+def step_operations(trainer: Trainer, batch: Batch) -> int:
+    """Floating-point operations of convolutions and matrix products in one step, both passes, teacher and all."""
     with FlopCounterMode(display=False) as counter:
         trainer.train_step(batch)
     return int(counter.get_total_flops())

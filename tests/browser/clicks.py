@@ -6,7 +6,8 @@ import argparse
 import re
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import texts
@@ -103,9 +104,21 @@ def id_in_address(page: Page) -> str:
     return found.group(1)
 
 
-def enter(browser: Browser, dashboard: Dashboard) -> BrowserContext:
+@contextmanager
+def tab(context: BrowserContext) -> Iterator[Page]:
+    """A page of the browser, which is closed at the end; an error in the page's own scripts fails the test."""
+    context.set_default_timeout(1000 * PATIENCE_S)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert not errors, errors
+
+
+def enter(browser: Browser, dashboard: Dashboard, **options: Any) -> BrowserContext:
     """A browser with nothing remembered but that it has opened the dashboard's address with the token."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
     if dashboard.notes is not None:
         texts.note(context, dashboard.notes)
     context.request.get(dashboard.entry, max_redirects=0)

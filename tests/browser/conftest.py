@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from clicks import enter
+from clicks import enter, tab
 from dashboard import Dashboard
 from lived_in import LivedIn, live_in
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -78,11 +78,5 @@ def dashboard(lived_in: LivedIn, notes: Path) -> Iterator[Dashboard]:
 @pytest.fixture
 def page(browser: Browser, dashboard: Dashboard) -> Iterator[Page]:
     """A fresh tab with nothing remembered; an error in the page's own scripts fails the test."""
-    context = enter(browser, dashboard)
-    context.set_default_timeout(1000 * PATIENCE_S)
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    context.close()
-    assert not errors, errors
+    with tab(enter(browser, dashboard)) as page:
+        yield page

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import texts
-from clicks import commanded_value, pick, wait_for
+from clicks import commanded_value, enter, pick, tab, wait_for
 from dashboard import Dashboard
 from lived_in import LivedIn
 from playwright.sync_api import Browser, Page, expect
@@ -23,14 +23,8 @@ SAY = catalogs()[CHINESE]
 @pytest.fixture
 def reader(browser: Browser, dashboard: Dashboard) -> Iterator[Page]:
     """Somebody whose browser asks for Chinese."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale=CHINESE)
-    context.request.get(dashboard.entry, max_redirects=0)
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    context.close()
-    assert not errors, errors
+    with tab(enter(browser, dashboard, locale=CHINESE)) as page:
+        yield page
 
 
 def test_the_language_is_chosen_in_the_bar_and_kept(dashboard: Dashboard, page: Page) -> None:

@@ -94,24 +94,30 @@ class Form:
         Raises:
             BadInput: the chosen data are not there.
         """
-        data = catalog.data_mapping(self.workspace, values[self.data])
-        names = {"data": data, "student": {"name": values[self.student]}, "recipe": {"name": values[self.recipe]}}
-        controls = list(self.shared)
-        for kind in ("student", "data"):
-            controls += self.own.get((kind, names[kind]["name"]), [])
-        return merge(names, gather(controls, values)), (values[self.teacher] or "").strip()
+        return self._gathered(values, ("student", "data")), self._teacher(values)
 
     def _mapping(self, values: Values) -> dict[str, Any]:
-        data = catalog.data_mapping(self.workspace, values[self.data])
-        names = {"data": data, "student": {"name": values[self.student]}, "method": {"name": values[self.method]}}
-        controls = list(self.shared)
-        for kind in ("method", "student", "data"):
-            controls += self.own.get((kind, names[kind]["name"]), [])
-        mapping = merge(names | {"recipe": {"name": values[self.recipe]}}, gather(controls, values))
+        mapping = self._gathered(values, ("method", "student", "data"))
         settings = {key: value for key, value in mapping["method"].items() if key != "name"}
         if catalog.needs_teacher(values[self.method], settings):
-            mapping["teacher"] = (values[self.teacher] or "").strip()
+            mapping["teacher"] = self._teacher(values)
         return mapping
+
+    def _gathered(self, values: Values, kinds: tuple[str, ...]) -> dict[str, Any]:
+        """What the cards of these kinds choose, each with its own settings, and all that is shared."""
+        chosen = {
+            "data": catalog.data_mapping(self.workspace, values[self.data]),
+            "student": {"name": values[self.student]},
+            "method": {"name": values[self.method]},
+        }
+        names = {kind: chosen[kind] for kind in kinds}
+        controls = list(self.shared)
+        for kind in kinds:
+            controls += self.own.get((kind, names[kind]["name"]), [])
+        return merge(names | {"recipe": {"name": values[self.recipe]}}, gather(controls, values))
+
+    def _teacher(self, values: Values) -> str:
+        return (values[self.teacher] or "").strip()
 
     # and back -------------------------------------------------------------------------------------------------------
 
