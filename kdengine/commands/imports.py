@@ -13,8 +13,13 @@ from kdengine.errors import BadInput, Problem
 from kdengine.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from kdengine.teachers.check import Check
     from kdengine.teachers.records import Imported
+    from kdengine.teachers.weights import Incoming
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bring.add_argument("--std", metavar="R,G,B", help="its normalisation, of pixels in 0..1 (default ImageNet's)")
     bring.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", dest="options",
                        help="one of the architecture's own parameters; may be repeated")  # fmt: skip
+    bring.add_argument("--dry-run", action="store_true",
+                       help="say how the weights fit, name by name, and keep nothing")  # fmt: skip
     look = parser.add_argument_group("look")
     look.add_argument("--list", action="store_true", help="all imported teachers")
     look.add_argument("--check", action="store_true", help="accuracy and class order on training images of --dataset")
@@ -50,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Imports, lists, checks, fixes or deletes; 2 when a check finds that a run would refuse the teacher as it is."""
-    from kdengine.teachers import records
+    from kdengine.teachers import records, weights
 
     workspace = Workspace()
     _check_words(options)
@@ -62,7 +69,11 @@ def main(options: argparse.Namespace) -> int:
         sys.stderr.write(f"{options.name} is deleted\n")
         return 0
     if options.weights or options.published:
-        imported = _bring_in(options, workspace)
+        incoming, state = _incoming(options, workspace)
+        if options.dry_run:
+            _show_names(incoming, state, options.json)
+            return 0
+        imported = weights.bring_in(workspace, incoming, state)
         sys.stderr.writelines(f"{note}\n" for note in imported.notes)
     else:
         imported = records.find(workspace, options.name, "name")
@@ -88,6 +99,8 @@ def _check_words(options: argparse.Namespace) -> None:
         problems.append(Problem("--model", "published weights name their architecture themselves; leave it out"))
     if options.check and not options.dataset:
         problems.append(Problem("--dataset", "say with which data set to check"))
+    if options.dry_run and not brings:
+        problems.append(Problem("--dry-run", "goes with --weights or --published: it says how they fit"))
     if options.fix and not options.dataset:
         problems.append(Problem("--fix", "goes with --check --dataset NAME: what that finds is stored"))
     if options.delete and brings:
@@ -99,7 +112,8 @@ def _check_words(options: argparse.Namespace) -> None:
 # bring in -------------------------------------------------------------------------------------------------------------
 
 
-def _bring_in(options: argparse.Namespace, workspace: Workspace) -> Imported:
+def _incoming(options: argparse.Namespace, workspace: Workspace) -> tuple[Incoming, Path | Mapping[str, Tensor]]:
+    """What is brought in, and its file or its tensors; published weights are fetched."""
     from kdengine.teachers import records, weights
     from kdengine.teachers.records import read_normalisation
 
@@ -116,7 +130,7 @@ def _bring_in(options: argparse.Namespace, workspace: Workspace) -> Imported:
             name=options.name, model=found.model, options=own, image_size=options.image_size or found.image_size,
             mean=mean, std=std, classes=classes or found.classes, source=found.source,
         )  # fmt: skip
-        return weights.bring_in(workspace, incoming, found.state)
+        return incoming, found.state
     if given is None:
         sys.stderr.write("no --mean and --std: ImageNet's are taken; --check says whether others do better\n")
     mean, std = given or weights.IMAGENET
@@ -124,7 +138,22 @@ def _bring_in(options: argparse.Namespace, workspace: Workspace) -> Imported:
         name=options.name, model=options.model, options=own, image_size=options.image_size or _usual_size(options),
         mean=mean, std=std, classes=classes, source=Path(options.weights).name,
     )  # fmt: skip
-    return weights.bring_in(workspace, incoming, Path(options.weights))
+    return incoming, Path(options.weights)
+
+
+def _show_names(incoming: Incoming, state: Path | Mapping[str, Tensor], json: bool) -> None:
+    """How the weights fit: what was found on the way, and of each tensor both names and the shape."""
+    from kdengine.teachers import weights
+
+    found = weights.look(incoming, state)
+    tensors = found.backbone.body.state_dict()
+    if json:
+        show_json({"options": found.options, "notes": found.notes, "names": found.names})
+        return
+    rows = [(old, new, "x".join(map(str, tensors[new].shape)) or "scalar") for old, new in found.names.items()]
+    show(("in the file", f"in {incoming.model}", "shape"), rows)
+    sys.stderr.writelines(f"{note}\n" for note in found.notes)
+    sys.stderr.write(f"They fit: {found.backbone.classifier.out_features} classes. Nothing was kept.\n")
 
 
 def _usual_size(options: argparse.Namespace) -> int:

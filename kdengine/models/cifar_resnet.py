@@ -1,13 +1,15 @@
-"""The narrow three-stage ResNets of the CIFAR literature: resnet20/32/56/110, and resnet8x4/32x4 of RepDistiller.
+"""The narrow three-stage ResNets of the CIFAR literature: resnet8/20/32/56/110, and resnet8x4/32x4 of RepDistiller.
 
 He et al., CVPR 2016, section 4.2 (depth 6n+2, widths 16-32-64). As in RepDistiller and mdistiller the shortcut at a
-change of shape is a 1x1 convolution (He's option B), which is what the distillation tables are measured with; the "x4"
-nets have widths 32-64-128-256 (stem 32, stages 64/128/256).
+change of shape is a 1x1 convolution (He's option B), which is what the distillation tables are measured with; He's own
+nets for CIFAR, and akamaster's published weights of them, have none there (option A, ``shortcut="pad"``). The "x4" nets
+have widths 32-64-128-256 (stem 32, stages 64/128/256).
 """
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,20 +18,56 @@ from typing_extensions import override
 
 from kdengine.models.backbone import Backbone, ModelDefinition, Outputs, stem_stride
 from kdengine.registry import MODELS
-from kdengine.spec.fields import NoSettings
+from kdengine.spec.fields import Settings, setting
+
+Shortcut = Literal["conv", "pad"]
+
+
+class CifarResNetParams(Settings):
+    """What stands at the shortcuts where the shape changes."""
+
+    shortcut: Shortcut = setting(
+        "conv",
+        neutral="conv",
+        title="Shortcut",
+        description="Where the shape changes: a 1x1 convolution, or none: every second pixel, new channels are zero.",
+        source="He et al. 2016, options B and A",
+        advanced=True,
+    )
+
+
+class PaddedShortcut(nn.Module):
+    """He's option A: every ``stride``-th pixel, zero channels before and after: (B, C, H, W) -> (B, C', H', W').
+
+    Has no weights. H' = ceil(H / stride). Of an odd number of new channels the last side gets one more.
+    """
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        before = (channels - channels_in) // 2
+        self.padding = (0, 0, 0, 0, before, channels - channels_in - before)
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x[:, :, :: self.stride, :: self.stride], self.padding)
 
 
 class BasicBlock(nn.Module):
     """conv3x3 - BN - ReLU - conv3x3 - BN, plus shortcut, then ReLU: (B, C, H, W) -> (B, C', H/stride, W/stride)."""
 
-    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+    def __init__(self, channels_in: int, channels: int, stride: int, shortcut: Shortcut = "conv") -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         self.downsample: nn.Module | None = None
-        if stride != 1 or channels_in != channels:
+        if stride == 1 and channels_in == channels:
+            return
+        if shortcut == "pad":
+            self.downsample = PaddedShortcut(channels_in, channels, stride)
+        else:
             self.downsample = nn.Sequential(
                 nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
             )
@@ -48,23 +86,31 @@ class CifarResNetBody(nn.Module):
         blocks: blocks a stage; depth is 6 * blocks + 2.
         widths: channels of stem and the three stages.
         stride: stride of the stem.
+        shortcut: where the shape changes.
     """
 
-    def __init__(self, blocks: int, widths: tuple[int, int, int, int], num_classes: int, stride: int) -> None:
+    def __init__(
+        self,
+        blocks: int,
+        widths: tuple[int, int, int, int],
+        num_classes: int,
+        stride: int,
+        shortcut: Shortcut = "conv",
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, widths[0], 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
-        self.layer1 = self._stage(widths[0], widths[1], blocks, 1)
-        self.layer2 = self._stage(widths[1], widths[2], blocks, 2)
-        self.layer3 = self._stage(widths[2], widths[3], blocks, 2)
+        self.layer1 = self._stage(widths[0], widths[1], blocks, 1, shortcut)
+        self.layer2 = self._stage(widths[1], widths[2], blocks, 2, shortcut)
+        self.layer3 = self._stage(widths[2], widths[3], blocks, 2, shortcut)
         self.fc = nn.Linear(widths[3], num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     @staticmethod
-    def _stage(channels_in: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
-        first = BasicBlock(channels_in, channels, stride)
+    def _stage(channels_in: int, channels: int, blocks: int, stride: int, shortcut: Shortcut) -> nn.Sequential:
+        first = BasicBlock(channels_in, channels, stride, shortcut)
         return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)))
 
 
@@ -91,15 +137,21 @@ class CifarResNet(Backbone):
 
 
 def _make(
-    name: str, blocks: int, widths: tuple[int, int, int, int], num_classes: int, image_size: int, params: NoSettings
+    name: str,
+    blocks: int,
+    widths: tuple[int, int, int, int],
+    num_classes: int,
+    image_size: int,
+    params: CifarResNetParams,
 ) -> Backbone:
-    body = CifarResNetBody(blocks, widths, num_classes, stem_stride(image_size))
+    body = CifarResNetBody(blocks, widths, num_classes, stem_stride(image_size), params.shortcut)
     return CifarResNet(body, name, image_size)
 
 
 _NARROW = (16, 16, 32, 64)
 _WIDE = (32, 64, 128, 256)
 for _depth, _widths, _suffix in (
+    (8, _NARROW, ""),
     (20, _NARROW, ""),
     (32, _NARROW, ""),
     (56, _NARROW, ""),
@@ -113,5 +165,6 @@ for _depth, _widths, _suffix in (
             _name,
             f"CIFAR ResNet of depth {_depth}, {_widths[1]}-{_widths[3]} channels",
             partial(_make, _name, (_depth - 2) // 6, _widths),
+            CifarResNetParams,
         )
     )

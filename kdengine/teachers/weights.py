@@ -1,4 +1,4 @@
-"""Weights from elsewhere: read as safetensors only, fitted to an architecture key by key, kept as an import."""
+"""Weights from elsewhere: read as safetensors only, fitted to an architecture (`fitting`), kept as an import."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from kdengine.errors import BadInput, KdError, Problem
 from kdengine.models.backbone import Backbone, build_model
 from kdengine.models.stored import ModelCard, read_tensors, read_weights, write_tensors
-from kdengine.registry import MODELS, UnknownName
 from kdengine.teachers import records
+from kdengine.teachers.fitting import Fitted, fit, full_options
 from kdengine.teachers.records import Imported, Rgb
 from kdengine.workspace import Workspace, files
 
@@ -45,18 +44,6 @@ CONVERSION = """    import argparse, numpy, torch
     print(len(tensors), "tensors of", place)"""
 SIZES = (8, 1024)
 MIN_STD = 1e-3
-FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-# Second heads that torchvision trains with and does not predict with.
-AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
-COUNTER = "num_batches_tracked"
-SHOWN = 4
-
-
-class Fitted(NamedTuple):
-    """A network with the weights in it, in eval mode, and what had to be done for it, in words."""
-
-    backbone: Backbone
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -95,10 +82,7 @@ def bring_in(workspace: Workspace, incoming: Incoming, state: Path | Mapping[str
         BadInput: name taken, architecture unknown, a pickle, keys that do not fit (named), names of another number.
     """
     records.check_free(workspace, incoming.name)
-    _check_numbers(incoming)
-    options = full_options(incoming.model, incoming.options)
-    tensors = read_foreign(state) if isinstance(state, Path) else dict(state)
-    backbone, notes = fit(tensors, incoming.model, incoming.image_size, options)
+    backbone, options, notes, _ = look(incoming, state)
     count = backbone.classifier.out_features
     classes = tuple(incoming.classes or ())
     if classes and len(classes) != count:
@@ -123,6 +107,18 @@ def bring_in(workspace: Workspace, incoming: Incoming, state: Path | Mapping[str
         return records.keep(workspace, imported, place / records.WEIGHTS)
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def look(incoming: Incoming, state: Path | Mapping[str, Tensor]) -> Fitted:
+    """The network with the weights in it, and what had to be done for it; nothing is kept.
+
+    Raises:
+        BadInput: as `bring_in`.
+    """
+    _check_numbers(incoming)
+    options = full_options(incoming.model, incoming.options)
+    tensors = read_foreign(state) if isinstance(state, Path) else dict(state)
+    return fit(tensors, incoming.model, incoming.image_size, options, given=incoming.options)
 
 
 def load(imported: Imported) -> tuple[Backbone, ModelCard]:
@@ -155,25 +151,6 @@ def reorder(backbone: Backbone, order: Sequence[int]) -> None:
     rows = torch.tensor(order)
     for parameter in backbone.classifier.parameters():
         parameter.copy_(parameter[rows])
-
-
-def full_options(model: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """All parameters of an architecture, those not given at their default; raises BadInput for what it does not have.
-
-    A net of timm or torchvision keeps the library's batch-norm numbers at any size: with other ones than it was trained
-    with it would predict differently.
-    """
-    try:
-        Params = MODELS.get(model).Params
-    except UnknownName as error:
-        raise BadInput(Problem("model", str(error))) from error
-    published = {"batch_norm": "published"} if "/" in model else {}
-    try:
-        return dict(Params(**published | dict(options)).model_dump(mode="json"))
-    except ValidationError as error:
-        known = ", ".join(Params.model_fields) or "none"
-        found = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise BadInput(Problem("option", f"{found} ({model} has the options: {known})")) from error
 
 
 def _check_numbers(incoming: Incoming) -> None:
@@ -231,111 +208,3 @@ def _is_safetensors(path: Path) -> bool:
 def _looks_like_a_pickle(path: Path) -> bool:
     with path.open("rb") as file:
         return path.suffix.lower() in PICKLES or file.read(4).startswith(PICKLE_SIGNS)
-
-
-# fitting --------------------------------------------------------------------------------------------------------------
-
-
-def fit(tensors: Mapping[str, Tensor], model: str, image_size: int, options: Mapping[str, Any]) -> Fitted:
-    """Builds the architecture with as many classes as the weights know, and loads them.
-
-    A prefix that all or most keys share ("module.", "student.") is taken off. Half and double precision become float32.
-
-    Raises:
-        BadInput: keys missing, unexpected, of another shape or of no floating-point type, the first of each named;
-            numbers that are not finite, or too large for float32.
-    """
-    skeleton = _build(model, 2, image_size, options)
-    state, notes = _without_auxiliary(*_without_prefix(tensors, skeleton.body.state_dict()))
-    row = state.get(classifier_key(skeleton))
-    count = row.shape[0] if row is not None and row.ndim == 2 else 2
-    backbone = _build(model, max(2, count), image_size, options)
-    misfit = _misfit(state, backbone.body.state_dict())
-    if misfit:
-        raise BadInput(Problem("weights", f"these are not the weights of {model} at {image_size} px: {misfit}"))
-    state = _as_float32(state, backbone.body.state_dict())
-    broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise BadInput(Problem("weights", f"not all numbers are finite as float32 in {', '.join(broken[:SHOWN])}"))
-    backbone.body.load_state_dict(state, strict=False)  # only counters of batches can be missing by now
-    return Fitted(backbone.eval(), notes)
-
-
-def _as_float32(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights in the precision they will have; raises BadInput for what are no real numbers."""
-    wrong = [
-        f"{name} is {str(value.dtype).removeprefix('torch.')}"
-        for name, value in state.items()
-        if expected[name].is_floating_point() and value.dtype not in FLOATS
-    ]
-    if wrong:
-        message = f"expected float32, float16, bfloat16 or float64, found {len(wrong)} others: {_first(wrong)}"
-        raise BadInput(Problem("weights", message))
-    return {name: value.float() if expected[name].is_floating_point() else value for name, value in state.items()}
-
-
-def _build(model: str, classes: int, image_size: int, options: Mapping[str, Any]) -> Backbone:
-    try:
-        return build_model(model, classes, image_size, **options)
-    except BadInput as error:
-        # The architecture speaks of a student's settings; here there are only these two.
-        problems = [(problem.field.endswith("image_size"), problem.message) for problem in error.problems]
-        raise BadInput([Problem("image_size" if size else "model", message) for size, message in problems]) from error
-
-
-def classifier_key(backbone: Backbone) -> str:
-    """Name of the classifier's weight within the body."""
-    return next(f"{name}.weight" for name, module in backbone.body.named_modules() if module is backbone.classifier)
-
-
-def _without_prefix(
-    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Takes off the prefix under which most of the expected keys are found."""
-    hits: dict[str, int] = {"": 0}
-    for name in tensors:
-        # The longest expected key that ends it: "layer1.0.conv1.weight" ends in "conv1.weight" too.
-        parts = name.split(".")
-        start = next((number for number in range(len(parts)) if ".".join(parts[number:]) in expected), None)
-        if start is not None:
-            prefix = "".join(f"{part}." for part in parts[:start])
-            hits[prefix] = hits.get(prefix, 0) + 1
-    prefix = max(hits, key=lambda found: (hits[found], not found))
-    if not prefix:
-        return dict(tensors), ()
-    equals = [other for other in hits if other not in ("", prefix) and hits[other] == hits[prefix]]
-    if equals:
-        message = f"two nets of that architecture are in the file, under {prefix!r} and {equals[0]!r}; keep one of them"
-        raise BadInput(Problem("weights", message))
-    state = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return state, (f"the prefix {prefix!r} was taken off {hits[prefix]} keys",)
-
-
-def _without_auxiliary(state: dict[str, Tensor], notes: tuple[str, ...]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    extra = [name for name in state if name.startswith(AUXILIARY)]
-    if not extra:
-        return state, notes
-    kept = {name: value for name, value in state.items() if name not in extra}
-    return kept, (*notes, f"{len(extra)} keys of auxiliary heads were left out")
-
-
-def _misfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    """What does not fit, the first keys of each kind with their shapes; "" when all does."""
-    missing = [f"{name} {_shape(value)}" for name, value in expected.items() if name not in state]
-    missing = [text for text in missing if COUNTER not in text]
-    unexpected = [f"{name} {_shape(value)}" for name, value in state.items() if name not in expected]
-    other = [
-        f"{name} {_shape(state[name])} instead of {_shape(value)}"
-        for name, value in expected.items()
-        if name in state and state[name].shape != value.shape
-    ]
-    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", other))
-    return "; ".join(f"{len(found)} {kind}: {_first(found)}" for kind, found in kinds if found)
-
-
-def _first(found: Sequence[str]) -> str:
-    return ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
-
-
-def _shape(value: Tensor) -> str:
-    return "x".join(map(str, value.shape)) or "scalar"
