@@ -38,7 +38,7 @@ MAY_WAIT = {
 def spec_of(method: str, teacher: str) -> ExperimentSpec:
     """One epoch of a few steps of a small network; looked at before and after."""
     needs = get_method(method).requires(get_method(method).Params())
-    changes: dict[str, Any] = {"method": method, "student": "resnet8x4", "data": {"per_class": 8}}
+    changes: dict[str, Any] = {"method": method, "student": "resnet8", "data": {"per_class": 8}}
     changes["recipe"] = {"epochs": 1, "batch_size": 20, "ema": 0.9}
     changes["runtime"] = {"device": "cuda", "inspect": 1, "precision": "fp32"}
     return tiny_spec(**changes, **({"teacher": f"run:{teacher}"} if needs.teacher else {}))
@@ -66,7 +66,7 @@ def times_that_nobody_reads() -> Iterator[None]:
 def taught(tmp_path_factory: pytest.TempPathFactory, furnished: Path) -> tuple[Workspace, str]:
     """A workspace with a teacher that was trained on the CPU, and its id."""
     workspace = make_workspace(tmp_path_factory.mktemp("taught") / "home", furnished)
-    spec = tiny_spec(student="resnet8x4", data={"per_class": 8}, recipe={"epochs": 1, "batch_size": 20})
+    spec = tiny_spec(student="resnet8", data={"per_class": 8}, recipe={"epochs": 1, "batch_size": 20})
     return workspace, run(spec, workspace=workspace).run_id
 
 

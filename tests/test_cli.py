@@ -129,7 +129,7 @@ def test_eval_for_people(home: Workspace, distilled: Distilled, capsys: pytest.C
     said = capsys.readouterr().out
     best = home.run(distilled.first.run_id).status()["best"]["accuracy"]
     assert f"accuracy  {100 * best:.1f} %" in said
-    assert "(resnet20, best by validation) on validation, 143 images" in said
+    assert "(resnet8, best by validation) on validation, 143 images" in said
 
 
 @pytest.mark.parametrize("command", ["eval", "resume"])

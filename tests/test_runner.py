@@ -65,7 +65,7 @@ def test_the_teacher_is_trained_once_and_found_again(distilled: Distilled) -> No
     assert first["teacher_run"] == second["teacher_run"]
     teacher = distilled.workspace.run(first["teacher_run"])
     assert teacher.state() == State.FINISHED and teacher.status()["attempt"] == 1
-    assert teacher.id.split("-", 2)[2].startswith("teacher-resnet20")
+    assert teacher.id.split("-", 2)[2].startswith("teacher-resnet8")
     assert len(distilled.workspace.list_runs()) == 3
     spec = distilled_spec()
     assert spec.teacher is not None and spec.teacher.spec is not None
@@ -87,7 +87,7 @@ def test_the_teacher_taught(distilled: Distilled) -> None:
 
 def test_the_card_is_enough_to_use_the_weights(distilled: Distilled) -> None:
     backbone, card = load_student(distilled.workspace.run(distilled.first.run_id))
-    assert (card.model, card.image_size, card.weights) == ("resnet20", 16, "raw")
+    assert (card.model, card.image_size, card.weights) == ("resnet8", 16, "raw")
     assert card.classes == tuple("0123456789")
     assert card.metrics["test"]["best"]["accuracy"] == distilled.first.test_accuracy
     assert not backbone.training

@@ -337,7 +337,7 @@ def test_flat_names_every_setting_once() -> None:
 
 def test_labels() -> None:
     assert ExperimentSpec.from_mapping(SPECS["distilled"]).label() == "dkd · resnet8x4 → mobilenetv3_small"
-    assert tiny_spec().label() == "none · resnet20"
+    assert tiny_spec().label() == "none · resnet8"
     assert tiny_spec(method="kd", teacher="run:run-1").teacher_label() == "run-1"
 
 

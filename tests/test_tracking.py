@@ -86,7 +86,7 @@ def test_a_finished_run_is_mirrored_whole(distilled: Distilled) -> None:
         for name, value in distilled.first.metrics[weights].items():
             assert twin.data.metrics[f"test.{weights}.{name}"] == value
     assert twin.data.params["method.temperature"] == "4.0"
-    assert twin.data.params["teacher.spec.student.name"] == "resnet20"
+    assert twin.data.params["teacher.spec.student.name"] == "resnet8"
     assert twin.data.tags["kd.run"] == folder.id
     assert twin.data.tags["kd.fingerprint"] == folder.status()["fingerprint"]
 

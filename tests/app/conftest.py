@@ -49,8 +49,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, furnished: Path) -> Traine
     few = {"per_class": 12}
     teacher = train(student="resnet8x4", data=few)
     taught = train(
-        method={"name": "kd", "temperature": 3.5}, teacher=f"run:{teacher}", data=few, seed=5, title="gamma",
-        runtime={"inspect": 2},
+        student="resnet20", method={"name": "kd", "temperature": 3.5}, teacher=f"run:{teacher}", data=few, seed=5,
+        title="gamma", runtime={"inspect": 2},
     )  # fmt: skip
     workspace.run(taught).log_file.write_text("what its process said\n")  # as of one that the supervisor started
     return Trained(workspace, teacher, taught, train(student="vgg8", data=few))

@@ -9,8 +9,9 @@ from made_runs import make_run
 
 from app.board import Board
 from app.families import Families, families
-from kdengine.comparison.plan import make_plan, save_plan
+from kdengine.comparison.plan import make_plan
 from kdengine.comparison.queueing import queue_missing
+from kdengine.comparison.stored_plans import save_plan
 from kdengine.workspace import Workspace
 from kdengine.workspace.annotations import annotate
 from kdengine.workspace.states import State
@@ -38,7 +39,7 @@ def known(workspace: Workspace) -> Families:
 def test_names_are_names_and_no_ids(known: Families) -> None:
     assert known.names == {
         **{"one": "teacher resnet8x4", "two": "teacher resnet8x4", "c0": "kd", "c1": "the odd one", "older": "byot"},
-        **{"colon": "second: byot", "t": "trial 3", "alone": "kd resnet20"},
+        **{"colon": "second: byot", "t": "trial 3", "alone": "kd resnet8"},
     }
 
 

@@ -35,7 +35,7 @@ def listing(tmp_path_factory: pytest.TempPathFactory) -> Listing:
         ("method:d*", "b"),
         ("kd", "abcde"),
         ("method:KD seed:3", "a"),
-        ("-method:kd student:resnet20", "bce"),
+        ("-method:kd student:resnet8", "bce"),
         ("tag:paper", "a"),
         ("tag:paper*", "ae"),
         ('tag:"best one"', "a"),

@@ -48,14 +48,14 @@ def test_the_curves_of_the_ticked_runs_are_on_one_plot(ticked: TickedHandlers) -
     shown = result(ticked.overlay("c1,a,c0"))
     assert shown["box"] and shown["plot"]["visible"] and not shown["really"]
     accuracy = [trace for trace in shown["plot"]["value"].data if trace.yaxis == "y"]
-    assert [trace.name for trace in accuracy] == ["byot resnet20 #1", "gamma", "byot resnet20 #0"]
+    assert [trace.name for trace in accuracy] == ["byot resnet8 #1", "gamma", "byot resnet8 #0"]
     assert list(accuracy[1].y) == [50, 90]
 
 
 def test_what_cannot_be_drawn_is_said(ticked: TickedHandlers) -> None:
     shown = result(ticked.overlay("a,b,nobody"))
     assert len(shown["plot"]["value"].data) == 2
-    assert "No epoch has ended yet in dkd resnet20" in shown["said"] and "no run nobody" in shown["said"]
+    assert "No epoch has ended yet in dkd resnet8" in shown["said"] and "no run nobody" in shown["said"]
     nothing = result(ticked.overlay(""))
     assert not nothing["plot"]["visible"] and nothing["said"].count('role="alert"') == 1
     for number in range(12):

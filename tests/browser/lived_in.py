@@ -18,7 +18,8 @@ from PIL import Image
 from support import tiny_spec
 
 from kdengine import run
-from kdengine.comparison.plan import make_plan, save_plan
+from kdengine.comparison.plan import make_plan
+from kdengine.comparison.stored_plans import save_plan
 from kdengine.jobs import JobStore
 from kdengine.workspace import Workspace
 from kdengine.workspace.states import State
@@ -35,9 +36,9 @@ class LivedIn:
     """The runs by what they are, oldest first.
 
     Attributes:
-        own: on one's own images inside the workspace, the student alone, a resnet20.
+        own: on one's own images inside the workspace, the student alone, a resnet8.
         teacher: resnet8x4 alone on digits.
-        taught: resnet20 taught by ``teacher`` with kd, with settings that are no defaults.
+        taught: resnet8 taught by ``teacher`` with kd, with settings that are no defaults.
         outside: vgg8 by itself, tf_kd, on a folder outside the workspace.
         newest: what every page shows when it is asked for nothing.
 

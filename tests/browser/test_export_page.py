@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_a_student_is_taken_away(dashboard: Dashboard, page: Page) -> None:
-    result = run(tiny_spec(student="resnet8x4"), workspace=dashboard.workspace)
+    result = run(tiny_spec(student="resnet8"), workspace=dashboard.workspace)
     JobStore(dashboard.workspace).adopt(dashboard.workspace.run(result.run_id))
     page.goto(f"{dashboard.url}/runs?run={result.run_id}")
     panel = page.locator("#export")

@@ -33,11 +33,11 @@ from kdengine.workspace.rundir import RunDirectory
 pytestmark = pytest.mark.browser
 
 METHODS = {
-    "dcad": {"teacher": "run:cip", "student": "resnet20"},
-    "light_self": {"student": "resnet8x4"},
-    "grkd": {"teacher": "run:cip", "student": "resnet20"},
-    "fusion_self": {"student": "resnet8x4"},
-    "ama_self": {"student": "resnet8x4"},
+    "dcad": {"teacher": "run:cip", "student": "resnet8"},
+    "light_self": {"student": "resnet8"},
+    "grkd": {"teacher": "run:cip", "student": "resnet8"},
+    "fusion_self": {"student": "resnet8"},
+    "ama_self": {"student": "resnet8"},
 }
 PLOTTED = """() => {
   const plain = (value) => value?._inputArray ? plain(value._inputArray)

@@ -18,6 +18,7 @@ from kdengine.spec.named_recipes import RECIPES
 
 FILE = "texts.txt"
 IDENTIFIER = re.compile(r"\S*[\d_/@<>=:.-]\S*")
+SHORT_ID = re.compile(r" \[[0-9a-f]{4}\]")
 SETTINGS = [
     *(kind.get(name).Params for kind in (DATASETS, METHODS, MODELS) for name in kind.names()),
     *(RecipeSpec, DataSpec, RuntimeSpec),
@@ -104,7 +105,7 @@ def noted(folder: Path) -> list[tuple[str, list[str]]]:
 
 def is_a_name(text: str) -> bool:
     """Whether it is the same in every language: a name of a method, network or data set, a number with its unit."""
-    words = [word.strip("()[],:;→") for word in text.split()]
+    words = [word.strip("()[],:;→") for word in SHORT_ID.sub("", text).split()]
     known = REGISTERED | SIGNS | OF_TESTS
     return all(not re.search("[A-Za-z]{2}", word) or word in known or IDENTIFIER.fullmatch(word) for word in words)
 

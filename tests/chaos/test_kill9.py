@@ -75,7 +75,7 @@ def write_report(rounds: list[Round], undisturbed: Undisturbed) -> None:
     """``kill9.json`` and ``kill9.md``: each round, and that its weights are those of the undisturbed run."""
     head = {
         "command": COMMAND,
-        "run": f"digits 16 px, 20 images a class, resnet8x4, {EPOCHS} epochs, {STEPS} steps, EMA",
+        "run": f"digits 16 px, 20 images a class, resnet8, {EPOCHS} epochs, {STEPS} steps, EMA",
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "undisturbed": undisturbed.digests,
     }

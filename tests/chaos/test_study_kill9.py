@@ -35,10 +35,10 @@ LONG_KILLS, LONG_TRIALS = 50, 24
 
 
 def small_study(trials: int) -> StudyPlan:
-    """The learning rate of resnet8x4 on 200 digits: four epochs of six steps."""
+    """The learning rate of resnet8 on 200 digits: four epochs of six steps."""
     experiment = {
         "data": {"name": "digits", "per_class": 20},
-        "student": "resnet8x4",
+        "student": "resnet8",
         "method": "none",
         "recipe": {"epochs": 4, "batch_size": 32},
         "runtime": {"threads": 1, "device": "cpu", "workers": 1},

@@ -35,10 +35,10 @@ MAX_RESUMES = 2
 
 
 def tiny_spec(**changes: Any) -> ExperimentSpec:
-    """resnet8x4 on 200 digits at 16 px: four epochs of six steps, each step told."""
+    """resnet8 on 200 digits at 16 px: four epochs of six steps, each step told."""
     mapping = {
         "data": {"name": "digits", "per_class": 20},
-        "student": "resnet8x4",
+        "student": "resnet8",
         "method": "none",
         "recipe": {"epochs": EPOCHS, "batch_size": 32, "ema": 0.9},
         "runtime": {"threads": 1, "device": "cpu", "log_every": 1},

@@ -44,7 +44,7 @@ def test_a_page_and_a_drawing(distilled: Distilled, tmp_path: Path) -> None:
     run, other = distilled.first.run_id, distilled.second.run_id
     page, drawing, difference = (tmp_path / name for name in ("graph.html", "maps.svg", "gained.html"))
     assert typed(run, "--what", "graph", "--count", "12", "--out", str(page)) == 0
-    assert "plotly" in page.read_text().lower() and "<h1>Graph: resnet20, kd" in page.read_text()
+    assert "plotly" in page.read_text().lower() and "<h1>Graph: resnet8, kd" in page.read_text()
     assert typed(run, "--what", "gradcam", "--count", "3", "--classes", "1,2", "--out", str(drawing)) == 0
     assert drawing.read_text().count('class="kd-map"') == 6
     words = ["--what", "attention", "--with", other, "--difference", "--count", "2", "--out", str(difference)]

@@ -14,10 +14,11 @@ from kdengine import ExperimentSpec, run
 from kdengine.assembly.launch import launch
 from kdengine.cli import main
 from kdengine.comparison.measure import measure
-from kdengine.comparison.plan import load_plan, make_plan
+from kdengine.comparison.plan import make_plan
 from kdengine.comparison.progress import progress, unmeasured
 from kdengine.comparison.queueing import begin
 from kdengine.comparison.report import report
+from kdengine.comparison.stored_plans import load_plan
 from kdengine.data import DatasetBundle
 from kdengine.errors import BadInput
 from kdengine.forecast import forecast
@@ -97,4 +98,4 @@ def test_the_demo_asks_it_too(
     student, teacher = tasks.run("classify", str(workspace.root), (["taught"], str(tmp_path / "digit.png")))["result"]
     assert (teacher["role"], teacher["run"], teacher["model"]) == ("teacher", "import:abroad", f"timm/{ARCHITECTURE}")
     assert teacher["parameters"] == 101_766 and sum(value for _, value in teacher["top"]) <= 1.001
-    assert student["model"] == "resnet20"
+    assert student["model"] == "resnet8"

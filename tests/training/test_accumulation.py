@@ -147,7 +147,7 @@ def test_what_is_refused_would_not_have_been_exact(tmp_path: Path, method: str, 
 
 def spec_of(method: str, params: dict[str, Any], **recipe: Any) -> ExperimentSpec:
     cls = get_method(method)
-    teacher = "resnet8x4" if cls.requires(cls.Params(**params)).teacher else None
+    teacher = "resnet8" if cls.requires(cls.Params(**params)).teacher else None
     numbers = {"batch_size": 32, "accumulate": PARTS} | recipe
     return tiny_spec(method={"name": method} | params, teacher=teacher, recipe=numbers)
 
