@@ -48,7 +48,12 @@ def make_run(
     if accuracies:
         best = max(accuracies)
         said["best"] = {"accuracy": best, "epoch": 1 + list(accuracies).index(best)}
-        said["progress"] = {"epoch": len(accuracies), "epochs": spec.recipe.epochs, "step": 0, "steps": STEPS}
+        said["progress"] = {
+            "epoch": len(accuracies),
+            "epochs": max(spec.recipe.epochs, len(accuracies)),
+            "step": 0,
+            "steps": STEPS,
+        }
     if test is not None:
         said["test"] = {"best": {"accuracy": test}, "last": {"accuracy": test - 0.01}}
     if state.ended:

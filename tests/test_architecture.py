@@ -18,7 +18,7 @@ FLOORS = (
     {"assembly", "forecast"},
     {"jobs", "training", "evaluation", "teachers", "tuning"},
     {"methods", "models", "data"},
-    {"fields", "figures", "losses", "optimizers", "spec"},
+    {"fields", "figures", "health", "losses", "optimizers", "spec"},
     {"machine", "registry", "workspace"},
     {"csv_cells", "errors", "extras", "import_path", "plugins", "processes", "starting", "units"},
 )

@@ -91,12 +91,14 @@ def submit(
         finished = assembly.find_finished(workspace, teacher.fingerprint())
         under_way = _under_way(store, teacher.fingerprint())
         if finished is None and under_way is None:
-            under_way = _submit(teacher, store, new_run_id(f"teacher-{teacher.student.name}"))
+            under_way = _submit(teacher, store, new_run_id(f"teacher-{teacher.student.name}", workspace.runs))
             jobs.append(under_way)
         teacher_id = finished.id if finished is not None else under_way.id  # type: ignore[union-attr]
         waits_for = None if finished is not None else teacher_id
     known = dict(status) | ({"teacher_run": teacher_id} if teacher_id is not None else {})
-    job = _submit(spec, store, run_id or new_run_id(spec.method.name), after=waits_for, token=token, status=known)
+    job = _submit(
+        spec, store, run_id or new_run_id(spec.method.name, workspace.runs), after=waits_for, token=token, status=known
+    )
     return [*jobs, job]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kdengine import health
 from kdengine.evaluation.cost import Cost
 from kdengine.export.onnx_files import INPUT, OUTPUT
 from kdengine.export.pieces import EXITS, MODEL
@@ -27,11 +28,12 @@ def text(exported: Exported, card: ModelCard, spec: ExperimentSpec, status: Mapp
         f"# {card.model}, {len(card.classes)} classes of {spec.data.name}\n",
         _origin(card, spec, status),
         _numbers(exported, status, cost),
+        _doubts(status),
         _files(exported),
         _use(exported, card),
         _classes(card),
     ]
-    return "\n".join(parts)
+    return "\n".join(part for part in parts if part)
 
 
 def _front(exported: Exported, spec: ExperimentSpec) -> str:
@@ -54,6 +56,12 @@ def _origin(card: ModelCard, spec: ExperimentSpec, status: Mapping[str, Any]) ->
         ("weights", f"{'moving average' if card.weights == 'ema' else 'as trained'}, run `{card.run}`"),
     ]
     return "## How it was made\n\n" + _table(("", ""), rows) + "\n`spec.yaml` is the whole experiment.\n"
+
+
+def _doubts(status: Mapping[str, Any]) -> str:
+    """What makes the numbers hard to believe; "" where nothing was found."""
+    found = "".join(f"- {each.what} {each.remedy}\n" for each in health.kept(status))
+    return f"## Before you rely on these numbers\n\n{found}" if found else ""
 
 
 _PARTS = (("train", "images to train on"), ("validation", "for validation"), ("test", "to test"))

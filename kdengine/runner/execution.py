@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from kdengine import assembly
+from kdengine import assembly, health
 from kdengine.assembly import changed_data
 from kdengine.data import DatasetBundle
 from kdengine.errors import BadInput, KdError, Problem, Stopped
@@ -49,7 +49,7 @@ LOCK_WAIT_S = 3.0
 def create(spec: ExperimentSpec, workspace: Workspace, run_id: str | None = None) -> RunDirectory:
     """Makes the folder of a run with its snapshot; nothing is trained yet."""
     spec = pinned(spec, workspace)
-    folder = workspace.run(run_id or new_run_id(spec.method.name))
+    folder = workspace.run(run_id or new_run_id(spec.method.name, workspace.runs))
     folder.create(spec.to_yaml(), spec.command())
     folder.update_status(fingerprint=spec.fingerprint())
     return folder
@@ -104,7 +104,7 @@ class _Execution:
                 metrics = self._train_and_test()
         except BaseException as error:
             raise self._record_failure(error) from error
-        self._end(State.FINISHED, phase="done", exit_code=0)
+        self._end(State.FINISHED, phase="done", exit_code=0, findings=self._findings())
         return RunResult(self.folder.id, State.FINISHED, self.folder.path, metrics)
 
     # the work ------------------------------------------------------------------------------------------------------
@@ -232,7 +232,9 @@ class _Execution:
         run = (
             (known if known is not None and known.exists else None)
             or assembly.find_finished(self.workspace, teacher.spec.fingerprint())
-            or create(teacher.spec, self.workspace, new_run_id(f"teacher-{teacher.spec.student.name}"))
+            or create(
+                teacher.spec, self.workspace, new_run_id(f"teacher-{teacher.spec.student.name}", self.workspace.runs)
+            )
         )
         self.folder.update_status(teacher_run=run.id)
         if run.state() != State.FINISHED:
@@ -326,6 +328,13 @@ class _Execution:
             exit_code=code,
         )
         return error if isinstance(error, KdError) else KdError(message)
+
+    def _findings(self) -> list[list[str]]:
+        """What makes its numbers hard to believe, said in the log too."""
+        found = health.of_run(self.folder)
+        for each in found:
+            log.warning("%s %s", each.what, each.remedy)
+        return [list(each) for each in found]
 
     def _end(self, state: State, **outcome: Any) -> None:
         try:

@@ -49,10 +49,17 @@ _ANNOTATIONS_ADVICE = "Put back a copy of the file, or write name, tags and note
 _CARD_ADVICE = "Put back a copy of the file, or train the run anew: without it its network cannot be used."
 
 
-def new_run_id(label: str) -> str:
-    """A fresh run id: time, a label (method or role), four random hex digits. Sorts by time."""
+def new_run_id(label: str, runs: Path) -> str:
+    """A fresh run id: time, a label (method or role), four random hex digits. Sorts by time.
+
+    Args:
+        label: anything; what a folder's name cannot hold becomes a dash.
+        runs: the folder of all runs. Of a hundred that are queued in one second two would often draw the same digits.
+    """
     label = re.sub(r"[^A-Za-z0-9_.]+", "-", label)[:32]
-    return f"{datetime.now():%Y%m%d-%H%M%S}-{label}-{secrets.token_hex(2)}"
+    while (runs / (found := f"{datetime.now():%Y%m%d-%H%M%S}-{label}-{secrets.token_hex(2)}")).exists():
+        continue
+    return found
 
 
 def short_id(run_id: str) -> str:

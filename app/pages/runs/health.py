@@ -5,35 +5,25 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 from app import text
 from app.board import Detail, Record
+from kdengine import health
+from kdengine.health import LOOKS, Finding
 from kdengine.workspace.states import State
 
 FELL_POINTS = 5.0
 """Percentage points below its best at which a validation accuracy has fallen."""
-SMALL_TERM = 0.01
-"""Share of the loss below which a term hardly counts."""
 IDLE_GPU = 0.35
-LOOKS = 6
-"""Fewest looks at the machine, epochs or steps that say anything."""
 SLOWER = 0.6
 """Share of its usual throughput below which a run has become slow."""
-
-
-class Finding(NamedTuple):
-    """What is odd, and what may be done about it."""
-
-    what: str
-    remedy: str
 
 
 def findings(detail: Detail, record: Record) -> list[Finding]:
     """All that is odd about a run, the gravest first; nothing for a study's controller."""
     if detail.job.is_controller:
         return []
-    looks = (_diverged, _stalled, _fell, _teacher_behind, _small_terms, _idle_gpu, _slower, _restarted, _unreadable)
+    looks = (_diverged, _stalled, _fell, _learnt, _idle_gpu, _slower, _restarted, _unreadable)
     return [finding for look in looks for finding in look(detail, record)]
 
 
@@ -70,34 +60,9 @@ def _fell(detail: Detail, record: Record) -> Iterator[Finding]:
         )
 
 
-def _teacher_behind(detail: Detail, record: Record) -> Iterator[Finding]:
-    best = (detail.status.get("best") or {}).get("accuracy")
-    if best is not None and detail.teacher_validation is not None and best > detail.teacher_validation + 0.002:
-        yield Finding(
-            f"The student ({text.percent(best)}) is better than the teacher "
-            f"({text.percent(detail.teacher_validation)}).",
-            "A stronger teacher may help more: train it longer, or choose a larger network.",
-        )
-
-
-def _small_terms(detail: Detail, record: Record) -> Iterator[Finding]:
-    steps = record.steps[-50:]
-    if len(steps) < LOOKS:
-        return
-    for name in steps[-1].get("terms") or {}:
-        shares = [_share(event, name) for event in steps]
-        known = [share for share in shares if share is not None]
-        if known and max(known) < SMALL_TERM:
-            yield Finding(
-                f"The loss term {name.replace('_', ' ')} is less than 1 % of the loss.",
-                "It hardly counts: raise its weight, or see by the raw loss whether it is learnt already.",
-            )
-
-
-def _share(event: dict[str, Any], name: str) -> float | None:
-    terms = {key: abs((each or {}).get("weighted") or 0.0) for key, each in (event.get("terms") or {}).items()}
-    whole = sum(terms.values())
-    return terms.get(name, 0.0) / whole if len(terms) > 1 and whole > 0 and math.isfinite(whole) else None
+def _learnt(detail: Detail, record: Record) -> Iterator[Finding]:
+    """What makes its numbers hard to believe."""
+    yield from health.findings(health.Record(detail.status, record.epochs, record.steps, detail.teacher_validation))
 
 
 def _idle_gpu(detail: Detail, record: Record) -> Iterator[Finding]:
