@@ -38,11 +38,6 @@ BUILT_IN = (
     Command("resume", "continue a run from its last checkpoint", "kdengine.commands.resume"),
     Command("eval", "accuracy and calibration of a trained student", "kdengine.commands.evaluate"),
     Command(
-        "compare",
-        "methods x seeds under one recipe: what each gains, and whether that is decided",
-        "kdengine.commands.compare",
-    ),
-    Command(
         "inspect",
         "look inside: attention, importance pooling, graphs, what a method changed",
         "kdengine.commands.inspect",

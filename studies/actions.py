@@ -190,7 +190,7 @@ def _enqueue_starting_points(study: Study, plan: StudyPlan, connected: BaseStora
     """The documented defaults, and the best of earlier studies on the same pair."""
     start = trials.starting_values(plan)
     study.enqueue_trial(start, user_attrs={ORIGIN: DEFAULT})
-    for name in storage.names(connected):
+    for name in storage.names(connected) if plan.earlier else ():
         earlier = storage.open_study(connected, name)
         if name == plan.name or earlier.user_attrs.get(storage.PAIR) != plan.pair:
             continue

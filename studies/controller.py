@@ -309,9 +309,17 @@ class Controller:
             return True
         if attributes.get(EXHAUSTED) and not waiting:
             return True
+        if budget.epochs is not None and self._epochs(everything) >= budget.epochs:
+            return True
         if budget.hours is not None and self.time.hours >= budget.hours:
             return True
         return budget.job_hours is not None and self._job_hours(everything) >= budget.job_hours
+
+    def _epochs(self, everything: Sequence[FrozenTrial]) -> int:
+        """Epochs trained by the counted trials, and those that trials under way will train at most."""
+        whole = int(self.plan.experiment["recipe"]["epochs"]) * len(self.plan.seeds)
+        trained = sum(int(trial.user_attrs.get(EPOCHS, 0)) for trial in everything if trial.state in COUNTED)
+        return trained + whole * sum(trial.state is TrialState.RUNNING for trial in everything)
 
     def _job_hours(self, everything: Sequence[FrozenTrial]) -> float:
         known = sum(trial.user_attrs.get(SECONDS, 0.0) for trial in everything)

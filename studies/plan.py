@@ -31,16 +31,18 @@ class Budget(Settings):
         trials: that are complete or pruned; failed ones do not count.
         hours: that the study is at work; pauses do not count.
         job_hours: of all its runs together, GPU hours where there are GPUs.
+        epochs: that the complete or pruned trials have trained together.
     """
 
     trials: int | None = setting(20, title="Trials", description="Complete or pruned ones.", ge=1, le=100000)
     hours: float | None = setting(None, title="Hours", description="At work; pauses do not count.", gt=0)
     job_hours: float | None = setting(None, title="GPU hours", description="Of all runs together.", gt=0)
+    epochs: int | None = setting(None, title="Epochs", description="Of all trials together.", ge=1)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.trials is None and self.hours is None and self.job_hours is None:
-            raise PydanticCustomError("budget", "without an end: give trials, hours or GPU hours", {})
+        if self.trials is None and self.hours is None and self.job_hours is None and self.epochs is None:
+            raise PydanticCustomError("budget", "without an end: give trials, hours, GPU hours or epochs", {})
         return self
 
 
@@ -61,6 +63,8 @@ class StudyPlan(Settings):
         parallel: runs at once; 0 = as many as there are slots.
         sampler_seed: two studies with the same one, in which nothing else differs, draw the same first values; None:
             each study asks its own, by its name, so that a second one on the same pair sees other points.
+        earlier: whether the best values of earlier studies on the same pair are tried too.
+        comparison: that the study searches an arm of; "" for a study by itself.
     """
 
     kind: Literal["study"] = "study"
@@ -84,6 +88,8 @@ class StudyPlan(Settings):
     sampler_seed: int | None = setting(
         None, title="Sampler seed", description="Of the sampler; empty: by the study's name.", ge=0, lt=2**31
     )
+    earlier: bool = setting(True, title="Earlier studies", description="Their best values are tried too.")
+    comparison: str = setting("", title="Comparison", description="That the study searches an arm of.")
 
     @property
     def job_id(self) -> str:

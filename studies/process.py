@@ -16,7 +16,7 @@ from kdengine.workspace import Workspace, files
 from kdengine.workspace.identity import process_identity
 from kdengine.workspace.rundir import RunDirectory
 from kdengine.workspace.states import State
-from studies import storage
+from studies import storage, tuned
 from studies.controller import Controller
 
 log = logging.getLogger(__name__)
@@ -85,5 +85,7 @@ def _work(workspace: Workspace, folder: RunDirectory, companion: Companion) -> N
             if stop.wait(TURN_S):
                 controller.stop()
                 raise StudyStopped("stopped; each of its runs goes on from its checkpoint when it is resumed")
+    if controller.plan.comparison and not controller.ending:
+        tuned.advance(controller.plan.comparison, workspace, ended=name)
     if controller.ending:
         raise StudyStopped("the current trials have ended and no other was started, as requested")

@@ -11,7 +11,7 @@ import pytest
 from app import catalog
 from app.board import Board
 from kdengine.cli import main
-from kdengine.comparison.plan import list_plans
+from kdengine.comparison.stored_plans import list_plans
 from kdengine.errors import BadInput
 from kdengine.jobs import JobLabels, JobStore, Placement, Supervisor, supervisor_alive
 from kdengine.machine.nvml import Inventory

@@ -12,7 +12,8 @@ from support import tiny_spec
 
 from kdengine import cli
 from kdengine.commands import disk_usage as disk
-from kdengine.comparison.plan import make_plan, save_plan
+from kdengine.comparison.plan import make_plan
+from kdengine.comparison.stored_plans import save_plan
 from kdengine.errors import BadInput
 from kdengine.jobs import JobStore
 from kdengine.workspace import Workspace

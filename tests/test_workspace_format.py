@@ -15,7 +15,8 @@ import pytest
 from support import PATIENCE_S, tiny_spec
 
 from kdengine import cli, run, tracking
-from kdengine.comparison.plan import make_plan, save_plan
+from kdengine.comparison.plan import make_plan
+from kdengine.comparison.stored_plans import save_plan
 from kdengine.errors import BadInput
 from kdengine.jobs import JobLabels, JobStore, ensure_supervisor
 from kdengine.teachers import records
@@ -67,7 +68,7 @@ def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 def test_every_command_is_asked() -> None:
     asked = {words.split()[0] for words in COMMANDS}
-    assert asked == {command.name for command in cli.BUILT_IN} | {"ui", "study"}
+    assert asked == {command.name for command in cli.BUILT_IN} | {"compare", "study", "ui"}
 
 
 @pytest.mark.parametrize("words", COMMANDS)

@@ -21,8 +21,9 @@ from support import PATIENCE_S, start_kd
 
 from kdengine import ExperimentSpec, assembly, run, tracking
 from kdengine.cli import main
-from kdengine.comparison.plan import Plan, load_plan, plan_file, save_plan
+from kdengine.comparison.plan import Plan
 from kdengine.comparison.progress import progress
+from kdengine.comparison.stored_plans import load_plan, plan_file, save_plan
 from kdengine.jobs import JobStore, stop_supervisor
 from kdengine.models.stored import load_student
 from kdengine.registry import MODELS

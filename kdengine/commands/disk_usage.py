@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdengine.comparison.plan import list_plans, load_plan
+from kdengine.comparison.stored_plans import list_plans, load_plan
 from kdengine.errors import BadInput, Problem
 from kdengine.jobs import JobStore
 from kdengine.jobs.job import UNENDED

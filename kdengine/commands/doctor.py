@@ -303,7 +303,7 @@ def _teachers(workspace: Workspace) -> Iterator[Finding]:
 
 
 def _comparisons(workspace: Workspace) -> Iterator[Finding]:
-    from kdengine.comparison.plan import list_plans, load_plan
+    from kdengine.comparison.stored_plans import list_plans, load_plan
 
     names = list_plans(workspace)
     for name in names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
@@ -12,13 +12,13 @@ import yaml
 from pydantic import ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from kdengine.errors import BadInput, DamagedFile, Problem
+from kdengine.errors import BadInput, Problem
 from kdengine.registry import METHODS
 from kdengine.spec import ExperimentSpec, merge, nested
 from kdengine.spec.experiment import MAX_TITLE
 from kdengine.spec.fields import Settings, setting
 from kdengine.teachers.records import PREFIX, pinned_mapping
-from kdengine.workspace import Workspace, files
+from kdengine.workspace import Workspace
 
 ALONE = "none"
 ALONE_CUTMIX = "none, cutmix"
@@ -29,6 +29,71 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}\Z", re.IGNORECASE)
 # Regularisation of the labels and images is what an arm may be about; the rest of a recipe is the same for all.
 ARM_PARTS = ("method", "student", "teacher")
 FREE_IN_RECIPE = ("mixup", "cutmix", "label_smoothing")
+TUNED = ", tuned"
+SEARCH_SEED = 1000
+"""Of every trial of a search; no arm is compared with it. The seeds of a comparison count up from 0."""
+TUNED_IN_RECIPE = "lr"
+"""What of a recipe is searched for each arm, and thus its own in a tuned one."""
+
+
+class Tuning(Settings):
+    """The search for every arm's settings: the same budget for each, the student alone among them.
+
+    Attributes:
+        trials: of each arm, complete or pruned; the first has the documented defaults.
+        epochs: of all trials of an arm together; pruned trials leave room for more of them.
+    """
+
+    trials: int | None = setting(None, title="Trials", description="Of each arm.", ge=2, le=1000)
+    epochs: int | None = setting(None, title="Epochs", description="Of all trials of an arm together.", ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.trials is None and self.epochs is None:
+            raise PydanticCustomError("tuning", "without an end: give the trials of each arm, or their epochs", {})
+        return self
+
+
+def tuning_of(
+    trials: int | None, epochs: int | None = None, fields: Sequence[str] = ("tune", "tune_epochs")
+) -> Tuning | None:
+    """The search that was asked for; None for 0 trials or none.
+
+    Args:
+        trials, epochs: of each arm.
+        fields: what problems with either are said to be problems of.
+
+    Raises:
+        BadInput: a number that cannot be.
+    """
+    if not trials and epochs is None:
+        return None
+    try:
+        return Tuning(trials=trials, epochs=epochs)
+    except ValidationError as error:
+        words = dict(zip(("trials", "epochs"), fields, strict=True))
+        problems = [Problem(words[str(item["loc"][0])], item["msg"]) for item in error.errors()]
+        raise BadInput(problems) from error
+
+
+class Search(Settings):
+    """Where the settings of a tuned arm come from.
+
+    Attributes:
+        arm: whose settings were searched.
+        study: that searched them.
+        values: dotted path -> value: the best trial's.
+        trials, epochs: what the search has used.
+        validation, default: best validation accuracy (0..1) of that trial, and of the one with the defaults.
+    """
+
+    arm: str = setting(..., title="Arm", description="Whose settings were searched.")
+    study: str = setting(..., title="Study", description="That searched them.")
+    values: dict[str, bool | int | float | str] = setting(..., title="Values", description="The best trial's.")
+    trials: int = setting(..., title="Trials", description="Complete or pruned.", ge=0)
+    epochs: int = setting(..., title="Epochs", description="Of all trials.", ge=0)
+    validation: float = setting(..., title="Validation", description="Of the best trial.", ge=0, le=1)
+    default: float | None = setting(None, title="Default", description="Of the trial with the defaults.", ge=0, le=1)
 
 
 class Arm(Settings):
@@ -37,10 +102,12 @@ class Arm(Settings):
     Attributes:
         name: of the row.
         changes: what it lays over the common experiment: method, student, teacher, or mixing and smoothing.
+        search: what it is tuned by; None for an arm as it was asked for.
     """
 
     name: str = setting(..., title="Arm", description="Name of the row.", min_length=1, max_length=80)
     changes: dict[str, Any] = setting({}, title="Changes", description="What differs from the common experiment.")
+    search: Search | None = setting(None, title="Search", description="Where the settings of a tuned arm come from.")
 
 
 class Cell(NamedTuple):
@@ -60,18 +127,22 @@ class Plan(Settings):
         common: the experiment that all arms share, as a mapping of `ExperimentSpec` with every default written out.
         arms: the rows, each with a name of its own.
         seeds: of every arm.
+        tuning: whether the settings of the arms are searched first, and how; each arm then has a tuned one beside it.
     """
 
     name: str = setting(..., title="Name", description="Letters, digits, '.', '_' and '-'.")
     common: dict[str, Any] = setting(..., title="Common", description="The experiment that all arms share.")
     arms: tuple[Arm, ...] = setting(..., title="Arms", description="What is compared.", min_length=1)
     seeds: tuple[int, ...] = setting(..., title="Seeds", description="Each arm is run with each.", min_length=1)
+    tuning: Tuning | None = setting(None, title="Tuning", description="The search for every arm's settings.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not NAME.match(self.name):
             raise PydanticCustomError("spec", "{name}: found this name, expected letters, digits, '.', '_', '-', 48 at "
                                       "most", {"name": repr(self.name)})  # fmt: skip
+        if self.tuning is not None and SEARCH_SEED in self.seeds:
+            raise PydanticCustomError("spec", "seeds: found {seed}, which is the search's", {"seed": str(SEARCH_SEED)})
         for what, values in (("arms", [arm.name for arm in self.arms]), ("seeds", list(map(str, self.seeds)))):
             twice = sorted({value for value in values if values.count(value) > 1})
             if twice:
@@ -97,6 +168,19 @@ class Plan(Settings):
         found = [(arm, seed, self.spec(arm, seed)) for seed in self.seeds for arm in self.arms]
         return tuple(Cell(arm.name, seed, spec, spec.fingerprint()) for arm, seed, spec in found)
 
+    @property
+    def asked(self) -> tuple[Arm, ...]:
+        """The arms as they were asked for, without the tuned ones."""
+        return tuple(arm for arm in self.arms if arm.search is None)
+
+    def tuned(self, name: str) -> Arm | None:
+        """The arm with the tuned settings of the named one; None while there is none."""
+        return next((arm for arm in self.arms if arm.search is not None and arm.search.arm == name), None)
+
+    def changed(self, **values: Any) -> Plan:
+        """The plan with other values of its attributes, checked anew."""
+        return Plan(**{name: getattr(self, name) for name in type(self).model_fields} | values)
+
     def teacher(self) -> ExperimentSpec | str | None:
         """The teacher that the arms share by default: its experiment, id of its run, or import:NAME; None without."""
         common = self.common.get("teacher")
@@ -119,6 +203,7 @@ def make_plan(
     arms: Sequence[str] = (),
     *,
     cutmix: bool = True,
+    tuning: Tuning | None = None,
 ) -> Plan:
     """A plan from what a person names; the student alone is always among the arms.
 
@@ -129,6 +214,7 @@ def make_plan(
         seeds: of every arm.
         arms: further ones, each a name and settings in the form of a shell: ``"dkd beta 2 method=dkd method.beta=2"``.
         cutmix: whether the student alone with CutMix is an arm too: the baseline that regularisation alone gives.
+        tuning: the search for every arm's settings; None compares the arms as they are.
 
     Raises:
         BadInput: every problem at once: unknown methods or settings, a method without its teacher, arms that do not
@@ -145,7 +231,8 @@ def make_plan(
     alone = [Arm(name=ALONE, changes={"method": "none"})]
     mixed = [Arm(name=ALONE_CUTMIX, changes={"method": "none", "recipe": {"cutmix": 1.0}})] if cutmix else []
     try:
-        plan = Plan(name=name, common=common, arms=(*alone, *mixed, *wanted, *further), seeds=tuple(seeds))
+        arms_ = (*alone, *mixed, *wanted, *further)
+        plan = Plan(name=name, common=common, arms=arms_, seeds=tuple(seeds), tuning=tuning)
     except ValidationError as error:
         problems += [Problem("compare", item["msg"]) for item in error.errors()]
         raise BadInput(problems) from error
@@ -173,7 +260,7 @@ def extended(plan: Plan, seeds: int, methods: Sequence[str]) -> Plan:
     known = {arm.name for arm in plan.arms}
     new = tuple(Arm(name=method, changes={"method": method}) for method in methods if method not in known)
     further = range(max(plan.seeds) + 1, max(plan.seeds) + 1 + seeds - len(plan.seeds))
-    whole = Plan(name=plan.name, common=plan.common, arms=(*plan.arms, *new), seeds=(*plan.seeds, *further))
+    whole = plan.changed(arms=(*plan.arms, *new), seeds=(*plan.seeds, *further))
     if problems := check(whole):
         raise BadInput(problems)
     return whole
@@ -188,7 +275,8 @@ def check(plan: Plan) -> list[Problem]:
         except BadInput as error:
             problems += [Problem(f"arm {arm.name!r}, {problem.field}", problem.message) for problem in error.problems]
             continue
-        differing = _differences(_shared(plan.common), _shared(spec.model_dump(mode="json")))
+        free = (*FREE_IN_RECIPE, TUNED_IN_RECIPE) if arm.search else FREE_IN_RECIPE
+        differing = _differences(_shared(plan.common, free), _shared(spec.model_dump(mode="json"), free))
         if differing:
             message = f"differs in {', '.join(differing)}; arms of a comparison share recipe, data and precision"
             problems.append(Problem(f"arm {arm.name!r}", message))
@@ -226,10 +314,32 @@ def lay_over(common: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 def pinned(plan: Plan, workspace: Workspace) -> Plan:
     """The plan with the digest of every imported teacher written in; raises BadInput where there is no such import."""
     common = pinned_mapping(plan.common, workspace)
-    arms = tuple(Arm(name=arm.name, changes=pinned_mapping(arm.changes, workspace)) for arm in plan.arms)
+    arms = tuple(
+        Arm(name=arm.name, changes=pinned_mapping(arm.changes, workspace), search=arm.search) for arm in plan.arms
+    )
     if (common, arms) == (plan.common, plan.arms):
         return plan
-    return Plan(name=plan.name, common=common, arms=arms, seeds=plan.seeds)
+    return plan.changed(common=common, arms=arms)
+
+
+def with_tuned(plan: Plan, search: Search) -> Plan:
+    """The plan with the tuned settings of an arm as an arm of their own, right after it.
+
+    Raises:
+        BadInput: the settings cannot be those of that arm.
+    """
+    arm = next(arm for arm in plan.asked if arm.name == search.arm)
+    found: dict[str, dict[str, Any]] = {}
+    for path, value in search.values.items():
+        part, setting_name = path.split(".")
+        found.setdefault(part, {})[setting_name] = value
+    tuned = Arm(name=f"{arm.name}{TUNED}", changes=merge(arm.changes, found), search=search)
+    others = [each for each in plan.arms if each.search is None or each.search.arm != arm.name]
+    place = others.index(arm) + 1
+    whole = plan.changed(arms=(*others[:place], tuned, *others[place:]))
+    if problems := check(whole):
+        raise BadInput(problems)
+    return whole
 
 
 def _uses_teacher(method: Mapping[str, Any]) -> bool:
@@ -261,8 +371,8 @@ def _read_arm(text: str) -> Arm:
     return Arm(name=name or " ".join(settings), changes=nested(settings))
 
 
-def _shared(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    recipe = {key: value for key, value in mapping["recipe"].items() if key not in FREE_IN_RECIPE}
+def _shared(mapping: Mapping[str, Any], free: Container[str]) -> dict[str, Any]:
+    recipe = {key: value for key, value in mapping["recipe"].items() if key not in free}
     return {"data": mapping["data"], "recipe": recipe, "runtime": {"precision": mapping["runtime"]["precision"]}}
 
 
@@ -273,57 +383,3 @@ def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str
         for key, value in ours[part].items()
         if theirs[part].get(key) != value
     ]
-
-
-# on disk --------------------------------------------------------------------------------------------------------------
-
-
-def save_plan(plan: Plan, workspace: Workspace) -> None:
-    """Writes the plan; the same plan again changes nothing, more seeds or arms extend it.
-
-    Raises:
-        BadInput: there is a comparison of that name with another common experiment, or another arm of the same name.
-    """
-    workspace.settle(new=True)
-    file = plan_file(workspace, plan.name)
-    if file.is_file():
-        _check_extends(load_plan(workspace, plan.name), plan)
-    files.write_text(file, plan.to_yaml())
-
-
-def load_plan(workspace: Workspace, name: str) -> Plan:
-    """Reads a plan; raises BadInput when there is none, or the file is not one."""
-    file = plan_file(workspace, name)
-    try:
-        return Plan.model_validate(yaml.safe_load(files.read_text(file, "YAML")))
-    except FileNotFoundError as error:
-        known = ", ".join(list_plans(workspace)) or "none yet"
-        raise BadInput(Problem("compare", f"there is no comparison {name!r}; there are: {known}")) from error
-    except (yaml.YAMLError, ValidationError, DamagedFile) as error:
-        raise BadInput(Problem("compare", f"{file} is not the plan of a comparison: {error}")) from error
-
-
-def list_plans(workspace: Workspace) -> list[str]:
-    """Names of the comparisons of a workspace, the newest first."""
-    found = workspace.comparisons.glob("*/plan.yaml")
-    return [path.parent.name for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
-
-
-def plan_file(workspace: Workspace, name: str) -> Any:
-    """Where a plan is kept; raises BadInput for what cannot be a name ("../elsewhere" among it)."""
-    if not NAME.match(name):
-        raise BadInput(Problem("compare", f"{name!r} is no name (letters, digits, '.', '_', '-', 48 at most)"))
-    return workspace.comparisons / name / "plan.yaml"
-
-
-def _check_extends(old: Plan, new: Plan) -> None:
-    where = f"there is a comparison {old.name!r} already"
-    # What does not decide the result may differ: settings that came later, where it runs.
-    if len({ExperimentSpec.from_mapping(plan.common).fingerprint() for plan in (old, new)}) > 1:
-        raise BadInput(Problem("compare", f"{where}, of another experiment; give this one another name"))
-    changes = {arm.name: arm.changes for arm in old.arms}
-    other = [arm.name for arm in new.arms if changes.get(arm.name, arm.changes) != arm.changes]
-    if other:
-        raise BadInput(
-            Problem("compare", f"{where}, with other settings for {', '.join(other)}; name them differently")
-        )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kdengine.comparison.plan import COMPARISON, Plan, pinned, save_plan
+from kdengine.comparison.plan import COMPARISON, Plan, pinned
 from kdengine.comparison.progress import MISSING, progress
+from kdengine.comparison.stored_plans import joined, save_plan
 from kdengine.errors import BadInput, Problem
 from kdengine.jobs import JobStore
 from kdengine.jobs.job import ACTIVE
@@ -22,7 +23,7 @@ def begin(plan: Plan, workspace: Workspace) -> int:
     """
     from kdengine import assembly  # brings torch, which a page that only stops does without
 
-    plan = pinned(plan, workspace)
+    plan = joined(pinned(plan, workspace), workspace)
     problems = []
     for arm in plan.arms:
         try:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kdengine.comparison.plan import ALONE, SOFT_TARGETS, Plan
+from kdengine import health
+from kdengine.comparison.plan import ALONE, SOFT_TARGETS, Plan, Search
 from kdengine.comparison.progress import Progress, measured
 from kdengine.comparison.statistics import (
     Difference,
@@ -21,6 +23,8 @@ from kdengine.comparison.statistics import (
 from kdengine.errors import DamagedFile
 from kdengine.workspace import files
 from kdengine.workspace.rundir import RunDirectory
+
+NUMBERS = re.compile(r"[\d.]+")
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Row:
         parameters, macs: of what is deployed.
         per_class: mean test accuracy of each class, percent.
         runs: the finished runs, by seed.
+        search: what a tuned arm is tuned by; None for the others.
     """
 
     name: str
@@ -86,6 +91,7 @@ class Row:
     macs: int | None = None
     per_class: tuple[float, ...] = ()
     runs: dict[int, str] = field(default_factory=dict)
+    search: Search | None = None
 
 
 @dataclass(frozen=True)
@@ -95,10 +101,12 @@ class Report:
     Attributes:
         plan: what is compared.
         rows: the arms in the plan's order; the shared teacher by itself first, where there is one.
-        baseline: the arm that gains are measured against: the student alone, or the first where no arm is that.
+        baseline: the arm that gains are measured against: the student alone, or the first where no arm is that. A
+            tuned arm is measured against the tuned one of it, and against tuned soft targets.
         classes: names, for the table by class.
         hardware: where the runs ran, each device once.
         finished, failed, total: counts of runs.
+        doubts: what makes numbers of an arm hard to believe, a sentence each with how many of its runs it is true of.
     """
 
     plan: Plan
@@ -109,6 +117,7 @@ class Report:
     finished: int
     failed: int
     total: int
+    doubts: tuple[str, ...] = ()
 
     @property
     def against(self) -> str:
@@ -135,9 +144,13 @@ def report(now: Progress) -> Report:
     done = {arm.name: _finished(now, arm.name) for arm in now.plan.arms}
     best = {arm: {seed: _test(run, "best") for seed, run in runs.items()} for arm, runs in done.items()}
     baseline = ALONE if ALONE in done else now.plan.arms[0].name
-    gains = _gains(best, [arm for arm in done if arm != baseline], baseline)
-    to_kd = _gains(best, [arm for arm in done if arm not in (baseline, SOFT_TARGETS)], SOFT_TARGETS)
-    rows = [_row(arm, len(now.plan.seeds), runs, gains.get(arm), to_kd.get(arm)) for arm, runs in done.items()]
+    alone = _references(now.plan, baseline)
+    gains = _gains(best, alone)
+    to_kd = _gains(best, {arm: kd for arm, kd in _references(now.plan, SOFT_TARGETS).items() if arm in alone})
+    rows = [
+        replace(_row(arm.name, len(now.plan.seeds), runs, gains.get(arm.name), to_kd.get(arm.name)), search=arm.search)
+        for arm, runs in zip(now.plan.arms, done.values(), strict=True)
+    ]
     if isinstance(now.teacher, RunDirectory):
         rows.insert(0, _row("teacher", 1, {0: now.teacher}, None, None))
     elif now.teacher is not None:
@@ -152,7 +165,18 @@ def report(now: Progress) -> Report:
         finished=len(runs),
         failed=now.count("failed", "lost"),
         total=len(now.cells),
+        doubts=tuple(doubt for arm, found in done.items() for doubt in _doubts(arm, list(found.values()))),
     )
+
+
+def _doubts(arm: str, runs: Sequence[RunDirectory]) -> Iterator[str]:
+    """What the runs of an arm have in common; numbers within a sentence are those of the first."""
+    found: dict[str, list[health.Finding]] = {}
+    for run in runs:
+        for each in health.kept(run.status()):
+            found.setdefault(NUMBERS.sub("", each.what), []).append(each)
+    for alike in found.values():
+        yield f"{arm}, {len(alike)} of {len(runs)} runs: {alike[0].what} {alike[0].remedy}"
 
 
 def _finished(now: Progress, arm: str) -> dict[int, RunDirectory]:
@@ -160,16 +184,26 @@ def _finished(now: Progress, arm: str) -> dict[int, RunDirectory]:
     return {cell.cell.seed: cell.run for cell in now.of(arm) if cell.finished and cell.run is not None}
 
 
-def _gains(best: dict[str, dict[int, float]], arms: Sequence[str], to: str) -> dict[str, Gain]:
-    baseline = best.get(to, {})
+def _references(plan: Plan, to: str) -> dict[str, str]:
+    """Each arm and the one that it is measured against: as asked for against ``to``, tuned against tuned ``to``.
+
+    A method that was searched for is not held against a student that was not.
+    """
+    tuned = plan.tuned(to)
+    found = {arm.name: (tuned.name if tuned else "") if arm.search else to for arm in plan.arms}
+    return {arm: other for arm, other in found.items() if other and other != arm}
+
+
+def _gains(best: dict[str, dict[int, float]], references: dict[str, str]) -> dict[str, Gain]:
     differences = {}
-    for arm in arms:
+    for arm, to in references.items():
+        baseline = best.get(to, {})
         both = sorted(set(best[arm]) & set(baseline))
         if both:
             differences[arm] = paired_difference([best[arm][s] for s in both], [baseline[s] for s in both])
     holds = holm([difference.p for difference in differences.values()])
     return {
-        arm: Gain(to, gap, hold, seeds_to_decide(gap.mean, gap.deviation) if gap.n > 1 else None)
+        arm: Gain(references[arm], gap, hold, seeds_to_decide(gap.mean, gap.deviation) if gap.n > 1 else None)
         for (arm, gap), hold in zip(differences.items(), holds, strict=True)
     }
 

@@ -7,7 +7,7 @@ import html
 import io
 from collections.abc import Callable
 
-from kdengine.comparison.plan import ALONE
+from kdengine.comparison.plan import ALONE, Search
 from kdengine.comparison.report import Gain, Report, Row
 from kdengine.comparison.statistics import Spread
 from kdengine.figures.forest import forest
@@ -23,7 +23,8 @@ def columns(report: Report, *, brief: bool = False) -> Cells:
 def rows(report: Report, *, brief: bool = False) -> list[Cells]:
     """A line of text cells for each arm."""
     shown = list(_titles(report).values())
-    whole = [_row(row, _has_kd(report)) for row in report.rows]
+    tuned = _is_tuned(report)
+    whole = [_row(row, _has_kd(report)) + (searched(row.search) if tuned else ()) for row in report.rows]
     return [tuple(cell for cell, kept in zip(cells, shown, strict=True) if kept or not brief) for cells in whole]
 
 
@@ -43,6 +44,8 @@ MEANINGS = {
     "MACs": "Multiply-accumulates for one image.",
     "ms": "Median time of one image alone on one CPU thread.",
     "minutes": "Of training.",
+    "settings found": "What the search found for a tuned arm; all else is as in the arm above it.",
+    "search": "Trials and epochs that the search has used, and what validation promised beside the defaults.",
 }
 """What a column shows, by its title; of the difference to the baseline, `notes` say it."""
 
@@ -74,7 +77,12 @@ def _titles(report: Report) -> dict[str, bool]:
             "MACs": False,
         }
         | {"ms": True, "minutes": False}
+        | ({"settings found": True, "search": False} if _is_tuned(report) else {})
     )
+
+
+def _is_tuned(report: Report) -> bool:
+    return any(row.search for row in report.rows)
 
 
 def _row(row: Row, kd: bool) -> Cells:
@@ -88,6 +96,20 @@ def _row(row: Row, kd: bool) -> Cells:
         f"{row.parameters:,}" if row.parameters else "", f"{row.macs / 1e6:.1f} M" if row.macs else "",
         spread(row.milliseconds, 2, bare=True), spread(row.minutes, 1, bare=True),
     )  # fmt: skip
+
+
+def searched(search: Search | None) -> Cells:
+    """Settings that a search has found, and what it cost and promised."""
+    if search is None:
+        return "", ""
+    values = ", ".join(f"{path.partition('.')[2]} {_number(value)}" for path, value in search.values.items())
+    default = f", defaults {100 * search.default:.1f} %" if search.default is not None else ""
+    used = f"{search.trials} trials, {search.epochs} epochs, validation {100 * search.validation:.1f} %{default}"
+    return values, used
+
+
+def _number(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def spread(value: Spread | None, digits: int = 2, *, bare: bool = False) -> str:
@@ -121,6 +143,23 @@ def notes(report: Report) -> list[str]:
         f"{report.against} are paired by seed, with 95 % intervals (Student's t).",
         f"Without any real gain, {by_chance} of {arms} arms would be said to help; * holds for all arms together "
         "(Holm).",
+        *_about_tuning(report),
+        *report.doubts,
+    ]
+
+
+def _about_tuning(report: Report) -> list[str]:
+    """How the tuned arms were made, and what they are measured against."""
+    tuning = report.plan.tuning
+    if tuning is None:
+        return []
+    budget = " and at most ".join(
+        f"{count} {what}" for count, what in ((tuning.trials, "trials"), (tuning.epochs, "epochs")) if count
+    )
+    return [
+        f"Tuned arms: for each arm, the student alone among them, {budget} searched the learning rate and what its "
+        "method declares as tunable, from its defaults, on validation images and a seed that no arm here has. Tuned "
+        "arms are measured against tuned ones."
     ]
 
 
@@ -132,10 +171,11 @@ def as_csv(report: Report) -> str:
         ["arm", "n", "test_best", "test_best_sd", "test_last", "test_last_sd", "validation", "validation_sd",
          "gain", "gain_low", "gain_high", "gain_p", "verdict", "gain_to_kd", "gain_to_kd_low", "gain_to_kd_high",
          "ece", "agreement", "kl", "parameters", "macs", "milliseconds", "minutes",
+         *(("found", "trials", "epochs", "search_validation", "default_validation") if _is_tuned(report) else ()),
          *(f"class {name}" for name in report.classes)]
     )  # fmt: skip
     for row in report.rows:
-        writer.writerow([_plain(cell) for cell in _numbers(row)])
+        writer.writerow([_plain(cell) for cell in [*_numbers(row), *_search_numbers(report, row), *row.per_class]])
     return out.getvalue()
 
 
@@ -151,8 +191,17 @@ def _numbers(row: Row) -> list[object]:
         *(value.mean if value else "" for value in (row.ece, row.agreement, row.kl)),
         row.parameters or "", row.macs or "",
         *(value.mean if value else "" for value in (row.milliseconds, row.minutes)),
-        *row.per_class,
     ]  # fmt: skip
+
+
+def _search_numbers(report: Report, row: Row) -> list[object]:
+    found = row.search
+    if not _is_tuned(report):
+        return []
+    if found is None:
+        return [""] * 5
+    values = " ".join(f"{path}={_plain(value)}" for path, value in found.values.items())
+    return [values, found.trials, found.epochs, found.validation, "" if found.default is None else found.default]
 
 
 def _plain(cell: object) -> object:

@@ -16,18 +16,22 @@ from processes import StandInWorker
 from app.pages.compare import form
 from app.pages.compare.handlers import NOTHING_MEASURED, Handlers
 from app.worker import Workers
-from kdengine.commands import compare as shell
-from kdengine.comparison.plan import Plan, list_plans, make_plan, save_plan
+from kdengine.comparison.plan import Plan, Search, Tuning, make_plan, with_tuned
+from kdengine.comparison.stored_plans import list_plans, save_plan
 from kdengine.comparison.tables import FORMATS
 from kdengine.errors import BadInput, KdError, Problem
+from kdengine.jobs import JobLabels, JobStore
 from kdengine.workspace import Workspace
+from kdengine.workspace.states import State
+from studies import compare_shell as shell
 
 pytestmark = pytest.mark.usefixtures("downloads")
 
 COMMON = {"data": {"name": "digits", "per_class": 10}, "student": "resnet20", "teacher": "resnet8x4"}
 FILLED = {
     "name": "mine", "data": "digits", "per_class": "25", "teacher": "resnet20", "student": "vgg8",
-    "methods": ["dkd", "at"], "cutmix": False, "epochs": 7, "seeds": 3, "arms": "hot method=kd method.temperature=9",
+    "methods": ["dkd", "at"], "cutmix": False, "epochs": 7, "seeds": 3, "tune": 0,
+    "arms": "hot method=kd method.temperature=9",
     "settings": "recipe.lr=0.02\nrecipe.batch_size=16",
 }  # fmt: skip
 SKIP = gr.skip()
@@ -108,11 +112,45 @@ def test_it_is_begun_as_it_is_filled_in(handlers: Handlers, process: StandInWork
     process.results["begin_comparison"] = 12
     said, chosen, message, new = handlers.start(*values())
     (call,) = process.calls
-    task, name, mapping, methods, seeds, arms, cutmix = call
-    assert (task, name, methods, seeds, cutmix) == ("begin_comparison", "mine", ["dkd", "at"], 3, False)
+    task, name, mapping, methods, seeds, arms, cutmix, tune = call
+    assert (task, name, methods, seeds, cutmix, tune) == ("begin_comparison", "mine", ["dkd", "at"], 3, False, 0)
     assert mapping["recipe"] == {"epochs": 7, "lr": 0.02, "batch_size": 16} and arms == [FILLED["arms"]]
     assert said == "" and chosen["value"] == "mine" and "12 runs queued" in message
     assert new["open"] is False, "the results have the page now"
+
+
+def test_with_a_search_the_trials_and_the_tuned_runs_count_too(
+    handlers: Handlers, home: Workspace, process: StandInWorker
+) -> None:
+    command, button, said = handlers.summarize(NOTHING_MEASURED, *values(tune=5))
+    assert button["value"] == "Compare: 44 runs", "4 arms: 3 seeds as they are, 3 tuned, 5 trials"
+    assert "5 trials search the learning rate" in said and by_shell(command) == form.plan_of(home, FILLED | {"tune": 5})
+    process.results["forecast"] = {"seconds": 30.0, "teacher_seconds": 100.0, "device": "abacus"}
+    assert handlers.measure(*values(tune=5))["seconds"] == 100 + 44 * 30
+    process.results["begin_comparison"] = 12
+    handlers.start(*values(tune=5))
+    assert process.calls[-1][-1] == 5
+    assert handlers.summarize(NOTHING_MEASURED, *values(tune=1))[1]["value"] == "Compare", "one trial is no search"
+
+
+def test_how_the_searches_stand_is_said_until_all_have_found_something(handlers: Handlers, home: Workspace) -> None:
+    plan = make_plan("tuned", COMMON, ["kd"], range(2), cutmix=False, tuning=Tuning(trials=4))
+    save_plan(plan, home)
+    mark, said, resume, stop, *_ = handlers.refresh("tuned", "")
+    assert said.count("waiting, 0 of 4 trials") == 2 and stop["visible"] and not resume["visible"]
+    store = JobStore(home)
+    labels = JobLabels(name="study", kind="study", dataset="digits", method="kd", student="resnet20")
+    for arm in ("none", "kd"):
+        store.submit("{}", run_id=f"study-tuned-{arm}", command="", labels=labels)
+        store.change(f"study-tuned-{arm}", set(State), state=State.FAILED, message="the last 5 trials failed")
+    then, said, resume, stop, *_ = handlers.refresh("tuned", mark)
+    assert then != mark and said.count("failed, 0 of 4 trials: the last 5 trials failed") == 2
+    assert resume["visible"] and not stop["visible"] and 'href="/studies?name=tuned-kd"' in said
+    for arm in ("none", "kd"):
+        plan = with_tuned(plan, Search(arm=arm, study=f"tuned-{arm}", values={"recipe.lr": 0.1}, trials=4, epochs=8,
+                                       validation=0.5))  # fmt: skip
+    save_plan(plan, home)
+    assert "trials" not in handlers.refresh("tuned", then)[1]
 
 
 def test_teachers_are_those_of_the_data(handlers: Handlers) -> None:

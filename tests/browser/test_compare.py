@@ -13,9 +13,9 @@ from dashboard import Dashboard
 from lived_in import LivedIn
 from playwright.sync_api import Page, expect
 
-from kdengine.comparison.plan import load_plan
 from kdengine.comparison.progress import progress
 from kdengine.comparison.report import report
+from kdengine.comparison.stored_plans import load_plan
 from kdengine.comparison.tables import CORE, columns, rows
 from kdengine.jobs import JobStore
 
@@ -59,6 +59,10 @@ def test_every_field_stands_in_the_command(
         fill(page, f"compare-{field}", value)
         wait_for(check, lambda: shown_command(page, "compare-command"))
     expect(page.locator("#compare")).to_contain_text("Compare: 8 runs")
+    fill(page, "compare-tune", "3")
+    wait_for(lambda: option(page, "--tune") == "3")
+    expect(page.locator("#compare")).to_contain_text("Compare: 28 runs")
+    expect(page.locator("#compare-cost")).to_contain_text("3 trials search the learning rate")
     type_choice(page, "compare-student", "vgg8")
     wait_for(lambda: option(page, "--student") == "vgg8")
     type_choice(page, "compare-teacher", f"run:{lived_in.teacher}")
@@ -66,8 +70,8 @@ def test_every_field_stands_in_the_command(
     pick(page, "compare-data", "my images: 动物.zip")
     wait_for(lambda: option(page, "--dataset") == "folder")
     assert option(page, "--teacher") == f"run:{lived_in.teacher}", "what was chosen stays chosen"
-    for field in ("name", "cutmix", "methods", "per-class", "epochs", "seeds", "arms", "settings", "student", "teacher",
-                  "data"):  # fmt: skip
+    for field in ("name", "cutmix", "methods", "per-class", "epochs", "seeds", "tune", "arms", "settings", "student",
+                  "teacher", "data"):  # fmt: skip
         used(f"compare-{field}")
 
 

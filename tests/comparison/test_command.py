@@ -9,14 +9,15 @@ import pytest
 from finished_comparison import finish
 
 from kdengine import cli
-from kdengine.commands import compare
 from kdengine.comparison import queueing as control
 from kdengine.comparison.measure import measure
-from kdengine.comparison.plan import Plan, list_plans, save_plan
+from kdengine.comparison.plan import Plan
 from kdengine.comparison.progress import progress
+from kdengine.comparison.stored_plans import list_plans, save_plan
 from kdengine.jobs import JobStore
 from kdengine.workspace import Workspace
 from kdengine.workspace.states import State
+from studies import compare_shell as compare
 
 MEASURED = {"parameters": 10, "macs": 20, "bytes": 40, "milliseconds": 1.0, "teacher": None}
 
@@ -137,7 +138,7 @@ def test_runs_that_wait_for_a_stopped_teacher_end_the_wait_in_words(
             store.cancel(job.id)
     now = progress(plan, workspace)
     assert len(now.blocked) == 3 and not now.under_way
-    compare._wait(plan, workspace)  # comes back
+    compare._wait(plan.name, workspace)  # comes back
     assert cli.main(["compare", "trial"]) == 3
     said = capsys.readouterr().err
     assert f"3 runs: waits for {teacher.id}, which was stopped" in said and "kd compare trial --resume" in said

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from kdengine.comparison.plan import Plan, extended, list_plans, load_plan, make_plan, save_plan
+from kdengine.comparison.plan import Plan, extended, make_plan
+from kdengine.comparison.stored_plans import list_plans, load_plan, save_plan
 from kdengine.errors import BadInput
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from app import catalog, forms
-from kdengine.comparison.plan import Plan, make_plan
+from kdengine.comparison.plan import Plan, make_plan, tuning_of
 from kdengine.spec import with_settings
 from kdengine.workspace import Workspace
 
@@ -52,6 +52,10 @@ def draw(workspace: Workspace) -> dict[str, Any]:
             5, label="Seeds", info="Per arm.", precision=0, elem_id="compare-seeds",
             min_width=100,
         )  # fmt: skip
+        form["tune"] = gr.Number(
+            0, label="Tuning trials", info="Per arm; 0: as they are.", precision=0, elem_id="compare-tune",
+            min_width=100, minimum=0,
+        )  # fmt: skip
     with gr.Accordion("More arms and settings", open=False):
         form["arms"] = gr.Textbox(
             "", label="Arms", lines=2, elem_id="compare-arms",
@@ -77,13 +81,14 @@ def experiment(workspace: Workspace, filled: Filled) -> dict[str, Any]:
 def request(workspace: Workspace, filled: Filled) -> tuple[Any, ...]:
     """What the task `begin_comparison` takes; raises BadInput."""
     seeds, arms = int(filled["seeds"] or 0), forms.lines(filled["arms"])
-    return filled["name"] or "", experiment(workspace, filled), filled["methods"], seeds, arms, bool(filled["cutmix"])
+    name, cutmix, tune = filled["name"] or "", bool(filled["cutmix"]), int(filled["tune"] or 0)
+    return name, experiment(workspace, filled), filled["methods"], seeds, arms, cutmix, tune
 
 
 def plan_of(workspace: Workspace, filled: Filled) -> Plan:
     """The requested comparison; raises BadInput."""
-    name, mapping, methods, seeds, arms, cutmix = request(workspace, filled)
-    return make_plan(name, mapping, methods, range(seeds), arms, cutmix=cutmix)
+    name, mapping, methods, seeds, arms, cutmix, tune = request(workspace, filled)
+    return make_plan(name, mapping, methods, range(seeds), arms, cutmix=cutmix, tuning=tuning_of(tune))
 
 
 def command(filled: Filled) -> str:
@@ -92,6 +97,7 @@ def command(filled: Filled) -> str:
     if filled["methods"]:
         words += ["--methods", ",".join(filled["methods"])]
     words += [] if filled["cutmix"] else ["--no-cutmix"]
+    words += ["--tune", str(int(filled["tune"]))] if filled["tune"] else []
     words += ["--seeds", str(int(filled["seeds"] or 1)), "--dataset", catalog.dataset_word(filled["data"])]
     if filled["teacher"]:
         words += ["--teacher", filled["teacher"]]

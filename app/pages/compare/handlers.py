@@ -13,10 +13,12 @@ from app.events import Query
 from app.pages.compare import form, state
 from app.pages.compare.plans import Plans
 from app.worker import Workers
-from kdengine.comparison.plan import extended, list_plans
+from kdengine.comparison.plan import Plan, extended
 from kdengine.comparison.progress import MISSING, Progress, progress, unmeasured
 from kdengine.comparison.queueing import stop
 from kdengine.comparison.report import report
+from kdengine.comparison.searches import ArmSearch, searches
+from kdengine.comparison.stored_plans import list_plans
 from kdengine.comparison.tables import FORMATS
 from kdengine.errors import BadInput, KdError
 from kdengine.jobs import ensure_supervisor
@@ -51,13 +53,13 @@ class Handlers:
             plan = form.plan_of(self.workspace, filled)
         except BadInput:
             return [command, gr.update(value="Compare"), ""]
-        count = len(plan.arms) * len(plan.seeds)
+        count = _runs_of(plan)
         seconds = measured["seconds"] if measured["of"] == plan.to_yaml() else None
         time = f", about {text.duration(seconds)}" if seconds is not None else ""
         label = f"Compare: {count} run{'s' if count > 1 else ''}{time}"
         arms = ", ".join(arm.name for arm in plan.arms)
         said = f"{len(plan.arms)} arms ({arms}) x {len(plan.seeds)} seeds. {measured['note'] if time else ''}"
-        return [command, gr.update(value=label), boxes.note(said)]
+        return [command, gr.update(value=label), boxes.note(said) + _about_tuning(plan)]
 
     def measure(self, *values: Any) -> dict[str, Any]:
         """What the runs will take one after the other, from a forecast of each arm."""
@@ -71,7 +73,7 @@ class Handlers:
             return NOTHING_MEASURED
         teacher = max(forecast["teacher_seconds"] for forecast in each)
         first = f"Training the teacher first takes {text.duration(teacher)} of that. " if teacher else ""
-        seconds = teacher + len(plan.seeds) * sum(forecast["seconds"] for forecast in each)
+        seconds = teacher + _runs_of(plan) // len(plan.arms) * sum(forecast["seconds"] for forecast in each)
         return {"of": plan.to_yaml(), "seconds": seconds, "note": f"{first}One run at a time, on {each[0]['device']}."}
 
     def offer_teachers(self, choice: str) -> Any:
@@ -111,12 +113,13 @@ class Handlers:
             return ["", state.empty(bool(list_plans(self.workspace))), *hidden, *no_table]
         try:
             now = progress(self.plans.get(name), self.workspace)
+            tuning = searches(now.plan, self.workspace)
         except KdError as error:
             return ["", boxes.error(error), *hidden, *no_table]
-        mark = _mark(now)
+        mark = _mark(now, tuning)
         if mark == known:
             return [gr.skip()] * (2 + len(hidden) + len(no_table))  # with mark and text
-        return [mark, *state.shown(report(now), now)]
+        return [mark, *state.shown(report(now), now, tuning)]
 
     def again(self, name: str | None) -> str:
         """Queues again what is missing or has ended early."""
@@ -168,7 +171,9 @@ class Handlers:
         try:
             plan = self.plans.get(name or "")
             ensure_supervisor(self.workspace)
-            return boxes.note(f"{stop(plan, self.workspace)} runs are stopped.")
+            searching = _stop_searches(plan, self.workspace)
+            said = boxes.note(f"{stop(plan, self.workspace)} runs are stopped.")
+            return said + (boxes.note(f"{searching} searches are stopped.") if searching else "")
         except KdError as error:
             return boxes.error(error)
 
@@ -185,7 +190,30 @@ class Handlers:
             gr.Warning(str(error))
 
 
-def _mark(now: Progress) -> str:
+def _stop_searches(plan: Plan, workspace: Workspace) -> int:
+    if plan.tuning is None:
+        return 0
+    from studies import tuned  # brings Optuna, which a page that shows comparisons does without
+
+    return tuned.stop(plan, workspace)
+
+
+def _runs_of(plan: Plan) -> int:
+    """How many runs a plan comes to: each arm and seed, and with a search its trials and the tuned arm's runs too."""
+    trials = plan.tuning.trials if plan.tuning else None
+    return len(plan.arms) * (len(plan.seeds) if trials is None else 2 * len(plan.seeds) + trials)
+
+
+def _about_tuning(plan: Plan) -> str:
+    if plan.tuning is None:
+        return ""
+    return boxes.note(
+        f"Of each arm {plan.tuning.trials} trials search the learning rate and what its method declares as tunable; "
+        "what they find is compared too."
+    )
+
+
+def _mark(now: Progress, tuning: Sequence[ArmSearch]) -> str:
     parts = [(cell.state, cell.run.id if cell.run else "") for cell in now.cells]
-    whole = repr((now.plan.name, parts, len(unmeasured(now)), now.teacher))
+    whole = repr((now.plan.name, parts, len(unmeasured(now)), now.teacher, tuning))
     return hashlib.sha1(whole.encode(), usedforsecurity=False).hexdigest()

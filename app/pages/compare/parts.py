@@ -9,7 +9,7 @@ import gradio as gr
 
 from app.pages.compare import form
 from app.pages.compare.handlers import NOTHING_MEASURED
-from kdengine.comparison.plan import list_plans
+from kdengine.comparison.stored_plans import list_plans
 from kdengine.comparison.tables import FORMATS
 from kdengine.workspace import Workspace
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kdengine.comparison.plan import Plan, load_plan, plan_file
+from kdengine.comparison.plan import Plan
+from kdengine.comparison.stored_plans import load_plan, plan_file
 from kdengine.workspace import Workspace
 
 

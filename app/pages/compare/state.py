@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from app import text
+from kdengine.comparison.plan import Plan
 from kdengine.comparison.progress import MISSING, Progress, unmeasured
 from kdengine.comparison.report import Report
+from kdengine.comparison.searches import FOUND, WAITING, ArmSearch
 from kdengine.comparison.tables import CORE, FORMATS, MEANINGS, SUFFIXES, columns, notes, report_gains, rows
 from kdengine.figures import comparison
 
@@ -24,15 +27,16 @@ def empty(any_comparison: bool) -> str:
     return '<div class="kd-empty">No comparison yet.<br>Pick methods on the left, or use <code>kd compare</code>.</div>'
 
 
-def shown(found: Report, now: Progress) -> list[Any]:
+def shown(found: Report, now: Progress, tuning: Sequence[ArmSearch] = ()) -> list[Any]:
     """Words, resume, stop, a file in each of `FORMATS`, the figure of the gains, the table, the switch of its columns,
     and the panel that extends it."""
     ended_early = now.count("stopped", "failed", "lost", MISSING) + len(now.blocked)
-    some = found.finished > 0
+    ended_early += sum(not each.under_way and each.state != FOUND for each in tuning)
+    some, at_work = found.finished > 0, now.under_way or any(each.under_way for each in tuning)
     return [
-        _state(found, now),
-        gr.update(visible=ended_early > 0 and not now.under_way),
-        gr.update(visible=now.under_way),
+        _state(found, now) + _searches(now.plan, tuning),
+        gr.update(visible=ended_early > 0 and not at_work),
+        gr.update(visible=at_work),
         *[gr.update(visible=some, value=path) for path in _files(found)],
         gr.update(value=comparison.gains(report_gains(found), found.against), visible=some),
         _table(found) if some else "",
@@ -68,6 +72,21 @@ def _state(found: Report, now: Progress) -> str:
     folded = "" if now.under_way or len(now.plan.arms) <= FEW_ARMS else "<summary>every run</summary>"
     dots = f"<details>{folded}{_matrix(now)}</details>" if folded else _matrix(now)
     return f'<div class="kd-state kd-num">{_said(found)}{" · ".join(words)}{bar}{dots}</div>'
+
+
+def _searches(plan: Plan, tuning: Sequence[ArmSearch]) -> str:
+    """How the search of each arm stands, each leading to its study; nothing once all have found something."""
+    if all(each.state == FOUND for each in tuning):
+        return ""
+    most = plan.tuning.trials if plan.tuning else None
+    lines = []
+    for each in tuning:
+        trials = f"{each.trials} of {most} trials" if most else f"{each.trials} trials"
+        said = f"{text.escape(each.state)}, {trials}" + (f": {text.escape(each.message)}" if each.message else "")
+        name = f'<a href="/studies?name={text.escape(each.study)}">{text.escape(each.arm)}</a>'
+        begun = f'<span translate="no">{text.escape(each.arm)}</span>' if each.state == WAITING else name
+        lines.append(f'<span class="kd-arm">{begun}</span><span>{said}</span>')
+    return f'<div class="kd-state"><p class="kd-facts">Searches</p><div class="kd-matrix">{"".join(lines)}</div></div>'
 
 
 def _said(found: Report) -> str:

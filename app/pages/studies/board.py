@@ -56,7 +56,7 @@ class StudyBoard:
 
     def confirmation(self, now: StudyView) -> Confirmation | None:
         """The confirmation on fresh seeds; None before it was started."""
-        from kdengine.comparison.plan import load_plan, plan_file
+        from kdengine.comparison.stored_plans import load_plan, plan_file
         from studies import confirm
 
         name = confirm.name_of(now.plan.name)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from kdengine.commands import train
 from kdengine.commands.console import waiting
 from kdengine.commands.tables import show, show_json
-from kdengine.comparison.plan import Plan, list_plans, load_plan, make_plan
+from kdengine.comparison.plan import Plan, make_plan, tuning_of
 from kdengine.comparison.progress import Progress, progress, unmeasured
 from kdengine.comparison.report import Report, report
+from kdengine.comparison.searches import FOUND, ArmSearch, searches
+from kdengine.comparison.stored_plans import list_plans, load_plan
 from kdengine.comparison.tables import FORMATS, SUFFIXES, columns, notes, rows
 from kdengine.errors import BadInput, KdError, Problem
 from kdengine.workspace import Workspace
+from kdengine.workspace.states import State
 
 LOOK_S = 1.0
 ALL = "all"
@@ -29,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="one more arm, e.g. 'dkd b2 method=dkd method.beta=2'; may be repeated")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds of each arm (default 3)")
     parser.add_argument("--first-seed", type=int, default=0, metavar="K", help="the seeds are K, K+1, ... (default 0)")
+    parser.add_argument("--tune", type=int, metavar="N",
+                        help="search every arm's settings with N trials first, and compare those too")  # fmt: skip
+    parser.add_argument("--tune-epochs", type=int, metavar="N",
+                        help="the same, until the trials of an arm have trained N epochs together")  # fmt: skip
     parser.add_argument("--no-cutmix", action="store_true",
                         help="leave out the baseline of the student alone with CutMix")  # fmt: skip
     train.add_experiment(parser)
@@ -40,23 +48,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Begins, continues or shows a comparison."""
-    from kdengine.comparison.queueing import begin, queue_missing
-
     workspace = Workspace()
     begun = bool(options.methods or options.arms)
     if not begun and not options.name:
         return _list(workspace)
     plan = _plan(options) if begun else load_plan(workspace, options.name)
-    queued = begin(plan, workspace) if begun else 0
+    queued = _begin(plan, workspace) if begun else 0
     if options.resume:
-        queued += queue_missing(plan, workspace)
+        queued += _resume(plan, workspace)
     if begun or options.resume:
+        plan = load_plan(workspace, plan.name)
         _set_going(plan, queued, workspace)
         if options.queue:
             return 0
-        _wait(plan, workspace)
+        _wait(plan.name, workspace)
+    plan = load_plan(workspace, plan.name)
     now = progress(plan, workspace)
     _say_blocked(now)
+    ended = _say_searches(plan, workspace)
     _measure(now, workspace)
     found = report(now)
     _write(found, options)
@@ -65,7 +74,35 @@ def main(options: argparse.Namespace) -> int:
 
         tables = {f"comparison{SUFFIXES[kind]}": write(found) for kind, write in FORMATS.items()}
         tracking.log_comparison(workspace, found.plan.name, tables)
-    return 3 if found.failed or now.blocked else 0
+    return 3 if found.failed or now.blocked or ended else 0
+
+
+def _begin(plan: Plan, workspace: Workspace) -> int:
+    if plan.tuning is not None:
+        from studies import tuned
+
+        return tuned.begin(plan, workspace)
+    from kdengine.comparison.queueing import begin
+
+    count = begin(plan, workspace)
+    if load_plan(workspace, plan.name).tuning is None:
+        return count
+    from studies import tuned  # one that was begun with searches: those of new arms begin too
+
+    return count + tuned.advance(plan.name, workspace)
+
+
+def _resume(plan: Plan, workspace: Workspace) -> int:
+    from kdengine.comparison.queueing import queue_missing
+
+    if plan.tuning is not None:
+        from studies import tuned
+
+        count = tuned.resume(plan, workspace)
+        if count:
+            sys.stderr.write(f"{plan.name}: {count} searches are taken up again\n")
+        plan = load_plan(workspace, plan.name)
+    return queue_missing(plan, workspace)
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -76,7 +113,8 @@ def _plan(options: argparse.Namespace) -> Plan:
     mapping = train.read_mapping(options)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     methods = _methods(options.methods or "", mapping)
-    return make_plan(options.name, mapping, methods, seeds, options.arms, cutmix=not options.no_cutmix)
+    tuning = tuning_of(options.tune, options.tune_epochs, ("--tune", "--tune-epochs"))
+    return make_plan(options.name, mapping, methods, seeds, options.arms, cutmix=not options.no_cutmix, tuning=tuning)
 
 
 def _methods(text: str, mapping: dict[str, object]) -> list[str]:
@@ -102,17 +140,21 @@ def _set_going(plan: Plan, count: int, workspace: Workspace) -> None:
     sys.stderr.write(f"{plan.name}: {count} of {len(plan.arms) * len(plan.seeds)} runs queued; arms: {arms}\n")
 
 
-def _wait(plan: Plan, workspace: Workspace) -> None:
+def _wait(name: str, workspace: Workspace) -> None:
     from kdengine.jobs import ensure_supervisor
 
     try:
         with waiting() as report:
-            while (now := progress(plan, workspace)).under_way:
+            while True:
+                plan = load_plan(workspace, name)  # searches add arms to it
+                now, tuning = progress(plan, workspace), searches(plan, workspace)
+                if not now.under_way and not any(search.under_way for search in tuning):
+                    return
                 ensure_supervisor(workspace)
-                report(_line(now))
+                report(_line(now, tuning))
                 time.sleep(LOOK_S)
     except KeyboardInterrupt:
-        sys.stderr.write(f"The runs go on; `kd compare {plan.name}` shows how they stand.\n")
+        sys.stderr.write(f"The runs go on; `kd compare {name}` shows how they stand.\n")
         raise
 
 
@@ -124,9 +166,24 @@ def _say_blocked(now: Progress) -> None:
         sys.stderr.write(f"kd: {count} {runs}: {message}; so does `kd compare {now.plan.name} --resume`\n")
 
 
-def _line(now: Progress) -> str:
+def _say_searches(plan: Plan, workspace: Workspace) -> int:
+    """What has become of the searches that have not found anything; how many have ended so."""
+    found = [search for search in searches(plan, workspace) if search.state != FOUND]
+    for search in found:
+        budget = plan.tuning.trials if plan.tuning else None
+        trials = f"{search.trials} of {budget} trials" if budget else f"{search.trials} trials"
+        why = f": {search.message}" if search.message else ""
+        sys.stderr.write(f"kd: the search for {search.arm!r} ({search.study}) is {search.state}, {trials}{why}\n")
+    return sum(not search.under_way for search in found)
+
+
+def _line(now: Progress, tuning: Sequence[ArmSearch]) -> str:
     running = [f"{cell.cell.arm} seed {cell.cell.seed}" for cell in now.cells if cell.state == "running"]
     done = f"{now.plan.name}: {now.count('finished')} of {len(now.cells)} runs"
+    if tuning:
+        at_work = [f"{search.arm} {search.trials} trials" for search in tuning if search.state == State.RUNNING]
+        done += f", {sum(search.state == FOUND for search in tuning)} of {len(tuning)} searches"
+        running += [f"searching {each}" for each in at_work]
     return f"{done}, now {', '.join(running)}" if running else done
 
 
