@@ -30,6 +30,7 @@ from typing import Any
 from playwright.sync_api import Page, sync_playwright
 
 from kdengine.jobs import JobStore, stop_supervisor
+from kdengine.machine.processor import processor
 from kdengine.runner import create
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
@@ -187,6 +188,7 @@ def write(found: dict[str, list[float]], sent: int) -> None:
     """JSON and table."""
     result: dict[str, Any] = {
         "command": "python benchmarks/responsiveness.py",
+        "processor": processor().name,
         "milliseconds": found,
         "idle_bytes": sent,
     }
@@ -195,7 +197,8 @@ def write(found: dict[str, list[float]], sent: int) -> None:
         for kind, values in found.items()
     ]
     lines = [
-        "# How fast a click is answered", "", f"`{result['command']}`, two cores, page server and browser on the same; "
+        "# How fast a click is answered", "",
+        f"`{result['command']}`, {os.cpu_count()} cores of {result['processor']}, page server and browser on the same; "
         f"{RUNS} runs in the table, {POINTS:,} logged points in one of them.", "",
         "| click on | n | median (ms) | slowest (ms) |", "| --- | ---: | ---: | ---: |", *rows, "",
         f"Sent by the server in {IDLE_S} s in which nothing changed, beside empty answers to polls: {sent:,} bytes.",
