@@ -23,8 +23,9 @@ def columns(report: Report, *, brief: bool = False) -> Cells:
 def rows(report: Report, *, brief: bool = False) -> list[Cells]:
     """A line of text cells for each arm."""
     shown = list(_titles(report).values())
-    tuned = _is_tuned(report)
-    whole = [_row(row, _has_kd(report)) + (searched(row.search) if tuned else ()) for row in report.rows]
+    whole = [_row(row, _has_kd(report)) for row in report.rows]
+    if _is_tuned(report):
+        whole = [_with_search(cells, row.search) for cells, row in zip(whole, report.rows, strict=True)]
     return [tuple(cell for cell, kept in zip(cells, shown, strict=True) if kept or not brief) for cells in whole]
 
 
@@ -53,6 +54,11 @@ CORE = 5
 """So many columns say what a comparison is about: arm, n, test accuracy, difference, verdict. They come first."""
 
 
+def core(report: Report) -> int:
+    """How many columns come first: those, and the settings found where arms were tuned."""
+    return CORE + _is_tuned(report)
+
+
 def _minus(report: Report) -> str:
     return "minus alone" if report.baseline == ALONE else f"minus {report.baseline}"
 
@@ -66,6 +72,7 @@ def _titles(report: Report) -> dict[str, bool]:
     kd = {"minus kd": True, "verdict to kd": False} if _has_kd(report) else {}
     return (
         {"arm": True, "n": True, "test, best (%)": True, _minus(report): True, "verdict": True}
+        | ({"settings found": True} if _is_tuned(report) else {})
         | kd
         | {
             "test, last (%)": False,
@@ -77,7 +84,7 @@ def _titles(report: Report) -> dict[str, bool]:
             "MACs": False,
         }
         | {"ms": True, "minutes": False}
-        | ({"settings found": True, "search": False} if _is_tuned(report) else {})
+        | ({"search": False} if _is_tuned(report) else {})
     )
 
 
@@ -96,6 +103,11 @@ def _row(row: Row, kd: bool) -> Cells:
         f"{row.parameters:,}" if row.parameters else "", f"{row.macs / 1e6:.1f} M" if row.macs else "",
         spread(row.milliseconds, 2, bare=True), spread(row.minutes, 1, bare=True),
     )  # fmt: skip
+
+
+def _with_search(cells: Cells, search: Search | None) -> Cells:
+    found, used = searched(search)
+    return (*cells[:CORE], found, *cells[CORE:], used)
 
 
 def searched(search: Search | None) -> Cells:

@@ -14,7 +14,7 @@ from kdengine.comparison.plan import Plan
 from kdengine.comparison.progress import MISSING, Progress, unmeasured
 from kdengine.comparison.report import Report
 from kdengine.comparison.searches import FOUND, WAITING, ArmSearch
-from kdengine.comparison.tables import CORE, FORMATS, MEANINGS, SUFFIXES, columns, notes, report_gains, rows
+from kdengine.comparison.tables import FORMATS, MEANINGS, SUFFIXES, columns, core, notes, report_gains, rows
 from kdengine.figures import comparison
 
 FEW_ARMS = 12
@@ -123,7 +123,7 @@ def _dot(cell: Any) -> str:
 def _table(found: Report) -> str:
     titles = columns(found)
     head = "".join(_head(number, title, found) for number, title in enumerate(titles))
-    body = "".join(f"<tr>{_cells(line)}</tr>" for line in rows(found))
+    body = "".join(f"<tr>{_cells(line, core(found))}</tr>" for line in rows(found))
     said = "".join(f"<li>{text.escape(note)}</li>" for note in notes(found))
     return (
         f'<div class="kd-tablebox"><table class="kd-table kd-gains"><thead><tr>{head}</tr></thead>'
@@ -133,16 +133,16 @@ def _table(found: Report) -> str:
 
 def _head(number: int, title: str, found: Report) -> str:
     meaning = MEANINGS.get(title, f"Difference to {found.against}, paired by seed, with its 95 % interval.")
-    return f'<th class="{_classes(number)}" title="{text.escape(meaning)}">{text.escape(title)}</th>'
+    return f'<th class="{_classes(number, core(found))}" title="{text.escape(meaning)}">{text.escape(title)}</th>'
 
 
-def _cells(line: tuple[str, ...]) -> str:
-    return "".join(f'<td class="{_classes(number)}">{_verdict(cell)}</td>' for number, cell in enumerate(line))
+def _cells(line: tuple[str, ...], first: int) -> str:
+    return "".join(f'<td class="{_classes(number, first)}">{_verdict(cell)}</td>' for number, cell in enumerate(line))
 
 
-def _classes(number: int) -> str:
-    """Of a column: numbers stand at the right, and what is no core column shows on demand."""
-    return " ".join([*(["r"] if number else []), *(["more"] if number >= CORE else [])])
+def _classes(number: int, first: int) -> str:
+    """Of a column: numbers stand at the right, and what is not among the first ones shows on demand."""
+    return " ".join([*(["r"] if number else []), *(["more"] if number >= first else [])])
 
 
 def _verdict(cell: str) -> str:
