@@ -40,12 +40,11 @@ class Record(NamedTuple):
 
     Attributes:
         status: its status.json.
-        epochs, steps: its events of these kinds, in order.
+        steps: its events of that kind, in order.
         teacher: validation accuracy of its teacher, 0..1; None without one, or where nobody knows it.
     """
 
     status: Mapping[str, Any]
-    epochs: Sequence[Mapping[str, Any]]
     steps: Sequence[Mapping[str, Any]]
     teacher: float | None = None
 
@@ -57,13 +56,8 @@ def findings(record: Record) -> list[Finding]:
 
 
 def of_run(run: RunDirectory) -> list[Finding]:
-    """The same, read from the folder of a run; its teacher's accuracy as its own status says it, or the teacher's."""
-    status = run.status()
-    teacher = status.get("teacher_validation")
-    trained = status.get("teacher_run")
-    if teacher is None and trained:
-        teacher = (RunDirectory(run.path.parent / trained).status().get("best") or {}).get("accuracy")
-    return findings(Record(status, run.latest("epoch", "epoch"), run.latest("step", "step"), teacher))
+    """The same, read from the folder of a run."""
+    return findings(Record(run.status(), run.latest("step", "step"), run.teacher_validation()))
 
 
 def kept(status: Mapping[str, Any]) -> list[Finding]:

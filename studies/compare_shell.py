@@ -20,6 +20,7 @@ from kdengine.comparison.tables import FORMATS, SUFFIXES, columns, notes, rows
 from kdengine.errors import BadInput, KdError, Problem
 from kdengine.workspace import Workspace
 from kdengine.workspace.states import State
+from studies import comparing
 
 LOOK_S = 1.0
 ALL = "all"
@@ -53,9 +54,12 @@ def main(options: argparse.Namespace) -> int:
     if not begun and not options.name:
         return _list(workspace)
     plan = _plan(options) if begun else load_plan(workspace, options.name)
-    queued = _begin(plan, workspace) if begun else 0
+    queued = comparing.begin(plan, workspace) if begun else 0
     if options.resume:
-        queued += _resume(plan, workspace)
+        again = comparing.resume(plan.name, workspace)
+        queued += again.runs
+        if again.searches:
+            sys.stderr.write(f"{plan.name}: {again.searches} searches are taken up again\n")
     if begun or options.resume:
         plan = load_plan(workspace, plan.name)
         _set_going(plan, queued, workspace)
@@ -75,34 +79,6 @@ def main(options: argparse.Namespace) -> int:
         tables = {f"comparison{SUFFIXES[kind]}": write(found) for kind, write in FORMATS.items()}
         tracking.log_comparison(workspace, found.plan.name, tables)
     return 3 if found.failed or now.blocked or ended else 0
-
-
-def _begin(plan: Plan, workspace: Workspace) -> int:
-    if plan.tuning is not None:
-        from studies import tuned
-
-        return tuned.begin(plan, workspace)
-    from kdengine.comparison.queueing import begin
-
-    count = begin(plan, workspace)
-    if load_plan(workspace, plan.name).tuning is None:
-        return count
-    from studies import tuned  # one that was begun with searches: those of new arms begin too
-
-    return count + tuned.advance(plan.name, workspace)
-
-
-def _resume(plan: Plan, workspace: Workspace) -> int:
-    from kdengine.comparison.queueing import queue_missing
-
-    if plan.tuning is not None:
-        from studies import tuned
-
-        count = tuned.resume(plan, workspace)
-        if count:
-            sys.stderr.write(f"{plan.name}: {count} searches are taken up again\n")
-        plan = load_plan(workspace, plan.name)
-    return queue_missing(plan, workspace)
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -170,10 +146,10 @@ def _say_searches(plan: Plan, workspace: Workspace) -> int:
     """What has become of the searches that have not found anything; how many have ended so."""
     found = [search for search in searches(plan, workspace) if search.state != FOUND]
     for search in found:
-        budget = plan.tuning.trials if plan.tuning else None
-        trials = f"{search.trials} of {budget} trials" if budget else f"{search.trials} trials"
         why = f": {search.message}" if search.message else ""
-        sys.stderr.write(f"kd: the search for {search.arm!r} ({search.study}) is {search.state}, {trials}{why}\n")
+        sys.stderr.write(
+            f"kd: the search for {search.arm!r} ({search.study}) is {search.state}, {search.progress}{why}\n"
+        )
     return sum(not search.under_way for search in found)
 
 

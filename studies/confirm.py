@@ -10,6 +10,7 @@ from kdengine.comparison.progress import Progress, progress
 from kdengine.comparison.queueing import begin as begin_comparison
 from kdengine.comparison.statistics import Difference, Spread, paired_difference, spread
 from kdengine.errors import BadInput, Problem
+from kdengine.spec import unflatten
 from kdengine.workspace import Workspace
 from studies import space, trials
 from studies.space import Value
@@ -81,10 +82,7 @@ def plan_for(now: trials.StudyView, seeds: int = SEEDS, number: int | None = Non
         raise BadInput(Problem("study", message))
     if seeds < 2:
         raise BadInput(Problem("seeds", f"found {seeds}, expected 2 or more; 5 give a verdict a chance"))
-    changes: dict[str, Any] = {}
-    for path, value in row.params.items():
-        part, key = path.split(".")
-        changes.setdefault(part, {})[key] = value
+    changes = unflatten(row.params)
     if "method" in changes:
         changes["method"] = {"name": now.plan.experiment["method"]["name"]} | changes["method"]
     arms = (Arm(name=DEFAULTS), Arm(name=f"{TUNED}, trial {row.number}", changes=changes))

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from kdengine.errors import BadInput, Problem
 from kdengine.registry import METHODS
-from kdengine.spec import ExperimentSpec, RecipeSpec, flatten, merge, nested
+from kdengine.spec import ExperimentSpec, RecipeSpec, flatten, merge, nested, unflatten
 from kdengine.spec.fields import Settings, about, setting
 
 STUDENT = "student.name"
@@ -289,12 +289,7 @@ def overlaid(experiment: Mapping[str, Any], values: Mapping[str, Value]) -> dict
     student = values.get(STUDENT)
     if student is not None and student != experiment["student"]["name"]:
         mapping["student"] = {"name": student}
-    changes: dict[str, Any] = {}
-    for path, value in values.items():
-        if path != STUDENT:
-            part, name = path.split(".")
-            changes.setdefault(part, {})[name] = value
-    return merge(mapping, changes)
+    return merge(mapping, unflatten({path: value for path, value in values.items() if path != STUDENT}))
 
 
 def starting_point(dimensions: Sequence[Dimension], experiment: Mapping[str, Any]) -> dict[str, Value]:

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from functools import partial
 
 from kdengine.comparison import queueing
-from kdengine.comparison.plan import SEARCH_SEED, TUNED_IN_RECIPE, Arm, Plan, Search, with_tuned
-from kdengine.comparison.searches import ArmSearch, searches, study_name
-from kdengine.comparison.stored_plans import load_plan, save_plan
+from kdengine.comparison.plan import SEARCH_SEED, TUNED_IN_RECIPE, Arm, Plan, Search, pinned, with_tuned
+from kdengine.comparison.searches import FOUND, WAITING, searches, study_name
+from kdengine.comparison.stored_plans import joined, load_plan, save_plan
 from kdengine.errors import BadInput
 from kdengine.jobs import JobStore, Placement
 from kdengine.jobs.job import STUDY_PREFIX
@@ -45,6 +45,7 @@ def begin(plan: Plan, workspace: Workspace) -> int:
     Raises:
         BadInput: every problem of every arm and of its space at once; nothing was begun.
     """
+    plan = joined(pinned(plan, workspace), workspace)
     problems = []
     for arm in plan.asked:
         try:
@@ -53,9 +54,7 @@ def begin(plan: Plan, workspace: Workspace) -> int:
             problems += error.problems
     if problems:
         raise BadInput(list(dict.fromkeys(problems)))
-    count = queueing.begin(plan, workspace)
-    advance(plan.name, workspace)
-    return count
+    return queueing.begin(plan, workspace) + advance(plan.name, workspace)
 
 
 def advance(name: str, workspace: Workspace, ended: str = "") -> int:
@@ -88,7 +87,8 @@ def advance(name: str, workspace: Workspace, ended: str = "") -> int:
 def resume(plan: Plan, workspace: Workspace) -> int:
     """Takes up searches that were stopped, lost or failed; how many."""
     advance(plan.name, workspace)  # what has its result needs no more trials
-    again = [each for each in searches(load_plan(workspace, plan.name), workspace) if not _goes_on(each)]
+    standing = searches(load_plan(workspace, plan.name), workspace)
+    again = [each for each in standing if not each.under_way and each.state != FOUND]
     for each in again:
         actions.resume(each.study, workspace)
     return len(again)
@@ -150,10 +150,6 @@ def _space(arm: Arm, spec: ExperimentSpec) -> tuple[Dimension, ...]:
     return space.edited(offered, ranges, [name for name in off if name not in ranges])
 
 
-def _goes_on(search: ArmSearch) -> bool:
-    return search.under_way or search.state == "found"
-
-
 def _found(plan: Plan, arm: Arm, workspace: Workspace, ended: str) -> Search | None:
     """What the search of an arm has found; None before its end, and where no trial is complete."""
     name = study_name(plan.name, arm.name)
@@ -188,10 +184,10 @@ def _is_used_up(now: StudyView) -> bool:
 def _begin_searches(plan: Plan, workspace: Workspace, ended: str) -> None:
     """As many at once as there are slots."""
     standing = [each for each in searches(plan, workspace) if each.study != ended]
-    at_work = sum(each.under_way and each.state != "waiting" for each in standing)
+    at_work = sum(each.under_way and each.state != WAITING for each in standing)
     free = Placement(per_gpu=partial(jobs_per_gpu, workspace)).capacity() - at_work
     if any(each.state == State.STOPPED for each in standing):
         return  # somebody has stopped this comparison
     arms = {arm.name: arm for arm in plan.asked}
-    for each in [each for each in standing if each.state == "waiting"][: max(0, free)]:
+    for each in [each for each in standing if each.state == WAITING][: max(0, free)]:
         actions.begin(study_plan(plan, arms[each.arm]), workspace)

@@ -35,11 +35,11 @@ FALLING = [step(2.0 - 0.05 * number, ce=1.0, kd=0.5) for number in range(30)]
 
 
 def said(status: dict[str, Any] | None = None, steps: list[dict[str, Any]] | None = None, **more: Any) -> list[str]:
-    return [each.what for each in findings(Record(WELL | (status or {}), [], steps or FALLING, **more))]
+    return [each.what for each in findings(Record(WELL | (status or {}), steps or FALLING, **more))]
 
 
 def test_nothing_is_said_of_a_run_that_is_well() -> None:
-    assert said(teacher=0.75) == [] and findings(Record({}, [], [])) == []
+    assert said(teacher=0.75) == [] and findings(Record({}, [])) == []
 
 
 @pytest.mark.parametrize(

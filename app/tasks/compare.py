@@ -29,19 +29,12 @@ def begin_comparison(
 
 def resume_comparison(workspace: Workspace, name: str) -> int:
     """Queues again what is missing, was stopped, lost or failed, searches too; how many runs and searches."""
-    from kdengine.comparison.queueing import queue_missing
-    from kdengine.comparison.stored_plans import load_plan
     from kdengine.jobs import ensure_supervisor
+    from studies import comparing
 
-    plan, count = load_plan(workspace, name), 0
-    if plan.tuning is not None:
-        from studies import tuned
-
-        count = tuned.resume(plan, workspace)
-        plan = load_plan(workspace, name)
-    count += queue_missing(plan, workspace)
+    again = comparing.resume(name, workspace)
     ensure_supervisor(workspace)
-    return count
+    return again.runs + again.searches
 
 
 def extend_comparison(workspace: Workspace, name: str, seeds: int, methods: list[str]) -> int:
@@ -66,10 +59,9 @@ def measure_comparison(workspace: Workspace, name: str) -> int:
 
 
 def _begin(plan: Plan, workspace: Workspace) -> int:
-    from kdengine.comparison import queueing
     from kdengine.jobs import ensure_supervisor
-    from studies import tuned
+    from studies import comparing
 
-    count = queueing.begin(plan, workspace) if plan.tuning is None else tuned.begin(plan, workspace)
+    count = comparing.begin(plan, workspace)
     ensure_supervisor(workspace)
     return count

@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Imports, lists, checks, fixes or deletes; 2 when a check finds that a run would refuse the teacher as it is."""
-    from kdengine.teachers import records, weights
+    from kdengine.teachers import records
 
     workspace = Workspace()
     _check_words(options)
@@ -73,6 +73,8 @@ def main(options: argparse.Namespace) -> int:
         if options.dry_run:
             _show_names(incoming, state, options.json)
             return 0
+        from kdengine.teachers import weights  # brings torch, which lists and deletions do without
+
         imported = weights.bring_in(workspace, incoming, state)
         sys.stderr.writelines(f"{note}\n" for note in imported.notes)
     else:
@@ -143,14 +145,14 @@ def _incoming(options: argparse.Namespace, workspace: Workspace) -> tuple[Incomi
 
 def _show_names(incoming: Incoming, state: Path | Mapping[str, Tensor], json: bool) -> None:
     """How the weights fit: what was found on the way, and of each tensor both names and the shape."""
-    from kdengine.teachers import weights
+    from kdengine.teachers import fitting, weights
 
     found = weights.look(incoming, state)
     tensors = found.backbone.body.state_dict()
     if json:
         show_json({"options": found.options, "notes": found.notes, "names": found.names})
         return
-    rows = [(old, new, "x".join(map(str, tensors[new].shape)) or "scalar") for old, new in found.names.items()]
+    rows = [(old, new, fitting.shape_text(tensors[new])) for old, new in found.names.items()]
     show(("in the file", f"in {incoming.model}", "shape"), rows)
     sys.stderr.writelines(f"{note}\n" for note in found.notes)
     sys.stderr.write(f"They fit: {found.backbone.classifier.out_features} classes. Nothing was kept.\n")

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from kdengine.errors import BadInput, Problem
 from kdengine.registry import METHODS
-from kdengine.spec import ExperimentSpec, merge, nested
+from kdengine.spec import ExperimentSpec, merge, nested, unflatten
 from kdengine.spec.experiment import MAX_TITLE
 from kdengine.spec.fields import Settings, setting
 from kdengine.teachers.records import PREFIX, pinned_mapping
@@ -329,11 +329,7 @@ def with_tuned(plan: Plan, search: Search) -> Plan:
         BadInput: the settings cannot be those of that arm.
     """
     arm = next(arm for arm in plan.asked if arm.name == search.arm)
-    found: dict[str, dict[str, Any]] = {}
-    for path, value in search.values.items():
-        part, setting_name = path.split(".")
-        found.setdefault(part, {})[setting_name] = value
-    tuned = Arm(name=f"{arm.name}{TUNED}", changes=merge(arm.changes, found), search=search)
+    tuned = Arm(name=f"{arm.name}{TUNED}", changes=merge(arm.changes, unflatten(search.values)), search=search)
     others = [each for each in plan.arms if each.search is None or each.search.arm != arm.name]
     place = others.index(arm) + 1
     whole = plan.changed(arms=(*others[:place], tuned, *others[place:]))

@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass
 
 from kdengine.comparison.plan import Plan
-from kdengine.errors import DamagedFile
 from kdengine.jobs import JobStore
 from kdengine.jobs.job import STUDY_PREFIX
 from kdengine.workspace import Workspace
@@ -30,6 +29,7 @@ class ArmSearch:
         study: its name.
         state: "waiting" for its turn, "found", or the state of its job.
         trials: complete or pruned so far.
+        most: of them; None where epochs are what ends it.
         message: why it failed or stopped.
     """
 
@@ -37,7 +37,13 @@ class ArmSearch:
     study: str
     state: str
     trials: int = 0
+    most: int | None = None
     message: str = ""
+
+    @property
+    def progress(self) -> str:
+        """In words: 5 of 12 trials."""
+        return f"{self.trials} of {self.most} trials" if self.most else f"{self.trials} trials"
 
     @property
     def under_way(self) -> bool:
@@ -65,18 +71,15 @@ def searches(plan: Plan, workspace: Workspace) -> tuple[ArmSearch, ...]:
 
 
 def _search(plan: Plan, arm: str, store: JobStore, workspace: Workspace) -> ArmSearch:
-    name = study_name(plan.name, arm)
+    name, most = study_name(plan.name, arm), plan.tuning.trials if plan.tuning else None
     tuned = plan.tuned(arm)
     if tuned is not None and tuned.search is not None:
-        return ArmSearch(arm, name, FOUND, tuned.search.trials)
+        return ArmSearch(arm, name, FOUND, tuned.search.trials, most)
     job = store.find(f"{STUDY_PREFIX}{name}")
     if job is None:
-        return ArmSearch(arm, name, WAITING)
-    try:
-        counts = workspace.run(job.id).status().get("trials") or {}
-    except DamagedFile:
-        counts = {}
+        return ArmSearch(arm, name, WAITING, most=most)
+    counts = workspace.run(job.id).status().get("trials") or {}
     trials = int(counts.get("complete", 0)) + int(counts.get("pruned", 0))
     # A study that has just ended hands its values over in the same breath; until then it is at work.
     state = State.RUNNING if job.state is State.FINISHED else job.state
-    return ArmSearch(arm, name, str(state), trials, job.message or "")
+    return ArmSearch(arm, name, str(state), trials, most, job.message or "")

@@ -45,7 +45,7 @@ def joined(plan: Plan, workspace: Workspace) -> Plan:
     names = {arm.name for arm in known.arms}
     arms = (*known.arms, *(arm for arm in plan.arms if arm.name not in names))
     seeds = tuple(dict.fromkeys((*known.seeds, *plan.seeds)))
-    return plan.changed(common=plan.common, arms=arms, seeds=seeds, tuning=plan.tuning or known.tuning)
+    return plan.changed(arms=arms, seeds=seeds, tuning=plan.tuning or known.tuning)
 
 
 def load_plan(workspace: Workspace, name: str) -> Plan:

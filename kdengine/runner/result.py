@@ -47,9 +47,4 @@ class RunResult:
         from kdengine.figures import curves
 
         run = RunDirectory(self.path)
-        status = run.status()
-        teacher = status.get("teacher_validation")
-        source = RunDirectory(self.path.parent / status["teacher_run"]) if status.get("teacher_run") else None
-        if teacher is None and source is not None and source.exists:
-            teacher = source.status().get("best", {}).get("accuracy")
-        return curves.accuracy(list(run.events("epoch")), label=self.run_id, teacher=teacher)
+        return curves.accuracy(list(run.events("epoch")), label=self.run_id, teacher=run.teacher_validation())

@@ -4,7 +4,7 @@ from kdengine.spec.components import DataSpec, MethodSpec, ModelSpec
 from kdengine.spec.experiment import ExperimentSpec, TeacherSpec, with_settings
 from kdengine.spec.recipe import RecipeSpec
 from kdengine.spec.runtime import RuntimeSpec
-from kdengine.spec.text import flatten, merge, nested, with_absolute_paths
+from kdengine.spec.text import flatten, merge, nested, unflatten, with_absolute_paths
 
 __all__ = [
     "DataSpec",
@@ -17,6 +17,7 @@ __all__ = [
     "flatten",
     "merge",
     "nested",
+    "unflatten",
     "with_absolute_paths",
     "with_settings",
 ]

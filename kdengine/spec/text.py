@@ -98,6 +98,18 @@ def _reads_as_itself(text: str) -> bool:
         return False
 
 
+def unflatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree of which ``values`` are the leaves by their dotted paths; the inverse of `flatten`."""
+    tree: dict[str, Any] = {}
+    for path, value in values.items():
+        node = tree
+        *parents, leaf = path.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return tree
+
+
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """``(dotted path, value)`` of every leaf."""
     for key, value in tree.items():

@@ -61,10 +61,10 @@ class Fitted(NamedTuple):
 
 
 class _Match(NamedTuple):
-    """Options with which the weights fit, how many classes they know, and the names that they go by here."""
+    """A network that the weights fit, its options, and the names that they go by there."""
 
+    backbone: Backbone
     options: dict[str, Any]
-    classes: int
     names: dict[str, str]
 
 
@@ -93,15 +93,14 @@ def fit(
     """
     skeleton = _build(model, 2, image_size, options)
     state, notes = _without_auxiliary(*_without_prefix(tensors, skeleton.body.state_dict()))
-    classes, misfit = _exact(state, skeleton, model, image_size, options)
-    match = _Match(dict(options), classes, {name: name for name in state})
+    match, misfit = _exact(state, skeleton, model, image_size, options)
     if misfit:
         found = _otherwise(state, model, image_size, options, given)
         if found is None:
             raise BadInput(Problem("weights", f"these are not the weights of {model} at {image_size} px: {misfit}"))
         match = found
         notes = (*notes, *_said(match, options))
-    backbone = _build(model, max(2, match.classes), image_size, match.options)
+    backbone = match.backbone
     state = {match.names[name]: value for name, value in state.items() if name in match.names}
     state = _as_float32(state, backbone.body.state_dict())
     broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
@@ -113,12 +112,13 @@ def fit(
 
 def _exact(
     state: Mapping[str, Tensor], skeleton: Backbone, model: str, image_size: int, options: Mapping[str, Any]
-) -> tuple[int, str]:
-    """How many classes the classifier's row of that name has, and what does not fit by name; "" when all does."""
+) -> tuple[_Match, str]:
+    """The network with as many classes as the row of the classifier's name, and what does not fit; "" when all does."""
     row = state.get(classifier_key(skeleton))
     count = row.shape[0] if row is not None and row.ndim == 2 else 2
     backbone = skeleton if count == 2 else _build(model, max(2, count), image_size, options)
-    return count, _misfit(state, backbone.body.state_dict())
+    match = _Match(backbone, dict(options), {name: name for name in state})
+    return match, _misfit(state, backbone.body.state_dict())
 
 
 def _otherwise(
@@ -132,10 +132,13 @@ def _otherwise(
     found: list[_Match] = []
     for changed in [dict(options), *_alternatives(model, options, given)]:
         skeleton = _build(model, 2, image_size, changed)
-        classes, misfit = _exact(state, skeleton, model, image_size, changed)
+        match, misfit = _exact(state, skeleton, model, image_size, changed)
         if not misfit:
-            return _Match(changed, classes, {name: name for name in state})
-        found += [_Match(changed, *way) for way in _renamed(state, skeleton)]
+            return match
+        found += [
+            _Match(_build(model, max(2, classes), image_size, changed), changed, names)
+            for classes, names in _renamed(state, skeleton)
+        ]
     if len(found) > 1:
         ways = "; ".join(" and ".join(_said(way, options)) for way in found[:SHOWN])
         message = f"the names are not those of {model}, and by shapes they fit in {len(found)} ways: {ways}"
@@ -237,11 +240,11 @@ def _without_auxiliary(state: dict[str, Tensor], notes: tuple[str, ...]) -> tupl
 
 def _misfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
     """What does not fit, the first keys of each kind with their shapes; "" when all does."""
-    missing = [f"{name} {_shape(value)}" for name, value in expected.items() if name not in state]
+    missing = [f"{name} {shape_text(value)}" for name, value in expected.items() if name not in state]
     missing = [text for text in missing if COUNTER not in text]
-    unexpected = [f"{name} {_shape(value)}" for name, value in state.items() if name not in expected]
+    unexpected = [f"{name} {shape_text(value)}" for name, value in state.items() if name not in expected]
     other = [
-        f"{name} {_shape(state[name])} instead of {_shape(value)}"
+        f"{name} {shape_text(state[name])} instead of {shape_text(value)}"
         for name, value in expected.items()
         if name in state and state[name].shape != value.shape
     ]
@@ -253,5 +256,6 @@ def _first(found: Sequence[str]) -> str:
     return ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
 
 
-def _shape(value: Tensor) -> str:
+def shape_text(value: Tensor) -> str:
+    """The shape of a tensor in words: 10x64, or scalar."""
     return "x".join(map(str, value.shape)) or "scalar"

@@ -221,6 +221,19 @@ class RunDirectory:
             why = {"reason": "damaged", "message": str(error), "advice": _STATUS_ADVICE.format(id=self.id)}
             return {"state": State.LOST, **why, "damaged": str(error)}
 
+    def teacher_validation(self) -> float | None:
+        """Accuracy (0..1) of its teacher on validation images: as this run's status says it, else the teacher's own.
+
+        None without a teacher, or where it is gone and nobody has noted it.
+        """
+        status = self.status()
+        noted: float | None = status.get("teacher_validation")
+        trained = status.get("teacher_run")
+        if noted is not None or not trained:
+            return noted
+        own: float | None = (RunDirectory(self.path.parent / trained).status().get("best") or {}).get("accuracy")
+        return own
+
     def _checked(self, status: dict[str, Any]) -> dict[str, Any]:
         for name, kind in _PARTS.items():
             value: Any = status

@@ -15,7 +15,6 @@ from app.pages.compare.plans import Plans
 from app.worker import Workers
 from kdengine.comparison.plan import Plan, extended
 from kdengine.comparison.progress import MISSING, Progress, progress, unmeasured
-from kdengine.comparison.queueing import stop
 from kdengine.comparison.report import report
 from kdengine.comparison.searches import ArmSearch, searches
 from kdengine.comparison.stored_plans import list_plans
@@ -23,6 +22,7 @@ from kdengine.comparison.tables import FORMATS
 from kdengine.errors import BadInput, KdError
 from kdengine.jobs import ensure_supervisor
 from kdengine.workspace import Workspace
+from studies import comparing
 
 NOTHING_MEASURED: dict[str, Any] = {"of": "", "seconds": None, "note": ""}
 
@@ -171,9 +171,9 @@ class Handlers:
         try:
             plan = self.plans.get(name or "")
             ensure_supervisor(self.workspace)
-            searching = _stop_searches(plan, self.workspace)
-            said = boxes.note(f"{stop(plan, self.workspace)} runs are stopped.")
-            return said + (boxes.note(f"{searching} searches are stopped.") if searching else "")
+            stopped = comparing.stop(plan, self.workspace)
+            said = boxes.note(f"{stopped.runs} runs are stopped.")
+            return said + (boxes.note(f"{stopped.searches} searches are stopped.") if stopped.searches else "")
         except KdError as error:
             return boxes.error(error)
 
@@ -188,14 +188,6 @@ class Handlers:
         except KdError as error:
             self._unmeasurable.add(name)  # said once, not every few seconds
             gr.Warning(str(error))
-
-
-def _stop_searches(plan: Plan, workspace: Workspace) -> int:
-    if plan.tuning is None:
-        return 0
-    from studies import tuned  # brings Optuna, which a page that shows comparisons does without
-
-    return tuned.stop(plan, workspace)
 
 
 def _runs_of(plan: Plan) -> int:

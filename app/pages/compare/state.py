@@ -10,7 +10,6 @@ from typing import Any
 import gradio as gr
 
 from app import text
-from kdengine.comparison.plan import Plan
 from kdengine.comparison.progress import MISSING, Progress, unmeasured
 from kdengine.comparison.report import Report
 from kdengine.comparison.searches import FOUND, WAITING, ArmSearch
@@ -34,7 +33,7 @@ def shown(found: Report, now: Progress, tuning: Sequence[ArmSearch] = ()) -> lis
     ended_early += sum(not each.under_way and each.state != FOUND for each in tuning)
     some, at_work = found.finished > 0, now.under_way or any(each.under_way for each in tuning)
     return [
-        _state(found, now) + _searches(now.plan, tuning),
+        _state(found, now) + _searches(tuning),
         gr.update(visible=ended_early > 0 and not at_work),
         gr.update(visible=at_work),
         *[gr.update(visible=some, value=path) for path in _files(found)],
@@ -74,15 +73,15 @@ def _state(found: Report, now: Progress) -> str:
     return f'<div class="kd-state kd-num">{_said(found)}{" · ".join(words)}{bar}{dots}</div>'
 
 
-def _searches(plan: Plan, tuning: Sequence[ArmSearch]) -> str:
+def _searches(tuning: Sequence[ArmSearch]) -> str:
     """How the search of each arm stands, each leading to its study; nothing once all have found something."""
     if all(each.state == FOUND for each in tuning):
         return ""
-    most = plan.tuning.trials if plan.tuning else None
     lines = []
     for each in tuning:
-        trials = f"{each.trials} of {most} trials" if most else f"{each.trials} trials"
-        said = f"{text.escape(each.state)}, {trials}" + (f": {text.escape(each.message)}" if each.message else "")
+        said = f"{text.escape(each.state)}, {each.progress}" + (
+            f": {text.escape(each.message)}" if each.message else ""
+        )
         name = f'<a href="/studies?name={text.escape(each.study)}">{text.escape(each.arm)}</a>'
         begun = f'<span translate="no">{text.escape(each.arm)}</span>' if each.state == WAITING else name
         lines.append(f'<span class="kd-arm">{begun}</span><span>{said}</span>')

@@ -62,7 +62,7 @@ def _fell(detail: Detail, record: Record) -> Iterator[Finding]:
 
 def _learnt(detail: Detail, record: Record) -> Iterator[Finding]:
     """What makes its numbers hard to believe."""
-    yield from health.findings(health.Record(detail.status, record.epochs, record.steps, detail.teacher_validation))
+    yield from health.findings(health.Record(detail.status, record.steps, detail.teacher_validation))
 
 
 def _idle_gpu(detail: Detail, record: Record) -> Iterator[Finding]:
