@@ -25,7 +25,7 @@ from kdengine.errors import BadInput
 from kdengine.jobs import Job
 from kdengine.workspace import Workspace
 from kdengine.workspace.states import State
-from studies import actions, tuned
+from studies import actions, comparing, tuned
 from studies.controller import Controller
 
 EPOCHS, TRIALS = 3, 4
@@ -291,6 +291,23 @@ def test_an_added_arm_is_searched_too(lab: Lab) -> None:
     tuned.begin(extended(load_plan(lab.workspace, "fair"), 3, ["cs_kd"]), lab.workspace)
     lab.until_done("fair")
     assert [arm.name for arm in load_plan(lab.workspace, "fair").arms][-2:] == ["cs_kd", "cs_kd, tuned"]
+
+
+def test_an_arm_added_by_a_plan_without_a_search_is_searched_too(lab: Lab) -> None:
+    """As by the shell without --tune, or the form of the page with 0 trials."""
+    done(lab, asked(methods=[]))  # no search is left whose end would begin another
+    comparing.begin(asked(tuning=None), lab.workspace)
+    lab.until_done("fair")
+    assert [arm.name for arm in load_plan(lab.workspace, "fair").arms] == [
+        *("none", "none, tuned", "byot", "byot, tuned")
+    ]
+
+
+def test_what_an_earlier_search_has_found_is_no_head_start(lab: Lab) -> None:
+    done(lab, asked("before", methods=[], seeds=range(1)))
+    done(lab, asked(methods=[], seeds=range(1)))
+    origins = [row.origin for row in actions.view(study_name("fair", "none"), lab.workspace).trials]
+    assert origins == ["default", *[""] * (TRIALS - 1)]
 
 
 def test_what_an_arm_sets_itself_is_not_searched(lab: Lab) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections import OrderedDict
 from pathlib import Path
 
@@ -82,7 +85,6 @@ def taken(net: nn.Module, model: str, prefix: str = "", **given: object):
 @pytest.mark.parametrize(("model", "blocks"), [("resnet20", 3), ("resnet56", 9)])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_a_published_cifar_resnet_loads_as_it_is(model: str, blocks: int, prefix: str) -> None:
-    # Ten blocks a stage and more would sort as layer1.10 before layer1.2: nine do not show it, the next test does.
     net = lived_in(Published(blocks))
     found = taken(net, model, prefix)
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -94,8 +96,11 @@ def test_a_published_cifar_resnet_loads_as_it_is(model: str, blocks: int, prefix
 
 
 def test_the_tenth_block_is_not_taken_for_the_second() -> None:
+    """Blocks that count from 1 there and from 0 here: sorted as text, 10 would stand before 2 on one side only."""
     net = lived_in(Published(18, classes=7))
-    found = taken(net, "resnet110")
+    state = {re.sub(r"^(layer\d)\.(\d+)", lambda at: f"{at[1]}.{int(at[2]) + 1}", name): value
+             for name, value in net.state_dict().items()}  # fmt: skip
+    found = fit(state, "resnet110", 32, full_options("resnet110", {}))
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         torch.testing.assert_close(found.backbone(images).logits, net(images), rtol=1e-3, atol=1e-3)
@@ -155,6 +160,11 @@ def test_it_is_shown_before_it_is_used(
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         torch.testing.assert_close(backbone(images).logits, lived_in(Published(3))(images), rtol=1e-4, atol=1e-4)
+
+
+def test_to_list_teachers_brings_no_torch(workspace: Workspace) -> None:
+    code = "import sys; from kdengine.cli import main; main(['import', '--list']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
 
 
 def test_a_dry_run_needs_weights(capsys: pytest.CaptureFixture[str], workspace: Workspace) -> None:
