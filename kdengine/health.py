@@ -24,6 +24,10 @@ FLAT = 0.01
 """Share of the first loss by which a loss must change to be said to move."""
 SMALL_TERM = 0.001
 DOMINATING = 100.0
+TELLS = 0.05
+"""Two standard errors of the validation accuracy above which it is said to be too small: methods differ by one or two
+points. Our choice. Of two runs on the same images the standard error of the difference is about that of one of them
+(their errors agree on half of the images or more), so the same number says what a search can tell apart."""
 BETTER = 0.002
 """How far (0..1) a student must be above its teacher to be said to be better."""
 
@@ -51,7 +55,7 @@ class Record(NamedTuple):
 
 def findings(record: Record) -> list[Finding]:
     """All that was found, the gravest first."""
-    looks = (_guesses, _flat, _few_steps, _teacher_behind, _terms)
+    looks = (_guesses, _flat, _few_steps, _few_validation_images, _teacher_behind, _terms)
     return [finding for look in looks for finding in look(record)]
 
 
@@ -75,7 +79,8 @@ def _guesses(record: Record) -> Iterator[Finding]:
     if best is None or classes < 2 or not images or 2 * progress.get("epoch", 0) < progress.get("epochs", 1):
         return
     chance = 1 / classes
-    if best <= chance + 2 * math.sqrt(chance * (1 - chance) / images):
+    limit = chance + 2 * math.sqrt(chance * (1 - chance) / images)
+    if best <= limit < 1:  # with a handful of images nothing can be told from guessing
         yield Finding(
             f"Its best validation accuracy, {_percent(best)}, is that of guessing among {classes} classes.",
             "Nothing is learnt: try another learning rate or more epochs, and look whether the labels are right.",
@@ -102,6 +107,27 @@ def _few_steps(record: Record) -> Iterator[Finding]:
         yield Finding(
             f"The whole run is {steps} steps.",
             "That is fewer than a schedule with warm-up and decay needs: more epochs, or a smaller batch.",
+        )
+
+
+def resolution(accuracy: float, images: int) -> float:
+    """Two standard errors (0..1) of an accuracy on so many images, never zero (Agresti and Coull 1998)."""
+    share = (accuracy * images + 2) / (images + 4)
+    return 2 * math.sqrt(share * (1 - share) / (images + 4))
+
+
+def _few_validation_images(record: Record) -> Iterator[Finding]:
+    best = (record.status.get("best") or {}).get("accuracy")
+    images = int((record.status.get("data") or {}).get("validation") or 0)
+    if best is None or not images:
+        return
+    tells = resolution(best, images)
+    if tells > TELLS:
+        yield Finding(
+            f"{images} validation images cannot tell accuracies apart that differ by less than {100 * tells:.0f} "
+            "points.",
+            "The best epoch and the settings of a search are chosen by them: hold more out (data.validation), or "
+            "believe only what several seeds say on test.",
         )
 
 

@@ -12,7 +12,7 @@ from finished_comparison import finish
 from support import tiny_spec
 
 from kdengine import run
-from kdengine.comparison.plan import make_plan
+from kdengine.comparison.plan import Search, make_plan, with_tuned
 from kdengine.comparison.progress import progress
 from kdengine.comparison.report import report
 from kdengine.comparison.tables import FORMATS, notes
@@ -49,7 +49,20 @@ def test_nothing_is_said_of_a_run_that_is_well() -> None:
 )
 def test_guessing_is_told_from_learning_by_the_number_of_images(accuracy: float, images: int, guesses: bool) -> None:
     status = {"best": {"accuracy": accuracy}, "data": {"classes": 10, "validation": images}}
-    assert [text.startswith("Its best validation accuracy") for text in said(status)] == [True] * guesses
+    assert any(text.startswith("Its best validation accuracy") for text in said(status)) == guesses
+
+
+def test_of_a_handful_of_images_nobody_says_that_all_right_is_guessing() -> None:
+    """Two of two: two standard errors above a half are more than all."""
+    found = said({"best": {"accuracy": 1.0}, "data": {"classes": 2, "validation": 2}})
+    assert found == ["2 validation images cannot tell accuracies apart that differ by less than 38 points."]
+
+
+@pytest.mark.parametrize(("images", "few"), [(395, True), (396, False)])
+def test_validation_that_is_too_small_for_what_methods_differ_by(images: int, few: bool) -> None:
+    """At a half: 2 sqrt(0.25 / (n + 4)) is five points with 396 images."""
+    found = said({"best": {"accuracy": 0.5}, "data": {"classes": 10, "validation": images}})
+    assert [text.startswith(f"{images} validation images cannot tell") for text in found] == [True] * few
 
 
 def test_a_run_that_has_just_begun_is_not_said_to_guess() -> None:
@@ -115,6 +128,23 @@ def test_a_table_says_of_which_arm_it_is_true_and_of_how_many_runs(workspace: Wo
     for kind in ("markdown", "latex", "html"):
         assert "2 of 3 runs: It guesses" in FORMATS[kind](now)
     assert len(list(csv.reader(FORMATS["csv"](now).splitlines()))) == 3
+
+
+@pytest.mark.parametrize(("promised", "doubted"), [(0.72, True), (0.86, False), (0.70, False)])
+def test_a_search_whose_promise_validation_cannot_tell_from_luck(
+    workspace: Workspace, promised: float, doubted: bool
+) -> None:
+    """With 96 images two standard errors are 9 points at 0.72 and 7.3 at 0.86."""
+    plan = make_plan("lucky", {"data": "digits", "student": "resnet20"}, ["byot"], range(2), cutmix=False)
+    values = {"recipe.lr": 0.02}
+    search = Search(
+        arm="byot", study="s", values=values, trials=4, epochs=40, validation=promised, default=0.70
+    )  # fmt: skip
+    plan = with_tuned(plan, search)
+    for number, cell in enumerate(plan.cells):
+        finish(workspace, cell.spec, 50.0, f"run-{number}").update_status(data={"validation": 96})
+    doubts = report(progress(plan, workspace)).doubts
+    assert [text.startswith("byot, tuned: the search promises 2.0 points on 96") for text in doubts] == [True] * doubted
 
 
 @pytest.mark.parametrize("damaged", [None, "x", [["only one"]], [1, 2], {"a": 1}])

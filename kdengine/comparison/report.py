@@ -143,7 +143,7 @@ def report(now: Progress) -> Report:
     """Reads the finished runs of a comparison; what is still to come is left out."""
     done = {arm.name: _finished(now, arm.name) for arm in now.plan.arms}
     best = {arm: {seed: _test(run, "best") for seed, run in runs.items()} for arm, runs in done.items()}
-    baseline = ALONE if ALONE in done else now.plan.arms[0].name
+    baseline = ALONE if ALONE in done or now.plan.tuned(ALONE) else now.plan.arms[0].name
     alone = _references(now.plan, baseline)
     gains = _gains(best, alone)
     to_kd = _gains(best, {arm: kd for arm, kd in _references(now.plan, SOFT_TARGETS).items() if arm in alone})
@@ -165,7 +165,10 @@ def report(now: Progress) -> Report:
         finished=len(runs),
         failed=now.count("failed", "lost"),
         total=len(now.cells),
-        doubts=tuple(doubt for arm, found in done.items() for doubt in _doubts(arm, list(found.values()))),
+        doubts=(
+            *(doubt for arm, found in done.items() for doubt in _doubts(arm, list(found.values()))),
+            *(doubt for arm in now.plan.arms for doubt in _lucky(arm.search, list(done[arm.name].values()))),
+        ),
     )
 
 
@@ -177,6 +180,19 @@ def _doubts(arm: str, runs: Sequence[RunDirectory]) -> Iterator[str]:
             found.setdefault(NUMBERS.sub("", each.what), []).append(each)
     for alike in found.values():
         yield f"{arm}, {len(alike)} of {len(runs)} runs: {alike[0].what} {alike[0].remedy}"
+
+
+def _lucky(search: Search | None, runs: Sequence[RunDirectory]) -> Iterator[str]:
+    """Whether what a search promises over the defaults is less than its validation images can tell apart."""
+    images = max((int((run.status().get("data") or {}).get("validation") or 0) for run in runs), default=0)
+    if search is None or search.default is None or not images:
+        return
+    promised, tells = search.validation - search.default, health.resolution(search.validation, images)
+    if 0 < promised < tells:
+        yield (
+            f"{search.arm}, tuned: the search promises {100 * promised:.1f} points on {images} validation images, "
+            f"which cannot tell apart less than {100 * tells:.1f}. It may be luck: the seeds on test decide."
+        )
 
 
 def _finished(now: Progress, arm: str) -> dict[int, RunDirectory]:
