@@ -167,6 +167,9 @@ def _measure(now: Progress, workspace: Workspace) -> None:
     missing = unmeasured(now)
     if not missing:
         return
+    if now.under_way:  # what trains beside it would distort the latency, and whoever looks in between would wait
+        sys.stderr.write("Fidelity and latency are measured when nothing of it trains any more.\n")
+        return
     from kdengine.comparison.measure import measure
 
     with waiting() as report:
