@@ -33,7 +33,8 @@ TREE = {
     ),
     "docs/tutorials/index": ("compare-methods", "phone-sized-net", "tune", "look-inside", "own-method"),
     "docs/concepts/index": (
-        *("../compare", "../studies", "../inspect", "exact-resume", "cached-teacher-logits", "choosing-by-measuring"),
+        *("../compare", "../race", "../studies", "../inspect"),
+        *("exact-resume", "cached-teacher-logits", "choosing-by-measuring"),
         "../speed",
     ),
     "docs/methods/README": sorted(path.stem for path in (ROOT / "docs/methods").glob("[a-z]*.md")),

@@ -75,20 +75,24 @@ def advance(name: str, workspace: Workspace, ended: str = "") -> int:
         whole = plan
         for arm in plan.asked:
             if whole.tuned(arm.name) is None:
-                found = _found(whole, arm, workspace, ended)
+                found = found_by_search(whole, arm, workspace, ended)
                 whole = whole if found is None else with_tuned(whole, found)
         if whole is not plan:
             save_plan(whole, workspace)
         queued = queueing.queue_missing(whole, workspace, again=False)
-        _begin_searches(whole, workspace, ended)
+        begin_searches(whole, workspace, ended, told=plan.name)
         return queued
 
 
 def resume(plan: Plan, workspace: Workspace) -> int:
     """Takes up searches that were stopped, lost or failed; how many."""
     advance(plan.name, workspace)  # what has its result needs no more trials
-    standing = searches(load_plan(workspace, plan.name), workspace)
-    again = [each for each in standing if not each.under_way and each.state != FOUND]
+    return resume_searches(load_plan(workspace, plan.name), workspace)
+
+
+def resume_searches(plan: Plan, workspace: Workspace) -> int:
+    """Takes up those that have ended without having found anything; how many."""
+    again = [each for each in searches(plan, workspace) if not each.under_way and each.state != FOUND]
     for each in again:
         actions.resume(each.study, workspace)
     return len(again)
@@ -109,12 +113,12 @@ def stop(plan: Plan, workspace: Workspace) -> int:
     return count
 
 
-def study_plan(plan: Plan, arm: Arm) -> StudyPlan:
+def study_plan(plan: Plan, arm: Arm, told: str = "") -> StudyPlan:
     """The study that searches an arm: the learning rate, and what its method declares as tunable and shows first.
 
     What the arm itself sets is its own and stays. All arms get the same budget, seed, sampler and pruner; trials of
     one arm and one seed differ in nothing but the searched values. The first trial has the documented defaults, and
-    earlier studies are not asked: that would be a larger budget for some.
+    earlier studies are not asked: that would be a larger budget for some. ``told`` is as in `begin_searches`.
 
     Raises:
         BadInput: the space cannot be.
@@ -134,7 +138,7 @@ def study_plan(plan: Plan, arm: Arm) -> StudyPlan:
         "budget": Budget(trials=trials, epochs=plan.tuning.epochs),
         "parallel": 1,
         "earlier": False,
-        "comparison": plan.name,
+        "comparison": told,
     }
     return read(values)
 
@@ -150,7 +154,7 @@ def _space(arm: Arm, spec: ExperimentSpec) -> tuple[Dimension, ...]:
     return space.edited(offered, ranges, [name for name in off if name not in ranges])
 
 
-def _found(plan: Plan, arm: Arm, workspace: Workspace, ended: str) -> Search | None:
+def found_by_search(plan: Plan, arm: Arm, workspace: Workspace, ended: str = "") -> Search | None:
     """What the search of an arm has found; None before its end, and where no trial is complete."""
     name = study_name(plan.name, arm.name)
     job = JobStore(workspace).find(f"{STUDY_PREFIX}{name}")
@@ -181,8 +185,15 @@ def _is_used_up(now: StudyView) -> bool:
     return enough or (budget.epochs is not None and now.epochs_run >= budget.epochs)
 
 
-def _begin_searches(plan: Plan, workspace: Workspace, ended: str) -> None:
-    """As many at once as there are slots."""
+def begin_searches(plan: Plan, workspace: Workspace, ended: str = "", told: str = "") -> None:
+    """Begins those that wait, as many at once as there are slots; none where one was stopped.
+
+    Args:
+        plan: whose arms are searched.
+        workspace: where.
+        ended: name of the study whose process calls this at its end.
+        told: name of the comparison that the process of each study is to advance at its end; "" for none.
+    """
     standing = [each for each in searches(plan, workspace) if each.study != ended]
     at_work = sum(each.under_way and each.state != WAITING for each in standing)
     free = Placement(per_gpu=partial(jobs_per_gpu, workspace)).capacity() - at_work
@@ -190,4 +201,4 @@ def _begin_searches(plan: Plan, workspace: Workspace, ended: str) -> None:
         return  # somebody has stopped this comparison
     arms = {arm.name: arm for arm in plan.asked}
     for each in [each for each in standing if each.state == WAITING][: max(0, free)]:
-        actions.begin(study_plan(plan, arms[each.arm]), workspace)
+        actions.begin(study_plan(plan, arms[each.arm], told), workspace)

@@ -27,6 +27,7 @@ from studies import storage
 
 COMMANDS = (
     *("train --method none", "resume x", "eval x", "compare", "compare x --methods kd --teacher resnet20", "inspect x"),
+    "race x",
     *(
         "check --method none",
         "import --list",
@@ -68,7 +69,7 @@ def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 def test_every_command_is_asked() -> None:
     asked = {words.split()[0] for words in COMMANDS}
-    assert asked == {command.name for command in cli.BUILT_IN} | {"compare", "study", "ui"}
+    assert asked == {command.name for command in cli.BUILT_IN} | {"compare", "race", "study", "ui"}
 
 
 @pytest.mark.parametrize("words", COMMANDS)

@@ -7,7 +7,7 @@ import sys
 
 from kdengine.commands.console import add_data_changed
 from kdengine.errors import BadInput, Problem
-from kdengine.jobs.job import STUDY_PREFIX
+from kdengine.jobs.job import CONTROLLER_KINDS
 from kdengine.starting import importing
 
 
@@ -23,9 +23,11 @@ def main(options: argparse.Namespace) -> int:
 
     workspace = Workspace()
     folder = workspace.existing_run(options.run)
-    if folder.status().get("kind") == "study":
-        name = folder.id.removeprefix(STUDY_PREFIX)
-        raise BadInput(Problem("run", f"{folder.id} steers a study; take it up again: kd study resume {name}"))
+    kind = folder.status().get("kind")
+    if kind in CONTROLLER_KINDS:
+        name = folder.id.removeprefix(f"{kind}-")
+        command = f"kd study resume {name}" if kind == "study" else f"kd {kind} {name} --resume"
+        raise BadInput(Problem("run", f"{folder.id} steers a {kind}; take it up again: {command}"))
     with importing():
         from kdengine import runner
         from kdengine.commands.console import training

@@ -16,9 +16,9 @@ UNENDED = ACTIVE | {State.QUEUED}
 ENDED = frozenset(state for state in State if state.ended)
 
 # Controllers only wait for other jobs: were they to take a slot, one slot would be a deadlock.
-CONTROLLER_KINDS = frozenset({"study"})
-STUDY_PREFIX = "study-"
-"""A study's job, and its folder, are called by the study's name after this."""
+CONTROLLER_KINDS = frozenset({"study", "race"})
+STUDY_PREFIX, RACE_PREFIX = "study-", "race-"
+"""The job of a study or race, and its folder, are called by its name after this."""
 
 
 _NUMBERS = (

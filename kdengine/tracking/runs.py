@@ -142,11 +142,11 @@ def _create(client: Any, workspace: Workspace, run: RunDirectory, mark: str) -> 
     """Ids of the run's MLflow run, with params and spec, and of its experiment."""
     text = run.spec_file.read_text()
     plan = yaml.safe_load(text)
-    if plan.get("kind") == "study":
-        # The run that those of a study's trials are nested in.
+    if kind := plan.get("kind"):
+        # The run that those of a study's trials are nested in; or the job that steers a race.
         experiment = experiment_of(client, workspace, plan["experiment"]["data"]["name"])
-        tags = {"kd.run": run.id, "kd.study": plan["name"], "mlflow.user": user_name(), "kd.birth": mark}
-        mlflow_run = _run_of_mark(client, experiment, f"study {plan['name']}", tags)
+        tags = {"kd.run": run.id, f"kd.{kind}": plan["name"], "mlflow.user": user_name(), "kd.birth": mark}
+        mlflow_run = _run_of_mark(client, experiment, f"{kind} {plan['name']}", tags)
     else:
         spec = ExperimentSpec.from_yaml(text)
         experiment = experiment_of(client, workspace, spec.data.name)
