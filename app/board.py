@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from app.event_reader import EventReader
 from app.snapshot import Snapshot, read_snapshot
 from kdengine.jobs import Job, JobStore, as_it_is, last_looks, stalled, supervisor_alive
-from kdengine.jobs.job import STUDY_PREFIX
+from kdengine.jobs.job import RACE_PREFIX, STUDY_PREFIX
 from kdengine.workspace import Workspace
 from kdengine.workspace.annotations import Annotations, read_annotations
 from kdengine.workspace.rundir import RUN_ID, RunDirectory, short_id
@@ -55,8 +56,15 @@ class Row:
     study: str = ""
     trial: str = ""
     comparison: str = ""
+    race: str = ""
     teacher_run: str = ""
     """The run whose network teaches; "" for none, and for one that is not known here."""
+
+    @property
+    def steers(self) -> str:
+        """Address of the page of what a controller steers; "" for a run."""
+        page = {"study": "studies", "race": "race"}.get(self.kind)
+        return f"/{page}?name={quote(self.id.removeprefix(f'{self.kind}-'))}" if page else ""
 
     def called(self, accuracy: str) -> str:
         """One line that identifies it in a list; a name that a person gave comes first."""
@@ -134,9 +142,7 @@ class Board:
 
     def trained(self) -> list[Row]:
         """Runs that have a trained network, in the order of `rows`; some are still training."""
-        return [
-            row for row in self.rows() if row.best is not None and row.state != State.QUEUED and row.kind != "study"
-        ]
+        return [row for row in self.rows() if row.best is not None and row.state != State.QUEUED and not row.steers]
 
     def detail(self, run_id: str) -> Detail | None:
         """One run; None when there is no such job."""
@@ -194,11 +200,12 @@ class Board:
             "title": said.name or title,
             "tags": said.tags,
             "notes": said.notes,
-            "seed": snapshot.seed if job.kind != "study" else None,
+            "seed": None if job.is_controller else snapshot.seed,
             "data": snapshot.data or job.dataset,
             "study": study.removeprefix(STUDY_PREFIX),
             "trial": str(status.get("trial", "")),
             "comparison": str(status.get("comparison") or "") or self._compared_as(job.title),
+            "race": job.id.removeprefix(RACE_PREFIX) if job.kind == "race" else str(status.get("race") or ""),
             "teacher_run": str(status.get("teacher_run") or ""),
         }
 

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from app.board import Row
 
-COMPARISON, STUDY = "comparison", "study"
+COMPARISON, STUDY, RACE = "comparison", "study", "race"
+PAGE_OF = {COMPARISON: "compare", STUDY: "studies", RACE: "race"}
 _SEED = re.compile(r", seed \d+\Z")
 
 
@@ -20,8 +21,8 @@ class Group:
     """Runs that fold into one line.
 
     Attributes:
-        kind: "comparison" or "study".
-        name: of the comparison or study.
+        kind: "comparison", "study" or "race", whose heats they are.
+        name: of it.
     """
 
     kind: str
@@ -35,8 +36,7 @@ class Group:
     @property
     def address(self) -> str:
         """Its own page."""
-        page = "compare" if self.kind == COMPARISON else "studies"
-        return f"/{page}?name={quote(self.name)}"
+        return f"/{PAGE_OF[self.kind]}?name={quote(self.name)}"
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ def families(rows: Iterable[Row]) -> Families:
 def _group(row: Row) -> Group | None:
     if row.comparison:
         return Group(COMPARISON, row.comparison)
+    if row.race:
+        return Group(RACE, row.race)
     return Group(STUDY, row.study) if row.study else None
 
 
@@ -92,8 +94,8 @@ def _name(row: Row, teaches: bool) -> str:
     if row.kind == STUDY:
         return row.study
     if row.title:
-        within = row.title.removeprefix(f"{row.comparison}: ") if row.comparison else row.title
-        return _SEED.sub("", within) if row.comparison else within
+        group = f"{row.comparison}: " if row.comparison else f"{row.race}." if row.race else ""
+        return _SEED.sub("", row.title.removeprefix(group)) if group else row.title
     if row.trial:
         return f"trial {row.trial}"
     if teaches:

@@ -72,6 +72,16 @@ PAGES = (
         ),
     ),
     Page(
+        "race",
+        "Race",
+        "Which method is best for my data, within some hours?",
+        (
+            "All methods run briefly, half of them stay each time; four are tuned, three confirmed on fresh seeds.",
+            "A winner is named only where its gain over the student alone is shown.",
+            "In the shell: kd race.",
+        ),
+    ),
+    Page(
         "studies",
         "Studies",
         "Which temperatures and weights are best, is the gain real?",

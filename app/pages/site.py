@@ -6,7 +6,7 @@ import gradio as gr
 
 from app import frame
 from app.board import Board
-from app.pages import begin, compare, demo, inspect, launch, runs, studies
+from app.pages import begin, compare, demo, inspect, launch, race, runs, studies
 from app.worker import Workers
 from kdengine.workspace import Workspace
 
@@ -29,6 +29,7 @@ def build(workspace: Workspace, workers: Workers, mlflow_url: str | None = None)
         "launch": lambda: launch.build(workspace, workers, site),
         "runs": lambda: runs.build(board, workers.background, site, mlflow_url),
         "compare": lambda: compare.build(workspace, workers, site),
+        "race": lambda: race.build(workspace, workers, site),
         "studies": lambda: studies.build(workspace, workers, site),
         "inspect": lambda: inspect.build(board, workers.viewing, site),
         "demo": lambda: demo.build(board, workers.viewing, site),

@@ -15,6 +15,7 @@ from processes import StandInWorker
 
 from app.pages.compare import form
 from app.pages.compare.handlers import NOTHING_MEASURED, Handlers
+from app.pair_controls import NO_TEACHER
 from app.worker import Workers
 from kdengine.comparison.plan import Plan, Search, Tuning, make_plan, with_tuned
 from kdengine.comparison.stored_plans import list_plans, save_plan
@@ -155,7 +156,7 @@ def test_how_the_searches_stand_is_said_until_all_have_found_something(handlers:
 
 def test_teachers_are_those_of_the_data(handlers: Handlers) -> None:
     choices = handlers.offer_teachers("digits")["choices"]
-    assert choices[0] == form.NO_TEACHER and any(value.startswith("run:") for _, value in choices)
+    assert choices[0] == NO_TEACHER and any(value.startswith("run:") for _, value in choices)
     assert not any(value.startswith("run:") for _, value in handlers.offer_teachers("cifar10")["choices"])
 
 

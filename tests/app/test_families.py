@@ -72,3 +72,11 @@ def test_runs_of_a_comparison_say_so_from_the_beginning(workspace: Workspace) ->
     save_plan(plan, workspace)
     assert queue_missing(plan, workspace) == 3
     assert {row.comparison for row in Board(workspace).rows()} == {"third"}
+
+
+def test_the_heats_of_a_race_fold_with_the_job_that_steers_it(workspace: Workspace) -> None:
+    make_run(workspace, "h", [0.5], title="dash.heat-2: byot, seed 1000")
+    workspace.run("h").update_status(race="dash")
+    known = families(Board(workspace).rows())
+    assert known.names["h"] == "heat-2: byot"
+    assert (known.groups["h"].id, known.groups["h"].address) == ("race dash", "/race?name=dash")

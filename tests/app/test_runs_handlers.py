@@ -16,7 +16,8 @@ from made_runs import make_run
 from support import tiny_spec
 
 from app.board import Board
-from app.pages.runs import export, notes, queue
+from app.export_panel import ExportHandlers
+from app.pages.runs import notes, queue
 from app.pages.runs.handlers import Handlers
 from app.pages.runs.listing import Listing
 from app.pages.runs.one import BUTTONS
@@ -242,7 +243,7 @@ def test_how_many_runs_share_a_gpu(workspace: Workspace) -> None:
 
 
 def test_the_files_of_the_chosen_run_are_packed(trained: Any, worker: Worker) -> None:
-    handlers = export.ExportHandlers(worker)
+    handlers = ExportHandlers(worker)
     began, (said, archive) = handlers.make(trained.taught, "safetensors", True, False)
     assert "Writing the files" in began[0] and not began[1]["visible"]
     assert archive["visible"] and Path(archive["value"]).name == f"{trained.taught}-safetensors.zip"
@@ -254,6 +255,6 @@ def test_the_files_of_the_chosen_run_are_packed(trained: Any, worker: Worker) ->
 
 
 def test_eight_bits_are_a_question_of_onnx_alone(worker: Worker) -> None:
-    handlers = export.ExportHandlers(worker)
+    handlers = ExportHandlers(worker)
     assert handlers.choose_form("onnx")["visible"] and not handlers.choose_form("safetensors")["visible"]
     assert handlers.forget() == ["", gr.update(visible=False), False]

@@ -24,11 +24,10 @@ def ways() -> str:
                 "Published weights of timm or torchvision, or your own safetensors file.",
             ),
             _way(
-                "/compare",
+                "/race",
                 "best",
                 "Find the best method",
-                "Several methods with the same recipe and seeds, and what the difference is worth; "
-                "or <b>tune</b> one on Studies.",
+                "Give it hours: methods race, the best are tuned and confirmed; or <b>compare</b> a few on Compare.",
             ),
         )
     )
@@ -86,8 +85,8 @@ def last_used(rows: Sequence[Row], names: Mapping[str, str]) -> str:
 
 def _line(row: Row, name: str) -> str:
     e = text.escape
-    again = f'<a href="/launch?clone={e(row.id)}">Launch</a>' if row.kind != "study" else ""
-    address = f"/studies?name={e(row.name)}" if row.kind == "study" else f"/runs?run={e(row.id)}"
+    again = "" if row.steers else f'<a href="/launch?clone={e(row.id)}">Launch</a>'
+    address = row.steers or f"/runs?run={e(row.id)}"
     return (
         f'<tr><td><a href="{address}">{e(name)}</a></td><td>{e(row.dataset)}</td>'
         f'<td>{e(row.method)}</td><td><span class="dot {row.state}"></span>{row.state}</td>'

@@ -7,40 +7,21 @@ from typing import Any
 
 import gradio as gr
 
-from app import catalog, forms
+from app import catalog, forms, pair_controls
+from app.pair_controls import Filled
 from kdengine.comparison.plan import Plan, make_plan, tuning_of
-from kdengine.spec import with_settings
 from kdengine.workspace import Workspace
 
-DEFAULTS = {"data": "digits", "teacher": "resnet8x4", "student": "resnet20", "methods": ["kd", "dkd", "byot"]}
-NO_TEACHER = ("no teacher", "")
-
-Filled = dict[str, Any]
-"""What the controls hold, by name."""
+METHODS = ["kd", "dkd", "byot"]
 
 
 def draw(workspace: Workspace) -> dict[str, Any]:
     """Draws the controls into the current Gradio context; all of them by name."""
     form: dict[str, Any] = {"name": gr.Textbox("first", label="Name", elem_id="compare-name")}
-    with gr.Row():
-        form["data"] = gr.Dropdown(
-            catalog.datasets(workspace), value=DEFAULTS["data"], label="Data", elem_id="compare-data"
-        )
-        form["per_class"] = gr.Textbox(
-            "", label="Images per class", placeholder="all", elem_id="compare-per-class", min_width=120
-        )
-    with gr.Row():
-        choices = [NO_TEACHER, *catalog.teachers(workspace, {"name": DEFAULTS["data"]})]
-        form["teacher"] = gr.Dropdown(
-            choices, value=DEFAULTS["teacher"], label="Teacher", allow_custom_value=True, elem_id="compare-teacher"
-        )
-        form["student"] = gr.Dropdown(
-            catalog.students(), value=DEFAULTS["student"], label="Student", allow_custom_value=True,
-            elem_id="compare-student",
-        )  # fmt: skip
+    form |= pair_controls.draw(workspace, "compare")
     form["methods"] = gr.CheckboxGroup(
         [(title, name) for title, name in catalog.methods() if name != "none"],
-        value=DEFAULTS["methods"], label="Methods", elem_id="compare-methods",
+        value=METHODS, label="Methods", elem_id="compare-methods",
     )  # fmt: skip
     form["cutmix"] = gr.Checkbox(
         True, label="Student alone with CutMix", info="A second baseline: regularisation without a teacher.",
@@ -68,21 +49,11 @@ def draw(workspace: Workspace) -> dict[str, Any]:
     return form
 
 
-def experiment(workspace: Workspace, filled: Filled) -> dict[str, Any]:
-    """The experiment that all arms share, as a mapping; raises BadInput for a line of settings that is none."""
-    data = catalog.data_mapping(workspace, filled["data"])
-    if filled["per_class"]:
-        data["per_class"] = filled["per_class"].strip()
-    mapping = {"data": data, "student": filled["student"], "recipe": {"epochs": int(filled["epochs"] or 1)}}
-    mapping |= {"teacher": filled["teacher"]} if filled["teacher"] else {}
-    return with_settings(mapping, forms.lines(filled["settings"]))
-
-
 def request(workspace: Workspace, filled: Filled) -> tuple[Any, ...]:
     """What the task `begin_comparison` takes; raises BadInput."""
     seeds, arms = int(filled["seeds"] or 0), forms.lines(filled["arms"])
     name, cutmix, tune = filled["name"] or "", bool(filled["cutmix"]), int(filled["tune"] or 0)
-    return name, experiment(workspace, filled), filled["methods"], seeds, arms, cutmix, tune
+    return name, pair_controls.experiment(workspace, filled), filled["methods"], seeds, arms, cutmix, tune
 
 
 def plan_of(workspace: Workspace, filled: Filled) -> Plan:
@@ -98,12 +69,6 @@ def command(filled: Filled) -> str:
         words += ["--methods", ",".join(filled["methods"])]
     words += [] if filled["cutmix"] else ["--no-cutmix"]
     words += ["--tune", str(int(filled["tune"]))] if filled["tune"] else []
-    words += ["--seeds", str(int(filled["seeds"] or 1)), "--dataset", catalog.dataset_word(filled["data"])]
-    if filled["teacher"]:
-        words += ["--teacher", filled["teacher"]]
-    words += ["--student", filled["student"] or "", "--epochs", str(int(filled["epochs"] or 1))]
-    if filled["per_class"]:
-        words += ["--set", f"data.per_class={filled['per_class'].strip()}"]
-    words += [word for line in forms.lines(filled["settings"]) for word in ("--set", line)]
+    words += ["--seeds", str(int(filled["seeds"] or 1)), *pair_controls.words(filled)]
     words += [word for line in forms.lines(filled["arms"]) for word in ("--arm", line)]
     return shlex.join(words)

@@ -8,10 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from app import boxes, catalog, text
+from app import boxes, catalog, pair_controls, text
 from app.events import Query
 from app.pages.compare import form, state
 from app.pages.compare.plans import Plans
+from app.pair_controls import Filled
 from app.worker import Workers
 from kdengine.comparison.plan import Plan, extended
 from kdengine.comparison.progress import MISSING, Progress, progress, unmeasured
@@ -78,7 +79,7 @@ class Handlers:
 
     def offer_teachers(self, choice: str) -> Any:
         """The teachers for these data; what was chosen stays chosen."""
-        return gr.update(choices=[form.NO_TEACHER, *catalog.teachers_for(self.workspace, choice)])
+        return pair_controls.offered_teachers(self.workspace, choice)
 
     def start(self, *values: Any) -> list[Any]:
         """Queues the runs and shows the comparison; or says what is wrong."""
@@ -91,7 +92,7 @@ class Handlers:
         choices = gr.update(choices=list_plans(self.workspace), value=filled["name"])
         return ["", choices, boxes.note(f"{count} runs queued."), gr.update(open=False)]
 
-    def _filled(self, values: tuple[Any, ...]) -> form.Filled:
+    def _filled(self, values: tuple[Any, ...]) -> Filled:
         return dict(zip(self.names, values, strict=True))
 
     # how it stands --------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ class Listing:
     def foremost(self) -> str:
         """The run that a page shows by itself: one that trains, else the newest, else the next in the queue."""
         rows, _ = self.look()
-        runs = [row for row in rows if row.kind != "study"] or rows
+        runs = [row for row in rows if not row.steers] or rows
         return next((row.id for row in runs if row.state != State.QUEUED), runs[0].id if runs else "")
 
     def chosen(self, run_ids: Iterable[str]) -> tuple[list[Row], list[str]]:

@@ -23,7 +23,7 @@ def buttons(detail: Detail | None) -> list[bool]:
     if detail is None:
         return [False] * len(BUTTONS)
     state = detail.job.state
-    if detail.job.kind == "study":  # the Studies page resumes it: more than its job has to be taken up again
+    if detail.job.is_controller:  # its own page resumes it: more than its job has to be taken up again
         return [state in (State.STARTING, State.RUNNING, State.QUEUED), state == State.STOPPING, *[False] * 8]
     active = state in (State.STARTING, State.RUNNING)
     has_student = bool(detail.status.get("best"))

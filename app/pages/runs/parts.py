@@ -7,8 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from app import text
-from app.pages.runs import export, notes, queue, state, ticked
+from app import export_panel, text
+from app.pages.runs import notes, queue, state, ticked
 from app.pages.runs.search import EXAMPLES, NUMBERS, TEXTS
 from app.theme import ASSETS
 
@@ -137,7 +137,7 @@ def draw() -> Parts:
             parts.health = gr.HTML("", elem_id="run-health", apply_default_css=False)
             _draw_buttons(parts)
             _draw_curves(parts)
-            parts.export = export.draw()
+            parts.export = export_panel.draw()
             _draw_body(parts)
     return parts
 

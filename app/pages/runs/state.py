@@ -9,7 +9,7 @@ from app import boxes, text
 from app.board import Board, Detail
 from app.families import COMPARISON, Families
 from app.snapshot import data_name
-from kdengine.jobs.job import STUDY_PREFIX
+from kdengine.jobs.job import RACE_PREFIX, STUDY_PREFIX
 from kdengine.jobs.remedies import address, offered
 from kdengine.workspace.states import State
 
@@ -101,6 +101,8 @@ def _lineage(detail: Detail, known: Families | None) -> list[str]:
     """Links to what the run belongs to, learnt from, and taught."""
     job, status, e = detail.job, detail.status, text.escape
     links = []
+    if race := job.id.removeprefix(RACE_PREFIX) if job.kind == "race" else status.get("race"):
+        links.append(f'<a href="/race?name={quote(str(race))}">the race</a>')
     study = job.id if job.kind == "study" else status.get("study")
     if study:
         trial = f"trial {e(status['trial'])} of its study" if "trial" in status else "the study"

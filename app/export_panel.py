@@ -1,4 +1,4 @@
-"""The panel "Export" on the Runs page: choose a format, see what was measured, download the files."""
+"""The panel that exports a student, on Runs and on Race: a format, what was measured, the files to download."""
 
 from __future__ import annotations
 
@@ -33,22 +33,27 @@ class ExportPanel:
     download: Any
 
 
-def draw() -> ExportPanel:
-    """Draws them into the current Gradio context."""
-    with gr.Accordion("Export", open=False, visible=False, elem_id="export") as box:
-        form = gr.Radio(FORMATS, value="safetensors", label="Format", elem_id="export-format")
+def draw(title: str = "Export", elem_id: str = "export") -> ExportPanel:
+    """Draws them into the current Gradio context.
+
+    Args:
+        title: of the panel.
+        elem_id: of the panel; those of its parts begin with it.
+    """
+    with gr.Accordion(title, open=False, visible=False, elem_id=elem_id) as box:
+        form = gr.Radio(FORMATS, value="safetensors", label="Format", elem_id=f"{elem_id}-format")
         with gr.Row():
             int8 = gr.Checkbox(
                 False, label="Also in 8 bits", info="Weights and activations; the accuracy is measured.",
-                visible=False, elem_id="export-int8",
+                visible=False, elem_id=f"{elem_id}-int8",
             )  # fmt: skip
             exits = gr.Checkbox(
                 False, label="Also the early exits", info="One file per exit.", visible=False,
-                elem_id="export-exits",
+                elem_id=f"{elem_id}-exits",
             )  # fmt: skip
-        begin = gr.Button("Create the files", size="sm", elem_id="export-begin")
-        outcome = gr.HTML("", elem_id="export-outcome", apply_default_css=False)
-        download = gr.DownloadButton("Download", size="sm", visible=False, elem_id="export-download")
+        begin = gr.Button("Create the files", size="sm", elem_id=f"{elem_id}-begin")
+        outcome = gr.HTML("", elem_id=f"{elem_id}-outcome", apply_default_css=False)
+        download = gr.DownloadButton("Download", size="sm", visible=False, elem_id=f"{elem_id}-download")
     return ExportPanel(box, form, int8, exits, begin, outcome, download)
 
 
