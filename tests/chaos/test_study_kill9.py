@@ -1,26 +1,18 @@
-"""kill -9 of all there is, at random moments of a study: nothing is lost, doubled or stuck.
-
-Nobody starts anything again but the page server, as whoever runs a server sees to: it starts the supervisor, the
-supervisor the controller, and the controller its trials.
-"""
+"""kill -9 of all there is, at random moments of a study: nothing is lost, doubled or stuck."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-import random
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from world import World, reading_processes
+from hunting import VICTIMS, hunt
+from world import World
 
 from kdengine import tracking
-from kdengine.jobs import Job
-from kdengine.processes import is_alive
 from kdengine.tracking import mirroring
 from kdengine.workspace.states import ELSEWHERE, State
 from studies import actions as control
@@ -30,7 +22,6 @@ from studies.trials import StudyView
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 COMMAND = "python -m pytest -m long tests/chaos/test_study_kill9.py"
-VICTIMS = ("controller", "trial", "supervisor", "page server", "reading process")
 LONG_KILLS, LONG_TRIALS = 50, 24
 
 
@@ -47,44 +38,12 @@ def small_study(trials: int) -> StudyPlan:
     return read(mapping | {"budget": {"trials": trials}, "startup": 2, "sampler": "random"})
 
 
-def running(world: World) -> list[Job]:
-    return [job for job in world.store.jobs() if job.state is State.RUNNING and not job.is_controller]
-
-
-def kill(world: World, victim: str, generator: random.Random, plan: StudyPlan) -> bool:
-    """Kills one process of that kind; False when there is none at this moment. Only a page is started again here."""
-    if victim in ("supervisor", "page server"):
-        done = world.kill(victim, "")
-        if victim == "page server":
-            world.victims[victim].revive()
-        return done
-    if victim == "reading process":
-        readers = [pid for job in running(world) for pid in reading_processes(job.identity)]
-        if readers:
-            os.kill(generator.choice(readers), signal.SIGKILL)
-        return bool(readers)
-    found = [world.store.get(plan.job_id)] if victim == "controller" else running(world)
-    alive = [job for job in found if job.pid and is_alive(job.identity)]
-    if not alive:
-        return False
-    os.kill(generator.choice(alive).pid or 0, signal.SIGKILL)
-    return True
-
-
-def hunt(world: World, plan: StudyPlan, kills: int, seed: str, longest_s: float) -> list[dict[str, Any]]:
-    """Runs the study and kills, each kind in turn, until it is done; what was killed and when."""
-    generator = random.Random(seed)
-    world.victims["page server"].prepare()
-    control.begin(plan, world.workspace)
-    order = [VICTIMS[number % len(VICTIMS)] for number in range(kills)]
-    generator.shuffle(order)
-    began, done = time.monotonic(), []
-    while order and not world.store.get(plan.job_id).state.ended:
-        time.sleep(generator.uniform(0, longest_s))
-        if kill(world, order[0], generator, plan):
-            done.append({"victim": order.pop(0), "second": round(time.monotonic() - began, 1)})
-    world.wait(lambda: world.store.get(plan.job_id).state.ended, "the end of the study")
-    return done
+def hunted(world: World, plan: StudyPlan, kills: int, seed: str, longest_s: float) -> list[dict[str, Any]]:
+    """Runs the study and kills until it is done; what was killed and when."""
+    return hunt(
+        world, lambda: control.begin(plan, world.workspace), lambda: world.store.get(plan.job_id).state.ended, kills,
+        seed, longest_s,
+    )  # fmt: skip
 
 
 def check_agreement(world: World, plan: StudyPlan) -> StudyView:
@@ -125,7 +84,7 @@ def images_stay_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_study_survives_kills(world: World) -> None:
     plan = small_study(2)
-    killed = hunt(world, plan, 5, "in CI", longest_s=3.0)
+    killed = hunted(world, plan, 5, "in CI", longest_s=3.0)
     assert len(killed) >= 2
     check_agreement(world, plan)
 
@@ -134,7 +93,7 @@ def test_a_study_survives_kills(world: World) -> None:
 @pytest.mark.timeout(7200)
 def test_fifty_kills_in_one_study(world: World) -> None:
     plan = small_study(LONG_TRIALS)
-    killed = hunt(world, plan, LONG_KILLS, "fifty", longest_s=6.0)
+    killed = hunted(world, plan, LONG_KILLS, "fifty", longest_s=6.0)
     now = check_agreement(world, plan)
     tries = [{"trial": row.number, "state": row.state, "tries": row.tries, "epochs": row.epochs} for row in now.trials]
     head = {"command": COMMAND, "machine": f"{platform.machine()}, {os.cpu_count()} cores", "kills": killed}
