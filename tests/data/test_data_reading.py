@@ -105,6 +105,28 @@ def test_a_killed_worker_is_said_in_words(part: Part) -> None:
         list(batches)
 
 
+@pytest.mark.timeout(60)
+def test_what_a_killed_worker_holds_is_not_waited_for(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in the midst of looking whether it shall end, it keeps the lock of that for good."""
+    from torch.utils.data import dataloader
+
+    begun: list[Any] = []
+    start = dataloader._MultiProcessingDataLoaderIter.__init__
+
+    def noted(stream: Any, loader: Any) -> None:
+        start(stream, loader)
+        begun.append(stream._workers_done_event)
+
+    monkeypatch.setattr(dataloader._MultiProcessingDataLoaderIter, "__init__", noted)
+    batches = loader_of(part, workers=2).epoch(0)
+    next(batches)
+    begun[0]._cond.acquire()  # and never released, as by a dead process
+    os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+    with pytest.raises(KdError, match="a process that reads images"):
+        list(batches)
+    assert not multiprocessing.active_children()
+
+
 def test_a_worker_whose_death_is_noticed_only_while_the_others_are_ended_is_said_in_words(
     part: Part, monkeypatch: pytest.MonkeyPatch
 ) -> None:

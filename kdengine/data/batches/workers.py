@@ -113,12 +113,45 @@ def _start(loader: DataLoader[Tensor]) -> Any:
     It would raise in the midst of whatever runs, a checkpoint for example; waiting for a batch finds it out too.
     """
     if threading.current_thread() is not threading.main_thread():
-        return iter(loader)
+        return _with_own_end(iter(loader))
     before = signal.getsignal(signal.SIGCHLD)
     try:
-        return iter(loader)
+        return _with_own_end(iter(loader))
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+def _with_own_end(stream: Any) -> Any:
+    if hasattr(stream, "_workers_done_event"):  # there are workers
+        stream._workers_done_event = _End(stream._workers, stream._workers_done_event)
+    return stream
+
+
+class _End:
+    """Tells the workers to end, in place of PyTorch's event, without waiting for what a killed one holds.
+
+    Each look at that event takes its lock, by the workers and by this process. A worker that is killed with the lock in
+    its hands keeps it for good, and PyTorch would wait for ever. This process is the only one that sets the event, so
+    it knows without a look; and where a worker has died, the others are killed and need not be told.
+    """
+
+    def __init__(self, workers: Sequence[Any], event: Any) -> None:
+        self._workers = workers
+        self._event = event
+        self._told = False
+
+    def is_set(self) -> bool:
+        """As of the event."""
+        return self._told
+
+    def set(self) -> None:
+        """As of the event."""
+        self._told = True
+        if all(worker.is_alive() for worker in self._workers):
+            self._event.set()
+            return
+        for worker in self._workers:
+            worker.kill()
 
 
 def _begin(parent: int, number: int) -> None:
