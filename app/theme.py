@@ -8,7 +8,7 @@ import gradio as gr
 
 ASSETS = Path(__file__).parent / "assets"
 FAVICON = ASSETS / "mark.svg"
-STYLES = ("base", "frame", "begin", "launch", "runs", "compare", "studies", "inspect", "demo")
+STYLES = ("base", "frame", "begin", "launch", "runs", "compare", "race", "studies", "inspect", "demo")
 SHRUNK_LISTS = ASSETS / "shrunk_lists.js"
 FRAME = ASSETS / "frame.js"
 

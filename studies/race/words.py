@@ -50,15 +50,19 @@ def phase(now: Standing) -> str:
 
 def course_of(race: RacePlan) -> list[str]:
     """What will happen, a sentence for each stage."""
-    lines = [
-        f"Heat {number}: {heat.entrants} methods and {THE_ALONE}, {heat.epochs} epochs each; the best {heat.stay} stay."
-        for number, heat in enumerate(race.heats, 1)
-    ]
+    lines = []
+    for number, heat in enumerate(race.heats, 1):
+        who, stay = f"{heat.entrants} methods and {THE_ALONE}", f"the best {heat.stay} stay"
+        lines.append(f"Heat {number}: {who}, {_epochs(heat.epochs)} each; {stay}.")
     survivors = min(len(race.methods), course.SURVIVORS)
     lines.append(f"Tuning: {survivors} methods and {THE_ALONE}, each for the same number of epochs.")
     best = min(survivors, course.FINALISTS)
-    lines.append(f"Final: the best {best} and {THE_ALONE}, {race.seeds} fresh seeds of {race.epochs} epochs.")
+    lines.append(f"Final: the best {best} and {THE_ALONE}, {race.seeds} fresh seeds of {_epochs(race.epochs)}.")
     return lines
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' if count > 1 else ''}"
 
 
 def estimate(race: RacePlan, slots: int) -> str:

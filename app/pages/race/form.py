@@ -7,10 +7,12 @@ from typing import Any
 
 import gradio as gr
 
-from app import catalog, pair_controls
+from app import boxes, catalog, pair_controls
 from app.pair_controls import Filled
 from kdengine.comparison.plan import ALONE
+from kdengine.errors import BadInput
 from kdengine.workspace import Workspace
+from studies.race import words
 from studies.race.plan import SEEDS, RacePlan, make_race
 
 HOURS = 1.0
@@ -68,3 +70,12 @@ def command(filled: Filled) -> str:
         words += ["--methods", ",".join(filled["methods"])]
     words += ["--seeds", str(int(filled["seeds"] or 0))]
     return shlex.join([*words, *pair_controls.words(filled)])
+
+
+def summary(workspace: Workspace, filled: Filled) -> tuple[str, str]:
+    """The command, and in HTML what will happen or what is wrong."""
+    try:
+        race = race_of(workspace, filled)
+    except BadInput as error:
+        return command(filled), boxes.problems([str(problem) for problem in error.problems])
+    return command(filled), boxes.notes("What will happen", words.course_of(race))

@@ -11,10 +11,9 @@ from app import boxes, pair_controls
 from app.events import Query
 from app.pages.race import form, state
 from app.worker import Workers
-from kdengine.errors import BadInput, KdError
+from kdengine.errors import KdError
 from kdengine.jobs import JobStore, ensure_supervisor
 from kdengine.workspace import Workspace
-from studies.race import words
 from studies.race.standing import load_race, races, standing
 
 
@@ -34,13 +33,7 @@ class Handlers:
 
     def summarize(self, *values: Any) -> list[Any]:
         """The command, and what will happen."""
-        filled = self._filled(values)
-        command = form.command(filled)
-        try:
-            race = form.race_of(self.workspace, filled)
-        except BadInput as error:
-            return [command, boxes.problems([str(problem) for problem in error.problems])]
-        return [command, "".join(boxes.note(line) for line in words.course_of(race))]
+        return list(form.summary(self.workspace, self._filled(values)))
 
     def offer_teachers(self, choice: str) -> Any:
         """The teachers for these data; what was chosen stays chosen."""

@@ -55,7 +55,7 @@ def draw(workspace: Workspace) -> Parts:
     known = races(workspace)
     with gr.Accordion("New race", open=not known, elem_classes="card", elem_id="race-new") as parts.new:
         _draw_new(parts, workspace)
-    with gr.Column(elem_classes="card"):
+    with gr.Column(elem_classes="card", elem_id="race-results"):
         _draw_results(parts, known)
     parts.winner = gr.State("")
     parts.seen = gr.State("")
@@ -64,15 +64,18 @@ def draw(workspace: Workspace) -> Parts:
 
 def _draw_new(parts: Parts, workspace: Workspace) -> None:
     with gr.Row(equal_height=False):
-        with gr.Column(scale=7, min_width=320):
+        with gr.Column(scale=7, min_width=320, elem_id="race-form"):
             parts.form = form.draw(workspace)
         with gr.Column(scale=4, min_width=320, elem_id="race-side"):
+            # What the form holds at first is told at once: what comes later would push the rest down.
+            filled = {name: control.value for name, control in parts.form.items()}
+            command, course = form.summary(workspace, filled)
             parts.begin = gr.Button("Race", variant="primary", elem_id="race")
-            parts.course = gr.HTML("", elem_id="race-course")
+            parts.course = gr.HTML(course, elem_id="race-course")
             parts.problems = gr.HTML("", elem_id="race-problems")
             parts.command = gr.Code(
-                language="shell", show_label=False, interactive=False, wrap_lines=True, show_line_numbers=False,
-                elem_id="race-command",
+                command, language="shell", show_label=False, interactive=False, wrap_lines=True,
+                show_line_numbers=False, elem_id="race-command",
             )  # fmt: skip
 
 
