@@ -209,8 +209,8 @@ def write_tables(name: str, workspace: Workspace, results: Path) -> None:
     for kind, suffix in WRITTEN.items():
         text = FORMATS[kind](found)
         if kind == "markdown":
-            command = f"python benchmarks/evidence.py --suite {name} --teachers DIR"
-            text = f"# {name}: {found.finished} of {found.total} runs\n\n`{command}`\n\n{text}"
+            title, _, rest = text.partition("\n")
+            text = f"{title}\n\n`python benchmarks/evidence.py --suite {name} --teachers DIR`\n{rest}"
         (results / f"evidence_{name}{suffix}").write_text(text)
 
 

@@ -123,7 +123,7 @@ def _show(now: Standing, json: bool) -> int:
         show_json(found | {"run": run.id if run else None, "methods": [row._asdict() for row in words.table(now)]})
         return 3 if failed else 0
     titles = ["method", *(f"heat {number + 1}" for number in range(len(now.race.heats)))]
-    show((*titles, "tuned", "test", "minus alone", ""), [_cells(row) for row in words.table(now)])
+    show((*titles, "tuned", "test", "minus alone", "outcome"), [_cells(row) for row in words.table(now)])
     sys.stdout.write(f"{now.race.name}: {now.state}, {words.phase(now)}{f': {now.message}' if failed else ''}\n")
     if said := words.sentence(now):
         sys.stdout.write(f"{said}\n")

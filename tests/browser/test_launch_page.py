@@ -230,9 +230,8 @@ def test_whether_compiling_would_pay_is_measured_and_taken(dashboard: Dashboard,
     fill(page, "field-recipe-epochs", "1900")
     fill(page, "field-recipe-batch_size", "48")
     pick(page, "field-student-name", "resnet8")  # the smallest there is: it is compiled for real
-    wait_for(
-        lambda: commanded_value(page, "recipe.epochs") == 1900 and commanded_value(page, "recipe.batch_size") == 48
-    )
+    wanted = {"recipe.epochs": 1900, "recipe.batch_size": 48, "student.name": "resnet8"}
+    wait_for(lambda: {path: commanded_value(page, path) for path in wanted} == wanted)
     expect(page.locator("#set-compile")).to_be_hidden()
     expect(page.locator("#compiling")).to_have_text("")
     spec = commanded(page)

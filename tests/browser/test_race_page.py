@@ -111,6 +111,10 @@ def test_a_race_by_clicks_from_the_form_to_the_exported_student(
     shown = [line.locator("td").all_inner_texts() for line in page.locator("#race-table tbody tr").all()]
     assert shown == [[row.method, *row.heats, row.tuned, row.final, row.gain, row.fate] for row in table(now)]
     page.get_by_role("button", name="Export the first").click()
+    page.get_by_label("ONNX").check()
+    expect(page.get_by_label("Also in 8 bits")).to_be_visible()
+    page.get_by_label("safetensors (PyTorch)").check()
+    expect(page.get_by_label("Also in 8 bits")).to_be_hidden()
     page.click("#race-export-begin")
     expect(page.locator("#race-export-outcome")).to_contain_text("test images")
     with page.expect_download() as download:
@@ -125,5 +129,5 @@ def test_a_race_by_clicks_from_the_form_to_the_exported_student(
     expect(page.locator("#race-refused")).to_contain_text("There is no race 'nobody'")
     pick(page, "race-chosen", "dash")
     expect(page.locator("#race-table tbody tr")).to_have_count(2)
-    for field in ("stop", "resume", "chosen", "export-begin", "export-download"):
+    for field in ("stop", "resume", "chosen", "export-format", "export-begin", "export-download"):
         used(f"race-{field}")

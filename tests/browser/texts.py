@@ -39,7 +39,7 @@ OF_TESTS = {
     *("alpha", "beta", "gamma", "older", "newer", "earlier", "clicked", "mine", "large", "long", "broken", "holiday"),
     *("notes", "moon", "sun", "round", "square", "shapes", "resnet", "abc", "def", "ghi", "jkl", "mno", "pqr", "stu"),
     *("ash", "elm", "oak", "fake", "fast", "leaves", "many", "net", "odd", "paper", "permuted", "photo", "photos"),
-    *("two", "words", "hand", "other", "cheap"),
+    *("two", "words", "hand", "other", "cheap", "dash"),
 }
 """What the tests call their runs, studies, classes and files."""
 CHINESE = "zh-CN"

@@ -53,10 +53,11 @@ def draw(workspace: Workspace) -> Parts:
     )
     parts = Parts()
     known = races(workspace)
-    with gr.Accordion("New race", open=not known, elem_classes="card", elem_id="race-new") as parts.new:
-        _draw_new(parts, workspace)
+    # The form stands last: folded or not on arrival, it moves nothing.
     with gr.Column(elem_classes="card", elem_id="race-results"):
         _draw_results(parts, known)
+    with gr.Accordion("New race", open=not known, elem_classes="card", elem_id="race-new") as parts.new:
+        _draw_new(parts, workspace)
     parts.winner = gr.State("")
     parts.seen = gr.State("")
     return parts

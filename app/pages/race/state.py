@@ -13,13 +13,14 @@ from studies.race.standing import Standing
 
 AT_WORK = (State.QUEUED, State.STARTING, State.RUNNING)
 GOOD = "winner"
+OUTCOME = "Outcome"
 
 
 def empty(any_race: bool) -> str:
     """Stands where a race will be."""
     if any_race:
         return '<div class="kd-empty">Choose a race above.</div>'
-    return '<div class="kd-empty">No race yet.<br>Give it hours above, or use <code>kd race</code>.</div>'
+    return '<div class="kd-empty">No race yet.<br>Give it hours below, or use <code>kd race</code>.</div>'
 
 
 def shown(now: Standing) -> list[Any]:
@@ -64,7 +65,7 @@ def _links(now: Standing) -> str:
 
 def _table(now: Standing) -> str:
     heats = [f"Heat {number}" for number in range(1, len(now.race.heats) + 1)]
-    titles = ("Method", *heats, "Tuned", "Test", "Minus alone", "")
+    titles = ("Method", *heats, "Tuned", "Test", "Minus alone", OUTCOME)
     head = "".join(f"<th{'' if not number else _right(title)}>{title}</th>" for number, title in enumerate(titles))
     body = "".join(_line(row) for row in words.table(now))
     return (
@@ -76,7 +77,7 @@ def _table(now: Standing) -> str:
 
 
 def _right(title: str) -> str:
-    return ' class="r"' if title else ""
+    return ' class="r"' if title != OUTCOME else ""
 
 
 def _line(row: words.RaceRow) -> str:
