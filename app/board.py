@@ -24,6 +24,10 @@ _Mark = tuple[int, int, int] | None
 _Kept = TypeVar("_Kept")
 
 
+PAGE_OF = {"comparison": "compare", "study": "studies", "race": "race"}
+"""Of what has a page of its own: the page's path."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the table; accuracies are 0..1, times seconds."""
@@ -63,7 +67,7 @@ class Row:
     @property
     def steers(self) -> str:
         """Address of the page of what a controller steers; "" for a run."""
-        page = {"study": "studies", "race": "race"}.get(self.kind)
+        page = PAGE_OF.get(self.kind)
         return f"/{page}?name={quote(self.id.removeprefix(f'{self.kind}-'))}" if page else ""
 
     def called(self, accuracy: str) -> str:

@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from app.board import Row
+from app.board import PAGE_OF, Row
 
 COMPARISON, STUDY, RACE = "comparison", "study", "race"
-PAGE_OF = {COMPARISON: "compare", STUDY: "studies", RACE: "race"}
 _SEED = re.compile(r", seed \d+\Z")
 
 

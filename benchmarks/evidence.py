@@ -36,8 +36,9 @@ from kdengine.comparison.report import report
 from kdengine.comparison.searches import searches
 from kdengine.comparison.stored_plans import list_plans, load_plan
 from kdengine.comparison.tables import FORMATS
-from kdengine.errors import KdError
+from kdengine.errors import BadInput, KdError, Problem
 from kdengine.jobs import JobStore, ensure_supervisor
+from kdengine.jobs.job import STUDY_PREFIX
 from kdengine.teachers.records import list_imports
 from kdengine.workspace import Workspace
 from kdengine.workspace.rundir import RunDirectory
@@ -130,10 +131,16 @@ def keep(name: str, workspace: Workspace, results: Path) -> int:
 
 
 def restore(name: str, workspace: Workspace, results: Path) -> int:
-    """Puts what was kept into a workspace that has never seen the comparison; how many runs."""
+    """Puts what was kept into a workspace that has never seen the comparison; how many runs.
+
+    Raises:
+        BadInput: the workspace has other studies, which those of the archive would replace.
+    """
     source = archive_of(name, results)
     if not source.is_file() or name in list_plans(workspace):
         return 0
+    if workspace.studies_db.is_file():
+        raise BadInput(Problem("--workspace", f"{workspace.root} has studies already; give {name} one of its own"))
     workspace.settle(new=True)
     with tarfile.open(source) as archive:
         archive.extractall(workspace.root, filter="data")
@@ -144,7 +151,7 @@ def finished_runs(name: str, workspace: Workspace) -> Iterator[RunDirectory]:
     """Those of the comparison and of its searches."""
     plan = load_plan(workspace, name)
     wanted = {cell.fingerprint for cell in plan.cells}
-    studies = {f"study-{search.study}" for search in searches(plan, workspace)}
+    studies = {f"{STUDY_PREFIX}{search.study}" for search in searches(plan, workspace)}
     for run in workspace.list_runs():
         status = run.status()
         belongs = status.get("fingerprint") in wanted or status.get("study") in studies
@@ -231,7 +238,7 @@ def main() -> None:
     log.info("%d runs were kept before", restore(options.suite, workspace, results))
     if not options.tables:
         teacher = SUITES[options.suite].teacher
-        if teacher[0] not in [each.path.name for each in list_imports(workspace)]:
+        if teacher[0] not in [each.name for each in list_imports(workspace)]:
             cli.main(["import", teacher[0], "--weights", str(Path(options.teachers) / teacher[1]), *teacher[2:]])
         compute(plan_of(options.suite), workspace, options.minutes)
         measure_finished(options.suite, workspace)

@@ -11,7 +11,7 @@ from pathlib import Path
 from kdengine.commands import train
 from kdengine.commands.console import waiting
 from kdengine.commands.tables import show, show_json
-from kdengine.comparison.plan import Plan, make_plan, tuning_of
+from kdengine.comparison.plan import Plan, candidates, make_plan, tuning_of
 from kdengine.comparison.progress import Progress, progress, unmeasured
 from kdengine.comparison.report import Report, report
 from kdengine.comparison.searches import FOUND, ArmSearch, searches
@@ -97,14 +97,7 @@ def _methods(text: str, mapping: dict[str, object]) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if names != [ALL]:
         return names
-    from kdengine.registry import METHODS
-
-    has_teacher = mapping.get("teacher") not in (None, "", "none")
-    return [name for name in METHODS.names() if has_teacher or not _needs_teacher(METHODS.get(name))]
-
-
-def _needs_teacher(method: type) -> bool:
-    return bool(method.requires(method.Params()).teacher)  # type: ignore[attr-defined]
+    return candidates(mapping.get("teacher"))
 
 
 def _set_going(plan: Plan, count: int, workspace: Workspace) -> None:

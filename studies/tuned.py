@@ -10,16 +10,15 @@ and taking it up again calls it again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 from kdengine.comparison import queueing
 from kdengine.comparison.plan import SEARCH_SEED, TUNED_IN_RECIPE, Arm, Plan, Search, pinned, with_tuned
 from kdengine.comparison.searches import FOUND, WAITING, searches, study_name
 from kdengine.comparison.stored_plans import joined, load_plan, save_plan
 from kdengine.errors import BadInput
-from kdengine.jobs import JobStore, Placement
+from kdengine.jobs import JobStore
 from kdengine.jobs.job import STUDY_PREFIX
-from kdengine.jobs.settings import jobs_per_gpu
+from kdengine.jobs.placement import slots
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace, files
 from kdengine.workspace.states import State
@@ -80,7 +79,9 @@ def advance(name: str, workspace: Workspace, ended: str = "") -> int:
         if whole is not plan:
             save_plan(whole, workspace)
         queued = queueing.queue_missing(whole, workspace, again=False)
-        begin_searches(whole, workspace, ended, told=plan.name)
+        others = [each for each in searches(whole, workspace) if each.study != ended]
+        if not any(each.state == State.STOPPED for each in others):  # else somebody has stopped this comparison
+            begin_searches(whole, workspace, ended, told=plan.name)
         return queued
 
 
@@ -186,7 +187,7 @@ def _is_used_up(now: StudyView) -> bool:
 
 
 def begin_searches(plan: Plan, workspace: Workspace, ended: str = "", told: str = "") -> None:
-    """Begins those that wait, as many at once as there are slots; none where one was stopped.
+    """Begins those that wait, as many at once as there are slots.
 
     Args:
         plan: whose arms are searched.
@@ -196,9 +197,7 @@ def begin_searches(plan: Plan, workspace: Workspace, ended: str = "", told: str 
     """
     standing = [each for each in searches(plan, workspace) if each.study != ended]
     at_work = sum(each.under_way and each.state != WAITING for each in standing)
-    free = Placement(per_gpu=partial(jobs_per_gpu, workspace)).capacity() - at_work
-    if any(each.state == State.STOPPED for each in standing):
-        return  # somebody has stopped this comparison
+    free = slots(workspace) - at_work
     arms = {arm.name: arm for arm in plan.asked}
     for each in [each for each in standing if each.state == WAITING][: max(0, free)]:
         actions.begin(study_plan(plan, arms[each.arm], told), workspace)

@@ -14,13 +14,14 @@ def weigh_race(
 
     Without methods all that go with these networks begin. BadInput names every problem of every method.
     """
+    from kdengine.jobs.placement import slots
     from studies.race import entrants, words
     from studies.race.plan import make_race
 
     going, left_out = (methods, {}) if methods else entrants.all_that_go(mapping, workspace)
     race = entrants.weighed(make_race(name, mapping, going, hours, seeds), workspace)
     lost = [f"Left out: {method}: {why}" for method, why in left_out.items()]
-    said = [*words.course_of(race), words.estimate(race, entrants.slots(workspace)), *lost]
+    said = [*words.course_of(race), words.estimate(race, slots(workspace)), *lost]
     return race.model_dump(mode="json"), said
 
 

@@ -25,9 +25,7 @@ def main(options: argparse.Namespace) -> int:
     folder = workspace.existing_run(options.run)
     kind = folder.status().get("kind")
     if kind in CONTROLLER_KINDS:
-        name = folder.id.removeprefix(f"{kind}-")
-        command = f"kd study resume {name}" if kind == "study" else f"kd {kind} {name} --resume"
-        raise BadInput(Problem("run", f"{folder.id} steers a {kind}; take it up again: {command}"))
+        raise BadInput(Problem("run", f"{folder.id} steers a {kind}; take it up again: {folder.command()}"))
     with importing():
         from kdengine import runner
         from kdengine.commands.console import training

@@ -283,6 +283,16 @@ def check(plan: Plan) -> list[Problem]:
     return problems
 
 
+def candidates(teacher: Any) -> list[str]:
+    """Every method beside the student alone; without a teacher ("", "none", None) those that need none.
+
+    Args:
+        teacher: as an experiment's mapping names it.
+    """
+    there = teacher not in (None, "", "none")
+    return [name for name in METHODS.names() if name != ALONE and (there or not _uses_teacher({"name": name}))]
+
+
 def lay_over(common: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """The common experiment with an arm's changes.
 

@@ -5,6 +5,7 @@ A run belongs to a comparison by its fingerprint alone, wherever it was started:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,10 +76,16 @@ class Progress:
 
 def progress(plan: Plan, workspace: Workspace) -> Progress:
     """Looks up every run of a plan."""
-    plan = pinned(plan, workspace)
+    return progress_of_all([plan], workspace)[0]
+
+
+def progress_of_all(plans: Iterable[Plan], workspace: Workspace) -> list[Progress]:
+    """The same for several plans, with one look at the runs of the workspace."""
     index = _Index(workspace)
-    cells = tuple(index.state(cell) for cell in plan.cells)
-    return Progress(plan, cells, index.teacher(plan.teacher()))
+    return [
+        Progress(plan, tuple(index.state(cell) for cell in plan.cells), index.teacher(plan.teacher()))
+        for plan in (pinned(plan, workspace) for plan in plans)
+    ]
 
 
 def measured(run: RunDirectory) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from kdengine.comparison.plan import COMPARISON, Plan, pinned
 from kdengine.comparison.progress import MISSING, progress
 from kdengine.comparison.stored_plans import joined, save_plan
@@ -36,13 +38,16 @@ def begin(plan: Plan, workspace: Workspace) -> int:
     return queue_missing(plan, workspace, again=False)
 
 
-def queue_missing(plan: Plan, workspace: Workspace, *, again: bool = True) -> int:
+def queue_missing(
+    plan: Plan, workspace: Workspace, *, again: bool = True, status: Mapping[str, str] | None = None
+) -> int:
     """Hands every run that is neither finished nor under way to the queue.
 
     Args:
         plan: what is compared.
         workspace: where the queue is.
         again: resume what was stopped, failed or lost, and the teachers that runs wait for; else leave it.
+        status: what stands in the status of a new run; default: that it belongs to the comparison of this name.
 
     Returns:
         How many runs were queued or resumed.
@@ -56,7 +61,7 @@ def queue_missing(plan: Plan, workspace: Workspace, *, again: bool = True) -> in
         store.resume(awaited)
     for state in now.cells:
         if state.state == MISSING:
-            submit(state.cell.spec, workspace, status={COMPARISON: plan.name})
+            submit(state.cell.spec, workspace, status={COMPARISON: plan.name} if status is None else status)
         elif again and state.run is not None and State(state.state).resumable:
             if store.find(state.run.id) is None:
                 store.adopt(state.run)

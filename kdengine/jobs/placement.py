@@ -6,14 +6,17 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import psutil
 
 from kdengine.errors import BadInput, Problem
 from kdengine.jobs.job import Job
+from kdengine.jobs.settings import jobs_per_gpu
 from kdengine.machine.nvml import NO_DRIVER, Gpu, Inventory, look
 from kdengine.machine.visible import ORDER, VARIABLE, hidden, nothing_to_see, visible
+from kdengine.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -187,6 +190,11 @@ class Placement:
                     log.warning("a GPU cannot be used: %s", trouble)
             self._said = troubles
         return self._inventory
+
+
+def slots(workspace: Workspace) -> int:
+    """How many runs this machine takes at once, as the settings of the workspace say."""
+    return Placement(per_gpu=partial(jobs_per_gpu, workspace)).capacity()
 
 
 def as_placed(device: str, environment: Mapping[str, str] | None = None) -> str:

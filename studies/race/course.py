@@ -47,6 +47,11 @@ class Finalist(NamedTuple):
     test: Sequence[float]
     alone: Sequence[float]
 
+    @property
+    def gain(self) -> Difference:
+        """Test accuracy minus that of the student alone, seed by seed."""
+        return paired_difference(self.test, self.alone)
+
 
 class Verdict(NamedTuple):
     """How a race ends.
@@ -134,6 +139,6 @@ def verdict(finalists: Mapping[str, Finalist]) -> Verdict:
     """
     means = {name: sum(each.validation) / len(each.validation) for name, each in finalists.items()}
     first = ranked(means)[0]
-    gain = paired_difference(finalists[first].test, finalists[first].alone)
+    gain = finalists[first].gain
     limit = min(1.0, 2 / len(finalists)) * (1 - CONFIDENCE)
     return Verdict(first, gain, gain.n > 1 and gain.mean > 0 and gain.p <= limit)

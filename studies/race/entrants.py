@@ -6,20 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kdengine import assembly
-from kdengine.comparison.plan import ALONE, SEARCH_SEED, make_plan
+from kdengine.comparison.plan import SEARCH_SEED, candidates, make_plan
 from kdengine.errors import BadInput
 from kdengine.forecast import forecast
-from kdengine.jobs import Placement
-from kdengine.jobs.settings import jobs_per_gpu
-from kdengine.registry import METHODS
 from kdengine.workspace import Workspace
 from studies.race.course import Split
 from studies.race.plan import RacePlan
-
-
-def slots(workspace: Workspace) -> int:
-    """How many runs this machine takes at once."""
-    return Placement(per_gpu=lambda: jobs_per_gpu(workspace)).capacity()
 
 
 def all_that_go(mapping: Mapping[str, Any], workspace: Workspace) -> tuple[list[str], dict[str, str]]:
@@ -27,12 +19,8 @@ def all_that_go(mapping: Mapping[str, Any], workspace: Workspace) -> tuple[list[
 
     Without a teacher those that need one are not spoken of.
     """
-    alone = not mapping.get("teacher") or mapping["teacher"] == "none"
     going, left_out = [], {}
-    for name in METHODS.names():
-        method: Any = METHODS.get(name)
-        if name == ALONE or (alone and method.requires(method.Params()).teacher):
-            continue
+    for name in candidates(mapping.get("teacher")):
         try:
             plan = make_plan("race", mapping, [name], (0,), cutmix=False)
             assembly.preflight(plan.spec(plan.arms[-1], SEARCH_SEED), workspace)

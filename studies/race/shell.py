@@ -11,6 +11,7 @@ from kdengine.commands.console import waiting
 from kdengine.commands.tables import show, show_json
 from kdengine.errors import BadInput, Problem
 from kdengine.jobs import JobStore
+from kdengine.jobs.placement import slots
 from kdengine.workspace import Workspace
 from kdengine.workspace.states import State
 from studies.race import plan, words
@@ -90,7 +91,7 @@ def _asked(name: str, options: argparse.Namespace, workspace: Workspace) -> Race
         return race
     with waiting() as report:
         race = entrants.weighed(race, workspace, lambda method: report(f"measuring what {method} costs"))
-    lines = [*words.course_of(race), words.estimate(race, entrants.slots(workspace))]
+    lines = [*words.course_of(race), words.estimate(race, slots(workspace))]
     sys.stderr.writelines(f"{line}\n" for line in lines)
     return race
 
@@ -123,17 +124,13 @@ def _show(now: Standing, json: bool) -> int:
         show_json(found | {"run": run.id if run else None, "methods": [row._asdict() for row in words.table(now)]})
         return 3 if failed else 0
     titles = ["method", *(f"heat {number + 1}" for number in range(len(now.race.heats)))]
-    show((*titles, "tuned", "test", "minus alone", "outcome"), [_cells(row) for row in words.table(now)])
+    show((*titles, "tuned", "test", "minus alone", "outcome"), [row.cells for row in words.table(now)])
     sys.stdout.write(f"{now.race.name}: {now.state}, {words.phase(now)}{f': {now.message}' if failed else ''}\n")
     if said := words.sentence(now):
         sys.stdout.write(f"{said}\n")
     if now.winner is not None:
         sys.stdout.write(f"kd export {now.winner.id}\nkd compare {now.race.name}\n")
     return 3 if failed else 0
-
-
-def _cells(row: words.RaceRow) -> tuple[str, ...]:
-    return (row.method, *row.heats, row.tuned, row.final, row.gain, row.fate)
 
 
 def _list(workspace: Workspace) -> int:

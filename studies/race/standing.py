@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from kdengine.comparison.plan import ALONE, TUNED, Arm, Plan
-from kdengine.comparison.progress import CellState, Progress, progress
+from kdengine.comparison.plan import ALONE, NAME, Arm, Plan
+from kdengine.comparison.progress import CellState, Progress, progress_of_all
 from kdengine.comparison.searches import FOUND, ArmSearch, searches
 from kdengine.comparison.stored_plans import load_plan, plan_file
 from kdengine.errors import BadInput, DamagedFile, Problem
@@ -82,7 +82,6 @@ class Standing:
     tuning: Plan | None = None
     searches: tuple[ArmSearch, ...] = ()
     final: Progress | None = None
-    _accuracies: dict[str, dict[int, tuple[float, float]]] = field(default_factory=dict)
 
     @property
     def survivors(self) -> tuple[str, ...]:
@@ -95,32 +94,32 @@ class Standing:
         return len(self.heats) == len(self.race.heats) and all(each.over for each in self.heats)
 
     @property
-    def tuning_over(self) -> bool:
-        """Whether each search has found something or ended without."""
-        return self.tuning is not None and not any(each.under_way for each in self.searches)
-
-    @property
     def over(self) -> bool:
         """Whether the finalists have run."""
         return self.final is not None and not self.final.under_way
 
-    def finalist(self, arm: str) -> dict[int, tuple[float, float]]:
-        """Validation and test accuracy (percent) by seed, of the finished runs of an arm of the final."""
-        return self._accuracies.get(arm, {})
+    @cached_property
+    def accuracies(self) -> dict[str, dict[int, tuple[float, float]]]:
+        """Validation and test accuracy (percent) by seed, of the finished runs of the final, by method."""
+        if self.final is None:
+            return {}
+        return {_method(arm): _by_seed(self.final, arm.name) for arm in self.final.plan.arms}
+
+    def finalist(self, method: str) -> Finalist | None:
+        """A method beside the student alone, on the seeds that both have finished; None where there is none."""
+        own, alone = self.accuracies.get(method, {}), self.accuracies.get(ALONE, {})
+        both = sorted(own.keys() & alone.keys())
+        if not both:
+            return None
+        validation, test = zip(*(own[seed] for seed in both), strict=True)
+        return Finalist(validation, test, [alone[seed][1] for seed in both])
 
     @cached_property
     def verdict(self) -> Verdict | None:
         """Who is first and whether that is shown; None before the end, and where there is nothing to compare."""
         if self.final is None or not self.over:
             return None
-        alone = self.finalist(arm_name(self.final.plan, ALONE))
-        found = {}
-        for method in finalists(self.final.plan):
-            own = self.finalist(arm_name(self.final.plan, method))
-            both = sorted(own.keys() & alone.keys())
-            if both:
-                validation, test = zip(*(own[seed] for seed in both), strict=True)
-                found[method] = Finalist(validation, test, [alone[seed][1] for seed in both])
+        found = {name: each for name in finalists(self.final.plan) if (each := self.finalist(name)) is not None}
         return course.verdict(found) if found else None
 
     @property
@@ -128,20 +127,20 @@ class Standing:
         """The run to export: of the first method, the one best by validation; None before the verdict."""
         if self.verdict is None or self.final is None:
             return None
-        arm = arm_name(self.final.plan, self.verdict.first)
-        own = self.finalist(arm)
+        own = self.accuracies[self.verdict.first]
         best = max(own, key=lambda seed: own[seed][0])
+        arm = next(arm.name for arm in self.final.plan.arms if _method(arm) == self.verdict.first)
         return next(cell.run for cell in self.final.of(arm) if cell.cell.seed == best)
 
 
 def finalists(plan: Plan) -> list[str]:
     """The methods of a final, without the student alone."""
-    return [name for name in (arm.search.arm if arm.search else arm.name for arm in plan.arms) if name != ALONE]
+    return [name for name in map(_method, plan.arms) if name != ALONE]
 
 
-def arm_name(plan: Plan, method: str) -> str:
-    """What the arm of a method is called in the final, tuned or not."""
-    return f"{method}{TUNED}" if plan.tuned(method) is not None else method
+def _method(arm: Arm) -> str:
+    """Of an arm, tuned or not."""
+    return arm.search.arm if arm.search else arm.name
 
 
 def races(workspace: Workspace) -> list[str]:
@@ -151,7 +150,7 @@ def races(workspace: Workspace) -> list[str]:
 
 def load_race(name: str, workspace: Workspace) -> RacePlan:
     """The race of that name; raises BadInput where there is none, naming those that there are."""
-    if name not in races(workspace):
+    if not NAME.match(name) or JobStore(workspace).find(f"{RACE_PREFIX}{name}") is None:
         known = ", ".join(races(workspace)) or "none yet"
         raise BadInput(Problem("race", f"there is no race {name!r}; there are: {known}"))
     return read_race(workspace.run(f"{RACE_PREFIX}{name}").path)
@@ -162,18 +161,13 @@ def standing(race: RacePlan, workspace: Workspace) -> Standing:
     job = JobStore(workspace).find(race.job_id)
     state, message = (job.state, job.message or "") if job is not None else (State.LOST, "its job is gone")
     folder = workspace.run(race.job_id).path
-    heats = []
-    for number, heat in enumerate(race.heats, 1):
-        plan = stage(folder, f"heat-{number}")
-        if plan is None:
-            break
-        heats.append(_heat(heat, progress(plan, workspace)))
+    begun = [plan for number in range(len(race.heats)) if (plan := stage(folder, f"heat-{number + 1}")) is not None]
     tuning = stage(folder, TUNING)
-    found = searches(tuning, workspace) if tuning is not None else ()
     there = tuning is not None and plan_file(workspace, race.name).is_file()
-    final = progress(load_plan(workspace, race.name), workspace) if there else None
-    accuracies = {arm.name: _by_seed(final, arm.name) for arm in final.plan.arms} if final else {}
-    return Standing(race, state, message, tuple(heats), tuning, found, final, accuracies)
+    looked = progress_of_all([*begun, *([load_plan(workspace, race.name)] if there else [])], workspace)
+    heats = tuple(_heat(heat, now) for heat, now in zip(race.heats, looked[: len(begun)], strict=False))
+    found = searches(tuning, workspace) if tuning is not None else ()
+    return Standing(race, state, message, heats, tuning, found, looked[-1] if there else None)
 
 
 def stage(folder: Path, name: str) -> Plan | None:

@@ -10,25 +10,22 @@ from collections.abc import Mapping, Sequence
 
 from kdengine.comparison import queueing
 from kdengine.comparison.plan import ALONE, SEARCH_SEED, Plan, with_tuned
-from kdengine.comparison.progress import MISSING, Progress
+from kdengine.comparison.searches import searches
 from kdengine.comparison.stored_plans import plan_file
 from kdengine.errors import BadInput, KdError, Problem
+from kdengine.forecast.whole import STARTUP_S
 from kdengine.jobs import Job, JobLabels, JobStore
-from kdengine.jobs.job import ACTIVE
+from kdengine.jobs.placement import slots
 from kdengine.spec import ExperimentSpec
 from kdengine.teachers.records import pinned_mapping
 from kdengine.units import duration
 from kdengine.workspace import Workspace, files
-from kdengine.workspace.states import State
 from studies import tuned
 from studies.race import course
-from studies.race.entrants import slots
 from studies.race.plan import RacePlan, read_race
 from studies.race.standing import TUNING, Standing, dropped, stage_file, standing, tuned_arms
 from studies.trials import seconds_of
 
-STARTUP_S = 6.0
-"""Of a run's process, before its first event (see `kdengine.forecast.whole`)."""
 RACE = "race"
 """In a run's status: the race that it was queued for, by name."""
 
@@ -81,7 +78,7 @@ def advance(race: RacePlan, workspace: Workspace) -> Standing:
     elif now.heats_over:
         _keep(_searched(now, workspace), TUNING, race, workspace)
     elif now.heats and not now.heats[-1].over:
-        _queue(now.heats[-1].now, race, workspace)
+        queueing.queue_missing(now.heats[-1].now.plan, workspace, again=False, status={RACE: race.name})
     else:
         number = len(now.heats)
         _keep(race.heat(number, now.survivors), f"heat-{number + 1}", race, workspace)
@@ -95,44 +92,23 @@ def resume(race: RacePlan, workspace: Workspace) -> Job:
 
 def take_up(race: RacePlan, workspace: Workspace) -> None:
     """What was stopped, lost or has failed in the stage that it stands at goes on; called when its process starts."""
-    now, store = standing(race, workspace), JobStore(workspace)
+    now = standing(race, workspace)
     if now.final is not None:
         queueing.queue_missing(now.final.plan, workspace)
     elif now.tuning is not None:
-        _take_over(now, workspace)
-        tuned.resume_searches(standing(race, workspace).tuning or now.tuning, workspace)
+        tuned.resume_searches(_take_over(now, workspace), workspace)
     elif now.heats:
-        last = now.heats[-1].now
-        for awaited in sorted({str(cell.blocked_by) for cell in last.blocked}):
-            store.resume(awaited)
-        for cell in last.cells:
-            if cell.run is not None and cell.state in set(State) and State(cell.state).resumable:
-                store.resume(cell.run.id)
+        queueing.queue_missing(now.heats[-1].now.plan, workspace, status={RACE: race.name})
 
 
 def stop(race: RacePlan, workspace: Workspace) -> int:
     """Stops all its runs and searches with a checkpoint, those under way and those that wait; how many."""
-    now, store = standing(race, workspace), JobStore(workspace)
-    count = tuned.stop(now.tuning, workspace) if now.tuning is not None and now.final is None else 0
+    now = standing(race, workspace)
     if now.final is not None:
-        count += queueing.stop(now.final.plan, workspace)
-    for cell in now.heats[-1].now.cells if now.heats else ():
-        if cell.run is None or cell.state not in ACTIVE | {State.QUEUED}:
-            continue
-        try:
-            (store.cancel if cell.state == State.QUEUED else store.request_stop)(cell.run.id)
-            count += 1
-        except BadInput:
-            continue  # it has ended, or begun, in this moment
-    return count
-
-
-def _queue(now: Progress, race: RacePlan, workspace: Workspace) -> None:
-    from kdengine.assembly.launch import submit
-
-    for cell in now.cells:
-        if cell.state == MISSING:
-            submit(cell.cell.spec, workspace, status={RACE: race.name})
+        return queueing.stop(now.final.plan, workspace)
+    if now.tuning is not None:
+        return tuned.stop(now.tuning, workspace)
+    return queueing.stop(now.heats[-1].now.plan, workspace) if now.heats else 0
 
 
 def _keep(plan: Plan, stage: str, race: RacePlan, workspace: Workspace) -> None:
@@ -168,15 +144,14 @@ def _spent(now: Standing) -> float:
 
 def _tune(now: Standing, workspace: Workspace) -> None:
     """Takes over what searches have found and begins those that may; the final, when all have ended."""
-    race = now.race
     plan = _take_over(now, workspace)
-    again = standing(race, workspace)
-    if not again.tuning_over:
+    found = searches(plan, workspace)
+    if any(each.under_way for each in found):
         tuned.begin_searches(plan, workspace)
         return
-    lost = dropped(plan, again.searches)
+    lost = dropped(plan, found)
     _check_left([name for name in now.survivors if name not in lost], lost)
-    queueing.begin(race.final(tuned_arms(plan, now.survivors), len(plan.seeds)), workspace)
+    queueing.begin(now.race.final(tuned_arms(plan, now.survivors), len(plan.seeds)), workspace)
 
 
 def _take_over(now: Standing, workspace: Workspace) -> Plan:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from kdengine.comparison.plan import ALONE
-from kdengine.comparison.statistics import Difference, paired_difference, seeds_to_decide
+from kdengine.comparison.statistics import Difference, seeds_to_decide
 from kdengine.units import duration
 from kdengine.workspace.states import State
 from studies.race import course
 from studies.race.plan import RacePlan
-from studies.race.standing import Standing, arm_name, dropped, finalists
+from studies.race.standing import Standing, dropped, finalists
 
 THE_ALONE = "the student alone"
 
@@ -33,6 +33,11 @@ class RaceRow(NamedTuple):
     final: str
     gain: str
     fate: str
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """In the order of the table."""
+        return (self.method, *self.heats, self.tuned, self.final, self.gain, self.fate)
 
 
 def phase(now: Standing) -> str:
@@ -124,16 +129,13 @@ def _row(now: Standing, name: str) -> RaceRow:
 
 
 def _accuracy(now: Standing, name: str) -> str:
-    own = now.finalist(arm_name(now.final.plan, name)) if now.final is not None else {}
+    own = now.accuracies.get(name)
     return f"{sum(test for _, test in own.values()) / len(own):.1f} %" if own else ""
 
 
 def _gain(now: Standing, name: str) -> str:
-    if now.final is None or name == ALONE:
-        return ""
-    own, alone = (now.finalist(arm_name(now.final.plan, each)) for each in (name, ALONE))
-    both = sorted(own.keys() & alone.keys())
-    return interval(paired_difference([own[s][1] for s in both], [alone[s][1] for s in both])) if both else ""
+    found = now.finalist(name) if name != ALONE else None
+    return interval(found.gain) if found is not None else ""
 
 
 def _fate(now: Standing, name: str) -> str:

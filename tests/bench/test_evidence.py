@@ -15,6 +15,7 @@ from kdengine.comparison.progress import MISSING, progress
 from kdengine.comparison.report import report
 from kdengine.comparison.stored_plans import save_plan
 from kdengine.comparison.tables import rows
+from kdengine.errors import BadInput
 from kdengine.workspace import Workspace
 
 
@@ -49,6 +50,16 @@ def test_what_is_there_is_not_overwritten(plan: Plan, workspace: Workspace, tmp_
     assert evidence.restore("kept", workspace, tmp_path) == 0
     assert workspace.run("run-0").status()["state"] == "stopped"
     assert evidence.restore("never kept", workspace, tmp_path) == 0
+
+
+def test_studies_of_another_comparison_are_not_replaced(plan: Plan, workspace: Workspace, tmp_path: Path) -> None:
+    evidence.keep("kept", workspace, tmp_path)
+    elsewhere = Workspace(tmp_path / "elsewhere")
+    elsewhere.settle(new=True)
+    elsewhere.studies_db.write_bytes(b"of another one")
+    with pytest.raises(BadInput, match="has studies already; give kept one of its own"):
+        evidence.restore("kept", elsewhere, tmp_path)
+    assert elsewhere.studies_db.read_bytes() == b"of another one"
 
 
 def test_the_archive_has_neither_weights_nor_names_of_processes(

@@ -214,6 +214,16 @@ def test_a_method_that_fails_is_out_with_its_reason_and_the_race_goes_on(stable:
     assert {row.method: row.fate for row in words.table(now)}["frskd"] == "it needs more memory than there is"
 
 
+def test_a_search_that_somebody_stops_is_out_and_the_others_go_on(stable: Stable) -> None:
+    race = begun(stable, asked())
+    stable.until(race, lambda now: any(job.id == "study-dash-frskd" for job in stable.studies()))
+    stable.steered(stable.store.get("study-dash-frskd")).stop()
+    stable.store.change("study-dash-frskd", set(State), state=State.STOPPED)
+    now = stable.until_over(race)
+    assert now.verdict is not None and now.verdict.first == "ama_self"
+    assert {row.method: row.fate for row in words.table(now)}["frskd"] == "stopped"
+
+
 def test_without_the_student_alone_there_is_no_race(stable: Stable) -> None:
     stable.broken = frozenset({"none"})
     race = begun(stable, asked())

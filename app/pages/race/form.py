@@ -9,7 +9,7 @@ import gradio as gr
 
 from app import boxes, catalog, pair_controls
 from app.pair_controls import Filled
-from kdengine.comparison.plan import ALONE
+from kdengine.comparison.plan import ALONE, candidates
 from kdengine.errors import BadInput
 from kdengine.workspace import Workspace
 from studies.race import words
@@ -55,12 +55,7 @@ def request(workspace: Workspace, filled: Filled) -> tuple[Any, ...]:
 def race_of(workspace: Workspace, filled: Filled) -> RacePlan:
     """The requested race; raises BadInput. Where no method is chosen, all that may go with a teacher, or without."""
     name, mapping, methods, hours, seeds = request(workspace, filled)
-    everyone = [
-        method
-        for _, method in catalog.methods()
-        if method != ALONE and (filled["teacher"] or not catalog.needs_teacher(method))
-    ]
-    return make_race(name, mapping, methods or everyone, hours, seeds)
+    return make_race(name, mapping, methods or candidates(filled["teacher"]), hours, seeds)
 
 
 def command(filled: Filled) -> str:
