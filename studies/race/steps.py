@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from kdengine.comparison import queueing
 from kdengine.comparison.plan import ALONE, SEARCH_SEED, Plan, with_tuned
+from kdengine.comparison.progress import Progress
 from kdengine.comparison.searches import searches
 from kdengine.comparison.stored_plans import plan_file
 from kdengine.errors import BadInput, KdError, Problem
@@ -21,6 +22,7 @@ from kdengine.teachers.records import pinned_mapping
 from kdengine.units import duration
 from kdengine.workspace import Workspace, files
 from studies import tuned
+from studies.controller import DEATHS, MAX_RETRIES
 from studies.race import course
 from studies.race.plan import RacePlan, read_race
 from studies.race.standing import TUNING, Standing, dropped, stage_file, standing, tuned_arms
@@ -69,6 +71,9 @@ def advance(race: RacePlan, workspace: Workspace) -> Standing:
         KdError: it cannot go on: the student alone has failed, or no method is left.
     """
     now = standing(race, workspace)
+    stage = now.final or (now.heats[-1].now if now.heats and now.tuning is None else None)
+    if stage is not None and _try_again(stage, workspace):
+        return standing(race, workspace)
     if now.heats and now.heats[-1].over:
         _check_left(now.heats[-1].staying, now.heats[-1].dropped)
     if now.final is not None:
@@ -109,6 +114,18 @@ def stop(race: RacePlan, workspace: Workspace) -> int:
     if now.tuning is not None:
         return tuned.stop(now.tuning, workspace)
     return queueing.stop(now.heats[-1].now.plan, workspace) if now.heats else 0
+
+
+def _try_again(stage: Progress, workspace: Workspace) -> int:
+    """Resumes runs whose process died, as a study does for its trials: that is no fault of their methods; how many."""
+    store, count = JobStore(workspace), 0
+    for cell in stage.cells:
+        job = store.find(cell.run.id) if cell.run is not None and not cell.finished else None
+        if job is None or job.reason not in DEATHS or not job.state.resumable or job.attempt > MAX_RETRIES:
+            continue
+        store.resume(job.id)
+        count += 1
+    return count
 
 
 def _keep(plan: Plan, stage: str, race: RacePlan, workspace: Workspace) -> None:

@@ -21,6 +21,7 @@ from kdengine.jobs import Job
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
 from kdengine.workspace.states import State
+from studies.controller import MAX_RETRIES
 from studies.race import steps, words
 from studies.race.plan import RacePlan, make_race
 from studies.race.standing import Standing, load_race, races, standing
@@ -42,6 +43,7 @@ class Stable(Lab):
     """Works off a race: its runs, its searches, and what the process of the race does at each of its turns."""
 
     broken: frozenset[str] = frozenset()
+    reason = "out_of_memory"
 
     def studies(self) -> list[Job]:
         return [job for job in super().studies() if job.kind == "study"]
@@ -49,7 +51,7 @@ class Stable(Lab):
     def play(self) -> None:
         for job in self.runs():
             if job.method in self.broken and job.state is State.RUNNING:
-                self.end(job, State.FAILED, "out_of_memory", "it needs more memory than there is")
+                self.end(job, State.FAILED, self.reason, "it needs more memory than there is")
         super().play()
 
     def turn(self, race: RacePlan) -> Standing:
@@ -212,6 +214,27 @@ def test_a_method_that_fails_is_out_with_its_reason_and_the_race_goes_on(stable:
     now = stable.until_over(begun(stable, asked()))
     assert now.verdict is not None and now.verdict.first == "ama_self"
     assert {row.method: row.fate for row in words.table(now)}["frskd"] == "it needs more memory than there is"
+
+
+@pytest.mark.parametrize("stage", ["heats", "final"])
+def test_a_run_whose_process_dies_is_tried_again_and_its_method_stays(stable: Stable, stage: str) -> None:
+    race = begun(stable, asked())
+    at_work = {State.RUNNING}
+    stable.until(race, lambda now: getattr(now, stage) and any(job.state in at_work for job in stable.runs()))
+    dead = [job for job in stable.runs() if job.state in at_work]
+    for job in dead:
+        stable.end(job, State.FAILED, "killed")
+    now = stable.until_over(race)
+    assert not now.heats[0].dropped and now.final is not None
+    assert now.final.count("finished") == len(now.final.cells)
+    assert {stable.store.get(job.id).attempt for job in dead} == {2}
+
+
+def test_a_run_that_dies_each_time_is_out_in_the_end(stable: Stable) -> None:
+    stable.broken, stable.reason = frozenset({"frskd"}), "killed"
+    now = stable.until_over(begun(stable, asked()))
+    assert now.heats[0].dropped == {"frskd": "it needs more memory than there is"}
+    assert {job.attempt for job in stable.runs() if job.method == "frskd"} == {MAX_RETRIES + 1}
 
 
 def test_a_search_that_somebody_stops_is_out_and_the_others_go_on(stable: Stable) -> None:
