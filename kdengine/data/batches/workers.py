@@ -123,33 +123,29 @@ def _start(loader: DataLoader[Tensor]) -> Any:
 
 def _with_own_end(stream: Any) -> Any:
     if hasattr(stream, "_workers_done_event"):  # there are workers
-        stream._workers_done_event = _End(stream._workers, stream._workers_done_event)
+        stream._workers_done_event = _End(stream._workers)
     return stream
 
 
 class _End:
-    """Tells the workers to end, in place of PyTorch's event, without waiting for what a killed one holds.
+    """Ends the workers, in place of PyTorch's event that asks them to: they are killed.
 
-    Each look at that event takes its lock, by the workers and by this process. A worker that is killed with the lock in
-    its hands keeps it for good, and PyTorch would wait for ever. This process is the only one that sets the event, so
-    it knows without a look; and where a worker has died, the others are killed and need not be told.
+    Each look at that event takes its lock, by the workers and by this process. A worker that somebody killed with the
+    lock in its hands keeps it for good, and PyTorch would wait for ever; nor can one tell by a look: its connection
+    may break before it counts as dead. A worker has nothing that outlives it, so none needs to be asked.
     """
 
-    def __init__(self, workers: Sequence[Any], event: Any) -> None:
+    def __init__(self, workers: Sequence[Any]) -> None:
         self._workers = workers
-        self._event = event
-        self._told = False
+        self._ended = False
 
     def is_set(self) -> bool:
         """As of the event."""
-        return self._told
+        return self._ended
 
     def set(self) -> None:
         """As of the event."""
-        self._told = True
-        if all(worker.is_alive() for worker in self._workers):
-            self._event.set()
-            return
+        self._ended = True
         for worker in self._workers:
             worker.kill()
 
