@@ -15,20 +15,12 @@ import gradio as gr
 Query = Mapping[str, str]
 """The query of an address: ``?run=7&with=8``."""
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-"""For events with few outputs."""
-
-
-def quiet(place: Any) -> dict[str, Any]:
-    """The same for events with many outputs, or that come every second.
-
-    Gradio tracks progress, even hidden, at every output of an event, and has the browser copy all that these and what
-    lies in them hold, twice an event: a tenth of a second on a page with plots. Given one place, it tracks it there.
-
-    Args:
-        place: a small component of the page, such as a line of HTML.
-    """
-    return {**QUIET, "show_progress_on": place}
+QUIET: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
+"""For every event but those below. Gradio tracks progress, even hidden, at each output of an event that names no place
+for it, and with each change has the browser search its tree for all that it ever tracked: on Launch, half a second.
+"""
+WORKING: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private"}
+"""For a click whose outputs take seconds to come and show nothing meanwhile."""
 
 
 def of_address(handler: Callable[[Query], Any]) -> Callable[[gr.Request], Any]:

@@ -91,3 +91,18 @@ def test_every_handler_refuses_in_one_sentence(
         if alerts > 1 or any("Traceback" in part or "Error(" in part for part in [*said, *warned]):
             failures[name] = f"{alerts} alerts: {said} {warned}"[:500]
     assert not failures, "\n".join(f"{name}: {what}" for name, what in failures.items())
+
+
+WORKING = {"studies": {"confirm", "start", "measure"}, "demo": {"classify"}}
+"""Pages with events that show progress at what they fill."""
+
+
+def test_no_event_is_offered_to_programs_or_has_the_browser_track_progress(site: gr.Blocks) -> None:
+    """What Gradio tracks once it walks through at each event after that, on every page."""
+    tracked = {}
+    for handler in site.fns.values():
+        event = handler.get_config()
+        assert event["api_visibility"] == "private", handler.name
+        if event["show_progress_on"] != []:
+            tracked.setdefault(handler.page, set()).add(handler.name)
+    assert tracked == WORKING

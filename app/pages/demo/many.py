@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from app import boxes
-from app.events import QUIET
+from app.events import WORKING
 from app.pages.demo.handlers import MAX_STUDENTS
 from app.pages.demo.report import details_of, summary_of
 from app.worker import Worker
@@ -58,7 +58,7 @@ def draw() -> ManyImagesPanel:
 
 def wire(parts: ManyImagesPanel, handlers: ManyImagesHandlers, run: Any) -> None:
     """Connects components and handlers; ``run`` is the component of the chosen students."""
-    event = {"inputs": [run, parts.files], "outputs": parts.outputs, **QUIET, "show_progress": "minimal"}
+    event = {"inputs": [run, parts.files], "outputs": parts.outputs, **WORKING}
     parts.begin.click(handlers.classify, **event)
 
 

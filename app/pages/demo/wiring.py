@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.events import QUIET, of_address
+from app.events import QUIET, WORKING, of_address
 from app.pages.demo.handlers import Handlers
 from app.pages.demo.parts import Parts
 
@@ -23,7 +23,7 @@ def wire(parts: Parts, handlers: Handlers, page: gr.Blocks) -> None:
     """Connects components and handlers."""
     classify = {
         "fn": handlers.classify, "inputs": [parts.run, parts.image, parts.truth, parts.overlay, parts.only],
-        "outputs": parts.predictions, **QUIET, "show_progress": "minimal",
+        "outputs": parts.predictions, **WORKING,
     }  # fmt: skip
     page.load(
         of_address(handlers.arrive), None,

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.events import QUIET, of_address, quiet
+from app.events import QUIET, of_address
 from app.pages.inspect.handlers import Handlers
 from app.pages.inspect.parts import Parts
 
@@ -27,7 +27,7 @@ def wire(parts: Parts, handlers: Handlers, page: gr.Blocks) -> None:
     form = parts.form
     show: dict[str, Any] = {
         "fn": handlers.show, "inputs": [parts.offer, *form.inputs], "outputs": parts.shown,
-        "trigger_mode": "always_last", **quiet(parts.message),
+        "trigger_mode": "always_last", **QUIET,
     }  # fmt: skip
     describe: dict[str, Any] = {
         "fn": handlers.describe, "inputs": [form.run, form.what, form.epoch, form.best],
@@ -45,7 +45,7 @@ def wire(parts: Parts, handlers: Handlers, page: gr.Blocks) -> None:
     form.run.input(lambda: "", None, parts.arrival, **QUIET)
     parts.group.input(
         handlers.choose_group, [parts.offer, parts.group, *form.inputs], [form.what, *parts.shown],
-        trigger_mode="always_last", **quiet(parts.message),
+        trigger_mode="always_last", **QUIET,
     ).then(**address)  # fmt: skip
     options = (form.stage, form.arrangement, form.scale, form.graph, form.threshold)
     for part in (form.other, form.what, form.best, form.classes, *options):

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from app import boxes, catalog, text
-from app.events import QUIET, quiet
+from app.events import QUIET
 from app.pages.launch.form import Form
 from kdengine.data.sources.examine import Found
 from kdengine.data.sources.uploads import Kept, keep_upload
@@ -112,7 +112,7 @@ def wire(panel: UploadPanel, handlers: UploadHandlers) -> None:
     form = handlers.form
     shared = [control.component for control in form.shared]
     outputs = [form.data, panel.outcome, panel.leave_out, panel.take_size, panel.size, *shared]
-    panel.file.upload(handlers.take, panel.file, outputs, **quiet(panel.outcome))
+    panel.file.upload(handlers.take, panel.file, outputs, **QUIET)
     corrupt = next(control for control in form.own["data", "folder"] if control.path.endswith("on_corrupt"))
     panel.leave_out.click(lambda: "skip", None, corrupt.component, **QUIET)
     panel.take_size.click(lambda size: size, panel.size, form.component("data.image_size"), **QUIET)

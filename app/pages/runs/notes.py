@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from app import boxes
-from app.events import quiet
+from app.events import QUIET
 from app.pages.runs.differences import table
 from app.pages.runs.listing import Listing
 from app.pages.runs.ticked_handlers import TickedHandlers
@@ -52,14 +52,13 @@ def draw() -> NotesPanel:
 
 def wire(parts: NotesPanel, handlers: NotesHandlers, chosen: Any, refresh: dict[str, Any]) -> None:
     """Connects components and handlers; ``chosen`` is the component with the chosen run's id."""
-    silent = quiet(parts.said)
     parts.save.click(
-        handlers.save, [chosen, *parts.fields], [parts.said, parts.tags], **silent
+        handlers.save, [chosen, *parts.fields], [parts.said, parts.tags], **QUIET
     ).then(**refresh)  # fmt: skip
     shown = [parts.other, parts.differences]
-    parts.box.expand(handlers.offer, [chosen, parts.other], shown, **silent)
-    parts.other.input(handlers.compare, [chosen, parts.other], parts.differences, **silent)
-    chosen.change(handlers.forget, None, [parts.said, parts.box, *shown], **silent)
+    parts.box.expand(handlers.offer, [chosen, parts.other], shown, **QUIET)
+    parts.other.input(handlers.compare, [chosen, parts.other], parts.differences, **QUIET)
+    chosen.change(handlers.forget, None, [parts.said, parts.box, *shown], **QUIET)
 
 
 class NotesHandlers:

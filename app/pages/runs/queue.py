@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from app import boxes
-from app.events import quiet
+from app.events import QUIET
 from kdengine.errors import BadInput, KdError, Problem
 from kdengine.jobs import Placement
 from kdengine.jobs.settings import jobs_per_gpu, set_jobs_per_gpu
@@ -40,9 +40,8 @@ def draw() -> QueuePanel:
 
 def wire(parts: QueuePanel, handlers: QueueHandlers, page: gr.Blocks) -> None:
     """Connects components and handlers."""
-    silent = quiet(parts.said)
-    page.load(handlers.arrive, None, [parts.number, parts.said], **silent)
-    parts.save.click(handlers.keep, parts.number, parts.said, **silent)
+    page.load(handlers.arrive, None, [parts.number, parts.said], **QUIET)
+    parts.save.click(handlers.keep, parts.number, parts.said, **QUIET)
 
 
 class QueueHandlers:

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.events import quiet
+from app.events import QUIET
 from app.pages.runs.ticked_handlers import TickedHandlers
 
 # The table's script writes down there what is ticked: a click sends what is ticked at that moment.
@@ -94,20 +94,20 @@ def wire(parts: TickedParts, handlers: TickedHandlers, refresh: dict[str, Any]) 
         handlers: theirs.
         refresh: the event that shows what has changed in the table.
     """
-    silent, ids = quiet(parts.refused), parts.ids
+    ids = parts.ids
     result = parts.result
-    parts.buttons["overlay"].click(handlers.overlay, ids, result, js=TICKED, **silent)
-    parts.buttons["compare"].click(handlers.compare_settings, ids, result, js=TICKED, **silent)
+    parts.buttons["overlay"].click(handlers.overlay, ids, result, js=TICKED, **QUIET)
+    parts.buttons["compare"].click(handlers.compare_settings, ids, result, js=TICKED, **QUIET)
     parts.buttons["csv"].click(
-        handlers.hand_out_csv, ids, [parts.csv_file, parts.refused], js=TICKED, **silent
-    ).then(None, None, None, js=SAVE_CSV, **silent)  # fmt: skip
+        handlers.hand_out_csv, ids, [parts.csv_file, parts.refused], js=TICKED, **QUIET
+    ).then(None, None, None, js=SAVE_CSV, **QUIET)  # fmt: skip
     parts.buttons["delete"].click(
-        handlers.ask_before_deleting, ids, [parts.asked, *result, parts.sure], js=TICKED, **silent
+        handlers.ask_before_deleting, ids, [parts.asked, *result, parts.sure], js=TICKED, **QUIET
     )
-    parts.sure.click(handlers.delete, parts.asked, [parts.asked, *result], **silent).then(**refresh)
+    parts.sure.click(handlers.delete, parts.asked, [parts.asked, *result], **QUIET).then(**refresh)
     for button in (parts.keep, parts.close):
-        button.click(handlers.close, None, result, **silent)
+        button.click(handlers.close, None, result, **QUIET)
     for button, change in ((parts.add, handlers.add_tag), (parts.remove, handlers.remove_tag)):
         button.click(
-            change, [ids, parts.tag], [parts.refused, parts.tag], js=TICKED_AND_TAG, **silent
+            change, [ids, parts.tag], [parts.refused, parts.tag], js=TICKED_AND_TAG, **QUIET
         ).then(**refresh)  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.events import of_address, quiet
+from app.events import QUIET, of_address
 from app.pages.runs.handlers import Handlers
 from app.pages.runs.parts import Parts
 
@@ -28,43 +28,42 @@ LEADS_TO = {"clone": "/launch?clone=", "inspect": "/inspect?run=", "demo": "/dem
 
 def wire(parts: Parts, handlers: Handlers, page: gr.Blocks) -> dict[str, Any]:
     """Connects components and handlers; returns the event that shows whatever has changed."""
-    silent = quiet(parts.state)
     refresh = {
         "fn": handlers.refresh, "inputs": [parts.chosen, *parts.view, parts.query, parts.seen, parts.visit],
-        "outputs": parts.refreshed, **silent,
+        "outputs": parts.refreshed, **QUIET,
     }  # fmt: skip
-    arrived = page.load(of_address(handlers.arrive), None, [parts.chosen, parts.query], **silent)
-    arrived.then(lambda: {}, None, parts.seen, **silent).then(**refresh)
+    arrived = page.load(of_address(handlers.arrive), None, [parts.chosen, parts.query], **QUIET)
+    arrived.then(lambda: {}, None, parts.seen, **QUIET).then(**refresh)
     # All of several quick clicks count, in their order; by default those that come while one is handled are lost.
     parts.table.select(
         _clicked(handlers), [parts.seen, parts.chosen_at, parts.visit], parts.selected, trigger_mode="multiple",
-        concurrency_limit=1, **silent,
+        concurrency_limit=1, **QUIET,
     ).then(**refresh | {"fn": handlers.follow})  # fmt: skip
     parts.timer.tick(**refresh, concurrency_limit=None, trigger_mode="once")
     parts.query.change(**refresh, js=QUERY_IN_ADDRESS, trigger_mode="always_last")
     for control in parts.view:
         control.change(
             handlers.draw_again, [parts.chosen, *parts.view, parts.seen, parts.visit], [parts.seen, parts.curves],
-            trigger_mode="always_last", **silent,
+            trigger_mode="always_last", **QUIET,
         )  # fmt: skip
-    _wire_buttons(parts, handlers, refresh, silent)
+    _wire_buttons(parts, handlers, refresh)
     return refresh
 
 
-def _wire_buttons(parts: Parts, handlers: Handlers, refresh: dict[str, Any], silent: dict[str, Any]) -> None:
+def _wire_buttons(parts: Parts, handlers: Handlers, refresh: dict[str, Any]) -> None:
     for what in REQUESTS:
-        parts.buttons[what].click(_requesting(handlers, what), parts.chosen, parts.refused, **silent).then(**refresh)
+        parts.buttons[what].click(_requesting(handlers, what), parts.chosen, parts.refused, **QUIET).then(**refresh)
     for name, address in LEADS_TO.items():
-        parts.buttons[name].click(None, parts.chosen, None, js=GO_WITH.replace("ADDRESS", address), **silent)
+        parts.buttons[name].click(None, parts.chosen, None, js=GO_WITH.replace("ADDRESS", address), **QUIET)
     parts.buttons["delete"].click(
-        handlers.ask_before_deleting, parts.chosen, [parts.consequences, parts.really], **silent
+        handlers.ask_before_deleting, parts.chosen, [parts.consequences, parts.really], **QUIET
     )
-    parts.keep.click(lambda: gr.update(visible=False), None, parts.really, **silent)
+    parts.keep.click(lambda: gr.update(visible=False), None, parts.really, **QUIET)
     parts.sure.click(
-        handlers.delete, [parts.chosen, parts.visit], [parts.chosen, parts.refused, parts.really], **silent
+        handlers.delete, [parts.chosen, parts.visit], [parts.chosen, parts.refused, parts.really], **QUIET
     ).then(**refresh)  # fmt: skip
-    parts.download.click(handlers.hand_out_log, parts.chosen, [parts.log_file, parts.refused], **silent).then(
-        None, None, None, js=SAVE_LOG, **silent
+    parts.download.click(handlers.hand_out_log, parts.chosen, [parts.log_file, parts.refused], **QUIET).then(
+        None, None, None, js=SAVE_LOG, **QUIET
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.events import QUIET, of_address, quiet
+from app.events import QUIET, WORKING, of_address
 from app.pages.studies.display import COUNTS
 from app.pages.studies.form_handlers import FormHandlers
 from app.pages.studies.parts import Parts
@@ -22,7 +22,7 @@ def wire(parts: Parts, new: FormHandlers, study: StudyHandlers, page: gr.Blocks)
     outputs = [parts.seen, *(component for name in COUNTS for component in parts.groups[name])]
     refresh: dict[str, Any] = {
         "fn": study.refresh, "inputs": [parts.chosen, parts.tab, parts.x, parts.y, parts.seen], "outputs": outputs,
-        **quiet(parts.state),
+        **QUIET,
     }  # fmt: skip
     _wire_study(parts, study, page, refresh)
     _wire_actions(parts, study, refresh)
@@ -45,9 +45,9 @@ def _wire_actions(parts: Parts, study: StudyHandlers, refresh: dict[str, Any]) -
     parts.after.click(study.stop_after_current, parts.chosen, **box).then(**refresh)
     parts.now.click(study.stop_now, parts.chosen, **box).then(**refresh)
     parts.resume.click(study.resume, [parts.chosen, parts.most], **box).then(**refresh)
-    parts.confirm.click(
-        study.confirm, [parts.chosen, parts.seeds], parts.refused, trigger_mode="once", api_visibility="private"
-    ).then(**refresh)
+    parts.confirm.click(study.confirm, [parts.chosen, parts.seeds], parts.refused, trigger_mode="once", **WORKING).then(
+        **refresh
+    )
     parts.add.click(study.add_by_hand, [parts.chosen, parts.hand], **box).then(**refresh)
     parts.hand.submit(study.add_by_hand, [parts.chosen, parts.hand], **box).then(**refresh)
     parts.table.submit(_annotating(study), parts.chosen, **box).then(**refresh)
@@ -70,11 +70,9 @@ def _wire_form(parts: Parts, new: FormHandlers, page: gr.Blocks, refresh: dict[s
     gr.on([control.change for control in controls], new.show_command, controls, parts.command,
           trigger_mode="always_last", **QUIET)  # fmt: skip
     parts.begin.click(
-        new.start, controls, [parts.problems, parts.chosen, parts.new], trigger_mode="once", api_visibility="private"
+        new.start, controls, [parts.problems, parts.chosen, parts.new], trigger_mode="once", **WORKING
     ).then(**refresh)
-    parts.estimate.click(
-        new.measure, controls, [parts.cost, parts.problems], trigger_mode="once", api_visibility="private"
-    )
+    parts.estimate.click(new.measure, controls, [parts.cost, parts.problems], trigger_mode="once", **WORKING)
 
 
 def _annotating(study: StudyHandlers) -> Callable[[str, gr.EventData], str]:
