@@ -8,6 +8,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SIDE_BY_SIDE := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 KD_HOME ?= $(CURDIR)/kd-workspace
 export KD_HOME
 
@@ -31,8 +32,8 @@ demo: $(VENV)/.installed
 # each on two cores: side by side the last two took twice as long as one after the other.
 test: ready
 	$(MAKE) --no-print-directory -j2 lint docs
-	$(BIN)/pytest -n 2 --dist loadfile --durations=20 -m "not long and not counts and not processes and not browser"
-	$(BIN)/pytest -n 2 --dist loadfile --durations=20 -m "processes and not browser and not long and not counts"
+	$(SIDE_BY_SIDE) -m "not long and not counts and not processes and not browser"
+	$(SIDE_BY_SIDE) -m "processes and not browser and not long and not counts"
 	$(MAKE) --no-print-directory test-pages
 
 ready:
@@ -42,7 +43,7 @@ ready:
 test-pages: export KD_TEST_NOTES := $(CURDIR)/.pytest_cache/reached
 test-pages: $(VENV)/.installed-dev
 	rm -rf "$$KD_TEST_NOTES"
-	$(BIN)/pytest tests/browser -n 2 --dist loadfile --durations=20 -m "browser and not long"
+	$(SIDE_BY_SIDE) tests/browser -m "browser and not long"
 	$(BIN)/pytest tests/browser -m counts
 
 lint: $(VENV)/.installed-dev
@@ -62,12 +63,14 @@ clean:
 	find app benchmarks kdengine studies tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch and torchvision come from one source, the default package index: mixed builds do not load together.
+# Nothing is compiled beforehand: of forty thousand files few are ever imported, and those are compiled then.
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt -e
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[all]"
+	$(INSTALL) ".[all]"
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(INSTALL) ".[dev]"
 	@touch $@ $(VENV)/.installed
 
 $(BIN)/python:

@@ -52,8 +52,17 @@ PROCESSES = (
 )
 
 
+LONGEST = (
+    *("test_study_kill9.py", "test_kill9.py", "test_page_server.py", "test_runner.py"),
+    *("test_a_whole_run_on_a_gpu.py", "test_on_a_gpu.py", "test_loop.py", "test_controller.py", "test_side_by_side.py"),
+    *("test_launch_page.py", "test_runs.py", "test_inspect_page.py", "test_compare.py", "test_race_page.py"),
+)
+"""Begun first: two processes share the files, and at the end of a pass one waits for what the other has left to do."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what must run alone, by where it stands, and lets it take its time."""
+    """Marks what must run alone, by where it stands, and lets it take its time; the longest come first."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
     for item in items:
         if set(item.path.parts) & set(PROCESSES):
             item.add_marker("processes")

@@ -107,19 +107,32 @@ def id_in_address(page: Page) -> str:
 @contextmanager
 def tab(context: BrowserContext) -> Iterator[Page]:
     """A page of the browser, which is closed at the end; an error in the page's own scripts fails the test."""
-    context.set_default_timeout(1000 * PATIENCE_S)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
-    context.close()
+    page.close()
     assert not errors, errors
 
 
 def enter(browser: Browser, dashboard: Dashboard, **options: Any) -> BrowserContext:
     """A browser with nothing remembered but that it has opened the dashboard's address with the token."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
+    context.set_default_timeout(1000 * PATIENCE_S)
     if dashboard.notes is not None:
         texts.note(context, dashboard.notes)
-    context.request.get(dashboard.entry, max_redirects=0)
+    come_in(context, dashboard)
     return context
+
+
+def come_in(context: BrowserContext, dashboard: Dashboard) -> None:
+    """Forgets who one was and what the last page kept, and opens the dashboard's address with the token."""
+    context.clear_cookies()
+    context.request.get(dashboard.entry, max_redirects=0)
+
+
+def forget(page: Page, dashboard: Dashboard) -> None:
+    """What a page kept in the browser: all but the files of the dashboard, which are the same for everybody."""
+    session = page.context.new_cdp_session(page)
+    session.send("Storage.clearDataForOrigin", {"origin": dashboard.url, "storageTypes": "local_storage"})
+    session.detach()

@@ -23,8 +23,10 @@ SAY = catalogs()[CHINESE]
 @pytest.fixture
 def reader(browser: Browser, dashboard: Dashboard) -> Iterator[Page]:
     """Somebody whose browser asks for Chinese."""
-    with tab(enter(browser, dashboard, locale=CHINESE)) as page:
+    context = enter(browser, dashboard, locale=CHINESE)
+    with tab(context) as page:
         yield page
+    context.close()
 
 
 def test_the_language_is_chosen_in_the_bar_and_kept(dashboard: Dashboard, page: Page) -> None:

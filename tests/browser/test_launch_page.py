@@ -229,8 +229,10 @@ def test_whether_compiling_would_pay_is_measured_and_taken(dashboard: Dashboard,
     open_launch(page, dashboard.url)
     fill(page, "field-recipe-epochs", "1900")
     fill(page, "field-recipe-batch_size", "48")
-    pick(page, "field-student-name", "resnet8")  # the smallest there is: it is compiled for real
-    wanted = {"recipe.epochs": 1900, "recipe.batch_size": 48, "student.name": "resnet8"}
+    # The smallest there is, without a teacher: it is compiled for real.
+    pick(page, "field-method-name", "Student alone")
+    pick(page, "field-student-name", "resnet8")
+    wanted = {"recipe.epochs": 1900, "recipe.batch_size": 48, "student.name": "resnet8", "method.name": "none"}
     wait_for(lambda: {path: commanded_value(page, path) for path in wanted} == wanted)
     expect(page.locator("#set-compile")).to_be_hidden()
     expect(page.locator("#compiling")).to_have_text("")

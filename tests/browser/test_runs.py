@@ -14,7 +14,7 @@ from clicks import commanded, commanded_value, enter, shown_command, wait_for
 from dashboard import Dashboard
 from lived_in import LivedIn
 from playwright.sync_api import Browser, Page, Route, expect
-from support import PATIENCE_S, tiny_spec
+from support import tiny_spec
 
 from kdengine import tracking
 from kdengine.assembly.launch import launch
@@ -331,11 +331,10 @@ def test_a_closed_tab_and_a_killed_page_lose_nothing(
     open_runs(page, dashboard, long_run)
     state_is(page, "running")
     process = dashboard.workspace.run(long_run).status()["process"]
-    page.context.close()
+    page.close()
     dashboard.kill()
     dashboard.start()
     fresh = enter(browser, dashboard).new_page()
-    fresh.set_default_timeout(1000 * PATIENCE_S)
     fresh.goto(f"{dashboard.url}/runs?run={long_run}")
     state_is(fresh, "running")
     assert dashboard.workspace.run(long_run).status()["process"] == process
