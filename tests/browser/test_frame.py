@@ -17,7 +17,7 @@ from app.frame import PAGES
 pytestmark = pytest.mark.browser
 
 SETTLE_MS, FADE_MS = 1500, 400
-MAX_SHIFT, MAX_SHIFT_ON_A_PHONE = 0.1, 0.2
+MAX_SHIFT = 0.1
 GRADIOS_OWN = [[".toast-wrap"], [".empty"]]  # a notice with a button in a button; a plot before it has one
 IS_DARK = "document.body.classList.contains('dark')"
 SHIFTED = """() => new Promise(done => {
@@ -74,7 +74,7 @@ def test_every_page_says_where_one_is_fits_and_is_accessible(
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     opened(page, dashboard, each.path)
-    assert page.evaluate(SHIFTED) < MAX_SHIFT_ON_A_PHONE
+    assert page.evaluate(SHIFTED) < MAX_SHIFT
 
 
 def test_a_chosen_run_is_accessible(dashboard: Dashboard, lived_in: LivedIn, page: Page) -> None:

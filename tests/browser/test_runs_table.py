@@ -119,7 +119,7 @@ def test_a_view_brings_back_search_order_and_columns(dashboard: Dashboard, lived
     page.locator("#runs-search input").fill("name:gamma")
     page.click(".kd-columns summary")
     page.uncheck(".kd-columns [data-column=seed]")
-    page.locator("#run-panel").click(position={"x": 2, "y": 2})
+    page.locator("#run-panel").click(position={"x": 40, "y": 4})
     expect(page.locator(".kd-columns > div")).to_be_hidden()
     page.click("#runs-table [data-sort=name]")
     for name in ("mine", "other"):
