@@ -52,7 +52,7 @@ def load_plan(workspace: Workspace, name: str) -> Plan:
     """Reads a plan; raises BadInput when there is none, or the file is not one."""
     file = plan_file(workspace, name)
     try:
-        return Plan.model_validate(yaml.safe_load(files.read_text(file, "YAML")))
+        return Plan.model_validate(files.read_yaml(files.read_text(file, "YAML")))
     except FileNotFoundError as error:
         known = ", ".join(list_plans(workspace)) or "none yet"
         raise BadInput(Problem("compare", f"there is no comparison {name!r}; there are: {known}")) from error

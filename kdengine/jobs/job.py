@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from kdengine.workspace import files
 from kdengine.workspace.states import State
 
 ACTIVE = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
@@ -134,7 +135,7 @@ def _damage(row: Mapping[str, Any], wrong: list[str]) -> str:
 def labels_of_spec(spec_yaml: str, run_id: str) -> JobLabels:
     """Labels read from a spec as plain YAML; whatever is not there stays empty. Never raises."""
     try:
-        spec = yaml.safe_load(spec_yaml)
+        spec = files.read_yaml(spec_yaml)
     except yaml.YAMLError:
         spec = None
     spec = spec if isinstance(spec, dict) else {}

@@ -228,7 +228,7 @@ def _named_in(path: Path, name: str) -> set[str]:
     try:
         text = path.read_text()
         # Most specs name no import: reading them as YAML would take a second for a few hundred.
-        return set(_imports_of(yaml.safe_load(text))) if "import" in text and name in text else set()
+        return set(_imports_of(files.read_yaml(text))) if "import" in text and name in text else set()
     except (OSError, yaml.YAMLError):
         return set()
 

@@ -13,8 +13,6 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from kdengine.processes import user_name
 from kdengine.spec import ExperimentSpec
 from kdengine.tracking import artifact_paths
@@ -141,7 +139,7 @@ def _begun(client: Any, workspace: Workspace, run: RunDirectory, memory: dict[st
 def _create(client: Any, workspace: Workspace, run: RunDirectory, mark: str) -> tuple[str, str]:
     """Ids of the run's MLflow run, with params and spec, and of its experiment."""
     text = run.spec_file.read_text()
-    plan = yaml.safe_load(text)
+    plan = files.read_yaml(text)
     if kind := plan.get("kind"):
         # The run that those of a study's trials are nested in; or the job that steers a race.
         experiment = experiment_of(client, workspace, plan["experiment"]["data"]["name"])

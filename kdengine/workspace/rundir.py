@@ -173,7 +173,7 @@ class RunDirectory:
         import yaml
 
         try:
-            content = yaml.load(self.spec_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            content = files.read_yaml(self.spec_text())
         except yaml.YAMLError as error:
             why = " ".join(str(error).split())
             raise DamagedFile(f"{self.spec_file} is damaged: found no YAML ({why})") from error

@@ -126,7 +126,7 @@ def read_race(folder: Path) -> RacePlan:
     """The race of a job's folder; raises BadInput where it is none."""
     file = folder / "spec.yaml"
     try:
-        return RacePlan.model_validate(yaml.safe_load(files.read_text(file, "YAML")))
+        return RacePlan.model_validate(files.read_yaml(files.read_text(file, "YAML")))
     except FileNotFoundError as error:
         raise BadInput(Problem("race", f"there is no race {folder.name.removeprefix(RACE_PREFIX)!r}")) from error
     except (yaml.YAMLError, ValidationError, DamagedFile) as error:
