@@ -183,3 +183,40 @@ def test_a_comparison_by_clicks(
     text = download.value.path().read_text()
     assert "\\toprule" in text and "footnotesize" in text, text
     assert click.count <= FEW_CLICKS
+
+
+@pytest.mark.long
+def test_a_tuned_comparison_by_clicks(dashboard: Dashboard, lived_in: LivedIn, page: Page) -> None:
+    """From the form over stop and resume in the midst of the searches to the table with what was found."""
+    page.goto(f"{dashboard.url}/compare")
+    unfold(page, "compare-new", "compare-state")
+    expect(page.locator("#compare-command")).to_contain_text("kd compare first")
+    page.get_by_role("button", name="More arms and settings").click()
+    for field, value in (("name", "fair"), ("per-class", "12"), ("epochs", "2"), ("seeds", "2"), ("tune", "2")):
+        fill(page, f"compare-{field}", value)
+    for label in ("Decoupled (DKD)", "Be your own teacher (BYOT)", "Student alone with CutMix"):
+        page.get_by_label(label).uncheck()
+    type_choice(page, "compare-student", "resnet8")
+    type_choice(page, "compare-teacher", f"run:{lived_in.teacher}")
+    wait_for(lambda: option(page, "--teacher") == f"run:{lived_in.teacher}" and option(page, "--tune") == "2")
+    expect(page.locator("#compare")).to_contain_text("Compare: 12 runs")
+    page.click("#compare")
+    state = page.locator("#compare-state")
+    expect(page.locator("#compare-refused")).to_contain_text("queued")
+    expect(state.locator('a[href*="/studies?name="]')).to_have_count(2)
+
+    page.click("#compare-stop")
+    expect(page.locator("#compare-refused")).to_contain_text("stopped")
+    page.click("#compare-resume")
+    expect(state).to_contain_text("8 of 8 runs finished")
+    expect(state).not_to_contain_text("measuring")
+
+    plan = load_plan(dashboard.workspace, "fair")
+    shown = [line.locator("td").all_inner_texts() for line in page.locator("#compare-table table tbody tr").all()]
+    assert [line[0] for line in shown] == ["teacher", "none", "none, tuned", "kd", "kd, tuned"]
+    heads = page.locator("#compare-table table th").all_inner_texts()
+    found = heads.index("settings found")
+    assert "lr" in shown[2][found] and "temperature" in shown[4][found] and not shown[1][found]
+    runs = [run.status().get("fingerprint") for run in dashboard.workspace.list_runs()]
+    wanted = [cell.fingerprint for cell in plan.cells]
+    assert len(wanted) == 8 and all(runs.count(each) == 1 for each in wanted), "each run once"
