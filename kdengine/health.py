@@ -28,6 +28,11 @@ TELLS = 0.05
 """Two standard errors of the validation accuracy above which it is said to be too small: methods differ by one or two
 points. Our choice. Of two runs on the same images the standard error of the difference is about that of one of them
 (their errors agree on half of the images or more), so the same number says what a search can tell apart."""
+LONG_RUN = 1_200_000
+"""Images that a run sees, below which the weights of public recipes are said to be for longer ones: a tenth of theirs,
+240 epochs of CIFAR's 50,000. Our choice, from validation accuracy in short runs (benchmarks/results/short_runs.md)."""
+WEIGHTS_OF_LONG_RUNS = "weights_of_long_runs"
+"""In a status: title, value and what is for short runs, of each such weight that was left as it is."""
 BETTER = 0.002
 """How far (0..1) a student must be above its teacher to be said to be better."""
 
@@ -55,7 +60,7 @@ class Record(NamedTuple):
 
 def findings(record: Record) -> list[Finding]:
     """All that was found, the gravest first."""
-    looks = (_guesses, _flat, _few_steps, _few_validation_images, _teacher_behind, _terms)
+    looks = (_guesses, _flat, _few_steps, _few_validation_images, _teacher_behind, _long_run_weights, _terms)
     return [finding for look in looks for finding in look(record)]
 
 
@@ -137,6 +142,18 @@ def _teacher_behind(record: Record) -> Iterator[Finding]:
         yield Finding(
             f"The student ({_percent(best)}) is better than the teacher ({_percent(record.teacher)}).",
             "A stronger teacher may help more: train it longer, or choose a larger network.",
+        )
+
+
+def _long_run_weights(record: Record) -> Iterator[Finding]:
+    data, progress = record.status.get("data") or {}, record.status.get("progress") or {}
+    images = int(data.get("train") or 0) * int(progress.get("epochs") or 0)
+    if not 0 < images < LONG_RUN:
+        return
+    for title, value, short in record.status.get(WEIGHTS_OF_LONG_RUNS) or ():
+        yield Finding(
+            f"{title} is {value:g}, as in public recipes for 12 million images; this run sees {images:,}.",
+            f"In short runs {short:g} did better on validation: try it, or let a search find one.",
         )
 
 

@@ -86,6 +86,29 @@ def test_a_teacher_that_is_no_better() -> None:
     assert said(teacher=0.699) == []
 
 
+LONG = {"weights_of_long_runs": [["Attention weight", 1000.0, 10.0]]}
+
+
+@pytest.mark.parametrize(("epochs", "said_of"), [(239, True), (240, False)])
+def test_a_weight_of_long_runs_in_one_that_sees_less_than_a_tenth_of_their_images(epochs: int, said_of: bool) -> None:
+    """5,000 images in 240 epochs are 1.2 million."""
+    status = LONG | {"data": {"classes": 10, "validation": 1000, "train": 5000}}
+    found = said(status | {"progress": {"epoch": epochs, "epochs": epochs, "steps": 20}})
+    sentence = "Attention weight is 1000, as in public recipes for 12 million images; this run sees 1,195,000."
+    assert found == [sentence] * said_of
+
+
+@pytest.mark.parametrize(("given", "left"), [({}, [["Attention weight", 1000.0, 10.0]]), ({"at_weight": 10.0}, [])])
+def test_a_run_notes_which_weights_of_long_runs_were_left(
+    workspace: Workspace, given: dict[str, float], left: list[Any]
+) -> None:
+    teacher = {"spec": {"student": "resnet8", "method": "none", "recipe": {"epochs": 1}}}
+    folder = run(tiny_spec(method={"name": "at", **given}, teacher=teacher), workspace=workspace).path
+    status = workspace.run(folder.name).status()
+    assert status["weights_of_long_runs"] == left
+    assert any(what.startswith("Attention weight is 1000") for what, _ in status["findings"]) == bool(left)
+
+
 def test_terms_out_of_all_proportion() -> None:
     small = said(steps=[step(2.0 - 0.1 * n, ce=1.0, kd=0.5, far_off=0.0009) for n in range(20)])
     assert small == ["The loss term far off is less than a thousandth of the loss."]

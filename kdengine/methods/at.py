@@ -26,6 +26,7 @@ class AtParams(Settings):
         source="RepDistiller, -b 1000; mdistiller uses 1000 too",
         le=1e6,
         tune=(10.0, 10000.0),
+        short_runs=10.0,
     )
 
 

@@ -30,6 +30,7 @@ class DkdParams(Settings):
         description="Weight of how the teacher ranks the wrong classes; larger for more confident teachers.",
         source="mdistiller: 8 for most pairs, 6 for WRN and VGG pairs, 2 for resnet56 -> resnet20",
         tune=(0.5, 16.0),
+        short_runs=1.0,
     )
     warmup: float = warm_up_setting(source="mdistiller: 20 of 240 epochs")
 

@@ -28,6 +28,7 @@ from kdengine.runner.heartbeat import beating
 from kdengine.runner.result import RunResult
 from kdengine.runner.stopping import StopRequest, asked_to_stop
 from kdengine.spec import ExperimentSpec
+from kdengine.spec.fields import weights_of_long_runs
 from kdengine.teachers.records import Imported, pinned
 from kdengine.tracking.mirroring import Companion
 from kdengine.training.cached_logits import CachedTeacher
@@ -125,7 +126,8 @@ class _Execution:
         bundle = assembly.load_data(self.spec, self.workspace)
         if self.folder.last_checkpoint.is_file():
             changed_data.compare(self.folder, bundle)
-        self.folder.update_status(phase="building the networks", data=_sizes(bundle))
+        left = {health.WEIGHTS_OF_LONG_RUNS: weights_of_long_runs(self.spec.method.params)}
+        self.folder.update_status(phase="building the networks", data=_sizes(bundle), **left)
         return bundle
 
     def _train(

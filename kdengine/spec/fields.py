@@ -50,6 +50,7 @@ def setting(
     tune: tuple[float, float] | None = None,
     log: bool = False,
     when: Mapping[str, tuple[Any, ...]] | None = None,
+    short_runs: float | None = None,
     advanced: bool = False,
     unit: str = "",
     **bounds: Any,
@@ -68,6 +69,7 @@ def setting(
         tune: (low, high) of the range worth searching; None means that a study does not offer it.
         log: whether that range is searched on a logarithmic scale.
         when: settings of the same object and the values with which this one matters; a study leaves it alone elsewhere.
+        short_runs: for a weight that public recipes have for long runs, what did better in short ones.
         advanced: shown only after "More" on the Launch page.
         unit: unit of the value, shown beside it.
         bounds: ``ge``, ``gt``, ``le``, ``lt`` as in pydantic.
@@ -79,11 +81,14 @@ def setting(
         extra["tune"] = {"low": tune[0], "high": tune[1], "log": log}
     if when is not None:
         extra["when"] = {name: list(values) for name, values in when.items()}
+    if short_runs is not None:
+        extra["short_runs"] = short_runs
     return Field(default, title=title, description=description, json_schema_extra=extra, **bounds)
 
 
 def about(field: FieldInfo) -> dict[str, Any]:
-    """What ``setting`` recorded beside pydantic's attributes: source, advanced, unit; neutral, tune, when if given."""
+    """What ``setting`` recorded beside pydantic's attributes: source, advanced, unit; neutral, tune, when,
+    short_runs if given."""
     extra = field.json_schema_extra
     return dict(extra) if isinstance(extra, dict) else {}
 
@@ -98,3 +103,13 @@ def at_neutral(settings: BaseModel) -> list[str]:
     """Names of the settings that stand at their neutral value: nothing is different from when there were none."""
     neutral = neutral_values(type(settings))
     return [name for name, value in neutral.items() if getattr(settings, name) == value]
+
+
+def weights_of_long_runs(settings: BaseModel) -> list[tuple[str, float, float]]:
+    """Title, value, and what did better in short runs, of each weight that stands as public recipes have it."""
+    marks = ((name, field, about(field)) for name, field in type(settings).model_fields.items())
+    return [
+        (str(field.title), float(field.default), mark["short_runs"])
+        for name, field, mark in marks
+        if "short_runs" in mark and getattr(settings, name) == field.default
+    ]

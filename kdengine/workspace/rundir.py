@@ -33,6 +33,7 @@ _PARTS: Mapping[str, Any] = (
     | dict.fromkeys(
         ("state", "phase", "reason", "message", "advice", "fingerprint", "teacher_run", "kind", "lacking"), str
     )
+    | {"weights_of_long_runs": list}
     | dict.fromkeys(("created", "started", "ended", "progress_at", "eta_s", "attempt", "exit_code"), (int, float))
     | dict.fromkeys(("progress.epoch", "progress.epochs", "progress.step", "progress.steps"), (int, float))
     | dict.fromkeys(("best.accuracy", "best.epoch", "test.best.accuracy", "teacher_validation"), (int, float))
