@@ -110,8 +110,10 @@ def tab(context: BrowserContext) -> Iterator[Page]:
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    page.close()
+    try:
+        yield page
+    finally:
+        page.close()
     assert not errors, errors
 
 
