@@ -14,7 +14,7 @@ import yaml
 
 from kdengine.errors import BadInput, Problem
 
-try:  # libyaml takes a tenth of the time, and refuses deep nesting itself
+try:  # libyaml takes an eighth of the time, and refuses deep nesting itself
     from yaml import CSafeLoader as _Parser
 except ImportError:
     from yaml import SafeLoader as _Parser  # type: ignore[assignment]

@@ -137,7 +137,7 @@ def read_text(path: Path, kind: str) -> str:
 
 
 def read_yaml(text: str) -> Any:
-    """The value of a text that this program wrote, by libyaml where PyYAML has it: ten times as fast.
+    """The value of a text that this program wrote, by libyaml where PyYAML has it: eight times as fast.
 
     Not for what people write (`kdengine.spec.yaml_text.read_yaml`): YAML's traps are not looked for.
 
