@@ -2,6 +2,7 @@
 
     python benchmarks/accuracy.py --suite digits                # two cores, about 15 minutes
     python benchmarks/accuracy.py --suite digits_choices        # settings tried, on other seeds, chosen by validation
+    python benchmarks/accuracy.py --suite digits_weights        # weights of 240-epoch recipes in short runs
     python benchmarks/accuracy.py --suite gpu --data DIR        # DIR holds cifar10/ and tiny-imagenet-100/
     python benchmarks/accuracy.py --suite gpu --data DIR --rehearse     # a hundred images, one epoch, on any machine
 

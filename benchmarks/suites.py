@@ -97,6 +97,19 @@ def digits_choices(folder: str) -> Suite:
     return Suite("Digits: settings tried", 3, arms, base.note, first_seed=10)
 
 
+def digits_weights(folder: str) -> Suite:
+    """Weights that public recipes have for 240 epochs of CIFAR, in short runs, on seeds of their own; by validation."""
+    base = digits(folder)
+    known = {arm.name: arm for arm in base.arms}
+    weights = {"at": ("at_weight", (1000, 100, 10, 1)), "dkd": ("beta", (8, 4, 2, 1))}
+    tried = [
+        Arm(f"{method} {value}", known["kd"].spec | {"method": {"name": method, setting: value}}, "none")
+        for method, (setting, values) in weights.items()
+        for value in values
+    ]
+    return Suite("Digits: weights of long recipes", 5, [known["none"], *tried], base.note, first_seed=101)
+
+
 def light_choices(folder: str) -> Suite:
     """Why the compressed net loses on digits, and whether other settings of its self-distillation help it."""
     base = digits(folder)
@@ -230,6 +243,7 @@ def _graph(folder: str, data: str) -> list[Arm]:
 SUITES: dict[str, Callable[[str], Suite]] = {
     "digits": digits,
     "digits_choices": digits_choices,
+    "digits_weights": digits_weights,
     "light_choices": light_choices,
     "gpu": gpu,
 }

@@ -30,7 +30,7 @@ points. Our choice. Of two runs on the same images the standard error of the dif
 (their errors agree on half of the images or more), so the same number says what a search can tell apart."""
 LONG_RUN = 1_200_000
 """Images that a run sees, below which the weights of public recipes are said to be for longer ones: a tenth of theirs,
-240 epochs of CIFAR's 50,000. Our choice, from validation accuracy in short runs (benchmarks/results/short_runs.md)."""
+240 epochs of CIFAR's 50,000. Our choice, from validation accuracy in short runs (docs/results/index.md)."""
 WEIGHTS_OF_LONG_RUNS = "weights_of_long_runs"
 """In a status: title, value and what is for short runs, of each such weight that was left as it is."""
 BETTER = 0.002
@@ -150,7 +150,10 @@ def _long_run_weights(record: Record) -> Iterator[Finding]:
     images = int(data.get("train") or 0) * int(progress.get("epochs") or 0)
     if not 0 < images < LONG_RUN:
         return
-    for title, value, short in record.status.get(WEIGHTS_OF_LONG_RUNS) or ():
+    for each in record.status.get(WEIGHTS_OF_LONG_RUNS) or ():
+        if not (isinstance(each, list | tuple) and len(each) == 3 and all(map(_is_number, each[1:]))):
+            continue  # damaged
+        title, value, short = each
         yield Finding(
             f"{title} is {value:g}, as in public recipes for 12 million images; this run sees {images:,}.",
             f"In short runs {short:g} did better on validation: try it, or let a search find one.",

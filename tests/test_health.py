@@ -98,6 +98,14 @@ def test_a_weight_of_long_runs_in_one_that_sees_less_than_a_tenth_of_their_image
     assert found == [sentence] * said_of
 
 
+@pytest.mark.parametrize("damaged", [["Attention weight"], [1000.0, 10.0], ["a", "b", "c"], 7, None])
+def test_a_weight_that_a_damaged_status_lists_is_nothing(damaged: Any) -> None:
+    data = {"classes": 10, "validation": 1000, "train": 5000}
+    assert said({"weights_of_long_runs": [damaged, *LONG["weights_of_long_runs"]], "data": data}) == [
+        "Attention weight is 1000, as in public recipes for 12 million images; this run sees 50,000."
+    ]
+
+
 @pytest.mark.parametrize(("given", "left"), [({}, [["Attention weight", 1000.0, 10.0]]), ({"at_weight": 10.0}, [])])
 def test_a_run_notes_which_weights_of_long_runs_were_left(
     workspace: Workspace, given: dict[str, float], left: list[Any]

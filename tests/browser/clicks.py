@@ -118,23 +118,20 @@ def tab(context: BrowserContext) -> Iterator[Page]:
 
 
 def enter(browser: Browser, dashboard: Dashboard, **options: Any) -> BrowserContext:
-    """A browser with nothing remembered but that it has opened the dashboard's address with the token."""
+    """A window with nothing remembered but that it has opened the dashboard's address with the token."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
     context.set_default_timeout(1000 * PATIENCE_S)
     if dashboard.notes is not None:
         texts.note(context, dashboard.notes)
-    come_in(context, dashboard)
+    context.request.get(dashboard.entry, max_redirects=0)
     return context
 
 
-def come_in(context: BrowserContext, dashboard: Dashboard) -> None:
-    """Forgets who one was and what the last page kept, and opens the dashboard's address with the token."""
-    context.clear_cookies()
-    context.request.get(dashboard.entry, max_redirects=0)
-
-
-def forget(page: Page, dashboard: Dashboard) -> None:
-    """What a page kept in the browser: all but the files of the dashboard, which are the same for everybody."""
+def come_anew(page: Page, dashboard: Dashboard) -> None:
+    """As whoever opens the dashboard for the first time: the window forgets what it kept, but for the files of the
+    pages, which are the same for everybody, and opens the address with the token."""
+    page.context.clear_cookies()
     session = page.context.new_cdp_session(page)
     session.send("Storage.clearDataForOrigin", {"origin": dashboard.url, "storageTypes": "local_storage"})
     session.detach()
+    page.context.request.get(dashboard.entry, max_redirects=0)

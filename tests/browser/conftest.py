@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from clicks import come_in, enter, forget, tab
+from clicks import come_anew, enter, tab
 from dashboard import Dashboard
 from lived_in import LivedIn, live_in
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
@@ -88,7 +88,6 @@ def visit(browser: Browser, dashboard: Dashboard) -> Iterator[BrowserContext]:
 @pytest.fixture
 def page(visit: BrowserContext, dashboard: Dashboard) -> Iterator[Page]:
     """A fresh tab with nothing remembered; an error in the page's own scripts fails the test."""
-    come_in(visit, dashboard)
     with tab(visit) as page:
-        forget(page, dashboard)
+        come_anew(page, dashboard)
         yield page

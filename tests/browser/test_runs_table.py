@@ -94,9 +94,9 @@ def test_rows_are_sorted_folded_and_ticked_in_the_browser_which_keeps_it(
     assert ids.index(lived_in.taught) < min(map(ids.index, (lived_in.own, lived_in.teacher))), "seed 5 before seed 0"
     page.click("#runs-table [data-sort=name]")
     names = page.locator("#runs-table td[data-col=name] a").all_inner_texts()
-    assert names == sorted(names, key=as_people_sort) and "alpha" in names
-    # Three whose names follow each other, so that no folded group parts them: its runs would be ticked with it.
-    ids = doomed
+    assert names == sorted(names, key=as_people_sort)
+    assert names[:4] == [f"<i>doomed</i> {number}" for number in range(3)] + ["alpha"]
+    ids = doomed  # no folded group stands between them, whose runs would be ticked with it
     page.click(tick(ids[0]))
     page.click(tick(ids[2]), modifiers=["Shift"])
     expect(page.locator("#ticked-count")).to_have_text("3 ticked")

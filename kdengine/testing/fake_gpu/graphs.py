@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
+from kdengine.testing.fake_gpu.tensors import mapped, tensors_in
 from kdengine.testing.fake_gpu.watch import watch
 
 CHANGES_SHAPE = frozenset({"squeeze_", "unsqueeze_", "transpose_", "t_", "detach_", "as_strided_"})
@@ -36,7 +36,7 @@ class Tape:
                     self._keep(value)
 
     def _keep(self, tree: Any) -> None:
-        for tensor in _tensors(tree):
+        for tensor in tensors_in(tree):
             place = tensor.untyped_storage().data_ptr()
             if place not in self._made and place not in self._before:
                 whole = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
@@ -44,15 +44,15 @@ class Tape:
 
     def after(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         """Notes an operation with the memory that it read and wrote."""
-        read = {tensor.untyped_storage().data_ptr() for tensor in _tensors((args, kwargs))}
-        written = _tensors(result)
+        read = {tensor.untyped_storage().data_ptr() for tensor in tensors_in((args, kwargs))}
+        written = tensors_in(result)
         fresh = [tensor.untyped_storage().data_ptr() not in read for tensor in written]
         self._made |= {one.untyped_storage().data_ptr() for one, new in zip(written, fresh, strict=True) if new}
         if func._schema.name.removeprefix("aten::") in CHANGES_SHAPE:
             return
         if func._schema.is_mutable or any(fresh):
             # Aliases: a later change of shape in place must not change what was noted.
-            kept = pytree.tree_map(lambda value: value.detach() if isinstance(value, Tensor) else value, (args, kwargs))
+            kept = mapped((args, kwargs), lambda value: value.detach() if isinstance(value, Tensor) else value)
             self._done.append((func, *kept, [one.detach() for one in written], fresh))
 
     def undo(self) -> None:
@@ -63,7 +63,7 @@ class Tape:
     def replay(self) -> None:
         """Does all of it again."""
         for func, args, kwargs, written, fresh in self._done:
-            again = _tensors(func(*args, **kwargs))
+            again = tensors_in(func(*args, **kwargs))
             for old, new, own in zip(written, again, fresh, strict=True):
                 if own:
                     old.copy_(new)
@@ -107,7 +107,3 @@ def capture(graph: FakeGraph, *, capture_error_mode: str = "global", **_: Any) -
 def _plainly() -> Iterator[None]:
     with _disable_current_modes(), torch._C.DisableTorchFunction(), torch.no_grad():
         yield
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    return [value for value in pytree.tree_leaves(tree) if isinstance(value, Tensor)]

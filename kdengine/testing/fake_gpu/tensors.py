@@ -118,7 +118,7 @@ def is_cuda(device: Any) -> bool:
 
 def dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Does one operation on the CPU's numbers, after a look at what a GPU would say of it."""
-    tensors = _tensors((args, kwargs), [])
+    tensors = tensors_in((args, kwargs))
     name = func._schema.name.removeprefix("aten::")
     on_gpu = [value for value in tensors if isinstance(value, OnGpu)]
     on_host = [value for value in tensors if not isinstance(value, OnGpu)]
@@ -126,11 +126,11 @@ def dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if on_gpu or goal:
         _check(func, name, args, kwargs, on_gpu, on_host, goal)
     known = {id(value.elem): value for value in on_gpu}
-    plain_args, plain_kwargs = _changed(args, _plain), _changed(kwargs, _plain)
+    plain_args, plain_kwargs = mapped(args, _plain), mapped(kwargs, _plain)
     if plain_kwargs.get("pin_memory"):
         plain_kwargs["pin_memory"] = False
     if on_gpu and watch().tf32 and name in ROUNDED_BY_TF32 and _tf32_allowed(name):
-        plain_args, plain_kwargs = _changed(plain_args, _as_tf32), _changed(plain_kwargs, _as_tf32)
+        plain_args, plain_kwargs = mapped(plain_args, _as_tf32), mapped(plain_kwargs, _as_tf32)
     tape = watch().tape
     if tape is not None:
         tape.before(func, plain_args)
@@ -145,29 +145,34 @@ def dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return known[id(value)]
         return OnGpu(value) if goal else value
 
-    return _changed(result, wrapped)
+    return mapped(result, wrapped)
 
 
-def _tensors(values: Iterable[Any], found: list[Tensor]) -> list[Tensor]:
-    """Those among some values and in nested lists, tuples and mappings, added to what was found. torch's own walk knows
-    all kinds of containers, of which an operation's arguments have none, and took two thirds of a run's time."""
+def tensors_in(tree: Any) -> list[Tensor]:
+    """Those in nested lists, tuples and mappings. torch's own walk knows all kinds of containers, of which an
+    operation's arguments have none, and took two thirds of a run's time."""
+    found: list[Tensor] = []
+    _collect((tree,), found)
+    return found
+
+
+def _collect(values: Iterable[Any], found: list[Tensor]) -> None:
     for value in values:
         if isinstance(value, Tensor):
             found.append(value)
         elif isinstance(value, tuple | list):
-            _tensors(value, found)
+            _collect(value, found)
         elif isinstance(value, dict):
-            _tensors(value.values(), found)
-    return found
+            _collect(value.values(), found)
 
 
-def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
+def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
     """The same lists, tuples and mappings with other leaves; a `torch.Size` is a leaf."""
     kind = type(value)
     if kind is tuple or kind is list:
-        return kind([_changed(each, change) for each in value])
+        return kind([mapped(each, change) for each in value])
     if kind is dict:
-        return {key: _changed(each, change) for key, each in value.items()}
+        return {key: mapped(each, change) for key, each in value.items()}
     return change(value)
 
 
@@ -271,7 +276,7 @@ class Calls(TorchFunctionMode):
             moved = _moved(func, args, kwargs)
             if moved is not None:
                 return moved
-        on_gpu = any(isinstance(tensor, OnGpu) for tensor in _tensors((args, kwargs), []))
+        on_gpu = any(isinstance(tensor, OnGpu) for tensor in tensors_in((args, kwargs)))
         backward = getattr(func, "__name__", "") in ("backward", "grad", "run_backward")
         watch().calls.append((func, on_gpu, "device" in kwargs))
         watch().backward += backward
