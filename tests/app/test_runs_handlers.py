@@ -84,6 +84,15 @@ def test_a_click_shows_the_state_of_that_run_and_what_can_be_done_with_it(traine
     assert "There is no run nobody" in gone["state"] and visible(gone) == set()
 
 
+def test_a_run_that_came_since_the_last_look_is_shown_under_its_own_name(workspace: Workspace) -> None:
+    handlers = Handlers(Board(workspace))
+    assert handlers.arrive({}) == ("", ""), "the page was open"
+    make_run(workspace, "new", [0.5], title="dash: byot, seed 1")
+    workspace.run("new").update_status(comparison="dash")
+    shown = selected(handlers.select("new", 1.0, {}, 0.0))["state"]
+    assert ">byot</h2>" in shown and "/compare?name=dash" in shown
+
+
 def test_a_click_that_a_later_one_overtook_changes_nothing(trained: Any) -> None:
     values = Handlers(trained.board).select(trained.taught, 10.0, {}, 20.0)
     assert values == [SKIP] * len(SELECTED)

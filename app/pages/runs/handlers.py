@@ -198,7 +198,8 @@ class Handlers:
     def _stands(self, run_id: str, detail: Detail | None) -> str:
         if detail is None:
             return state.nothing_chosen(self.listing.any, run_id)
-        return state.state(detail, state.mlflow_link(self.board, detail, self.mlflow_url), self.listing.families)
+        link = state.mlflow_link(self.board, detail, self.mlflow_url)
+        return state.state(detail, link, self.listing.families_with(run_id))
 
     def _noted(self, run_id: str, detail: Detail | None) -> list[Any]:
         return one.noted(self.board.annotations(run_id) if detail else None)

@@ -37,6 +37,10 @@ class Listing:
         """Names and groups as of the last look."""
         return self.last()[1]
 
+    def families_with(self, run_id: str) -> Families:
+        """Names and groups that a run is among: looks again for one that the last look did not see."""
+        return self.families if run_id in self.families.names else self.look()[1]
+
     @property
     def any(self) -> bool:
         """Whether there were any runs at the last look."""
