@@ -91,6 +91,32 @@ def nothing_left_behind() -> Iterator[None]:
     assert not _threads() - threads, "the test left threads behind"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_workspace_at_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fails where a job of a workspace of these tests runs on after the last of them: jobs outlive who started them, so
+    they are nobody's children."""
+    yield
+    deadline = time.monotonic() + GRACE_S
+    while (left := _at_work(tmp_path_factory.getbasetemp())) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    for number in left:
+        os.kill(number, signal.SIGKILL)
+    assert not left, left
+
+
+def _at_work(folder: Path) -> dict[int, str]:
+    """Process ids and command lines of all whose workspace lies in the folder."""
+    found = {}
+    for process in psutil.process_iter():
+        try:
+            home = process.environ().get("KD_HOME", "")
+            if home and process.pid != os.getpid() and Path(home).is_relative_to(folder):
+                found[process.pid] = f"{' '.join(process.cmdline())} in {home}"
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
 def _variables() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(TOLERATED_VARIABLES)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from app.pages.studies.parts import draw
 from app.pages.studies.study_handlers import StudyHandlers
 from app.worker import Worker, Workers
 from kdengine.errors import BadInput, KdError, Problem
-from kdengine.jobs import stop_supervisor
+from kdengine.jobs import JobStore, stop_supervisor
 from kdengine.spec import ExperimentSpec
 from kdengine.workspace import Workspace
 from kdengine.workspace.states import State
@@ -144,6 +145,8 @@ def test_a_trial_by_hand_waits_and_a_resumed_study_takes_it(
         assert view.trials[-1].state == "waiting" and view.count("waiting") == 1
         assert study.resume("older", 5.0) == "" and control.view("older", workspace).plan.budget.trials == 5
         assert study.stop_now("older") == "" and said[-1] == "the runs stop with a checkpoint"
+        while not JobStore(workspace).get("study-older").state.ended:
+            time.sleep(0.05)
     finally:
         stop_supervisor(workspace)
 

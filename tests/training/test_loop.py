@@ -112,9 +112,16 @@ def reached(trainer: Trainer, step: int) -> bool:
     return trainer.epoch * trainer.train_batches.steps_per_epoch + trainer.step >= step
 
 
+def with_dropout() -> Backbone:
+    return TinyNet(4, dropout=0.3)
+
+
 CASES = [pytest.param(name, {}, {}, id=name) for name in list_methods()] + [
     pytest.param("grkd", {"meta_every": 2, "meta": "both"}, {}, id="grkd-often-both"),
     pytest.param("none", {}, {"mixup": 0.4, "cutmix": 1.0}, id="mixed-images"),
+    pytest.param(
+        "byot", {}, {"student": lambda: build_model("mobilenetv3_small", 4, 16, dropout=0.3)}, id="a-whole-network"
+    ),
 ]
 
 
@@ -122,9 +129,6 @@ CASES = [pytest.param(name, {}, {}, id=name) for name in list_methods()] + [
 def test_stopped_twice_and_resumed_equals_undisturbed_bit_for_bit(
     tmp_path: Path, method: str, params: dict[str, Any], recipe: dict[str, Any]
 ) -> None:
-    def with_dropout() -> Backbone:
-        return build_model("mobilenetv3_small", 4, 16, dropout=0.3)
-
     options: dict[str, Any] = {"student": with_dropout, "ema": 0.9, "label_smoothing": 0.1, "clip_norm": 1.0}
     options |= {"params": params} | recipe
     undisturbed = make_trainer(tmp_path / "undisturbed", method, **options)
