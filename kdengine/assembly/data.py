@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import torch
 
 from kdengine.assembly import changed_data
@@ -11,6 +12,8 @@ from kdengine.assembly.build import needs
 from kdengine.data import Augmentation, DatasetBundle, load_dataset
 from kdengine.data.batches.loader import RESIDENT_BYTES, BatchLoader
 from kdengine.data.bundle import Part, spread
+from kdengine.data.wording import some
+from kdengine.errors import BadInput, Problem
 from kdengine.jobs.placement import whole_number
 from kdengine.spec import DataSpec, ExperimentSpec
 from kdengine.workspace import Workspace
@@ -48,6 +51,8 @@ def load_data_of(run: RunDirectory, workspace: Workspace, *, accept: bool = Fals
 def training_batches(spec: ExperimentSpec, bundle: DatasetBundle, device: torch.device) -> BatchLoader:
     """Shuffled, augmented batches of the train part, as the method asks for them."""
     wanted = needs(spec)
+    if wanted.sampler == "same-class-pairs":
+        _check_pairs(spec.method.name, bundle)
     return _shuffled_batches(
         spec, bundle, device, bundle.train, spec.recipe.batch_size, spec.seed, wanted.views, wanted.sampler
     )
@@ -59,6 +64,14 @@ def meta_batches(spec: ExperimentSpec, bundle: DatasetBundle, device: torch.devi
     if part is None:
         return None
     return _shuffled_batches(spec, bundle, device, part, min(spec.recipe.batch_size, len(part)), spec.seed + META_SEED)
+
+
+def _check_pairs(method: str, bundle: DatasetBundle) -> None:
+    counts = np.bincount(bundle.train.labels, minlength=len(bundle.classes))
+    single = [name for name, count in zip(bundle.classes, counts, strict=True) if count == 1]
+    if single:
+        message = f"{method} pairs images of a class, and a single training image is left of {some(single)}"
+        raise BadInput(Problem("data", f"{message}; add images or set data.validation lower"))
 
 
 def _shuffled_batches(

@@ -155,11 +155,14 @@ def _check_counts(store: Store, classes: tuple[str, ...], validation: float, met
     if gone:
         raise DataError(f"no readable image is left, in train or in test, of {len(gone)} class(es): {some(gone)}")
     needed = 1 + (validation > 0) + (meta > 0)
-    small = [f"{name} ({n})" for name, n in zip(classes, train, strict=True) if n < needed]
+    both = zip(classes, train, test, strict=True)
+    small = [f"{name} ({n} of {n + of_test})" for name, n, of_test in both if n < needed]
     if small:
         shares = "validation and meta" if meta else "validation"
-        message = f"too few training images to carve {shares} from, at least {needed} a class are needed"
-        raise BadInput(Problem("data.validation", f"{message}: {some(small)}"))
+        message = (
+            f"too few training images to carve {shares} from, at least {needed} a class are needed beside the test"
+        )
+        raise BadInput(Problem("data.validation", f"{message} images: {some(small)}"))
 
 
 def _check_per_class(store: Store, train: np.ndarray, classes: tuple[str, ...], per_class: int, meta: float) -> None:

@@ -53,7 +53,7 @@ class StandardizedSoftTargets(TaughtMethod):
         if context.classes == 2:
             message = (
                 "found two classes, whose standardized logits are +0.71 and -0.71 whatever the net says, so that "
-                "nothing can be learnt; use kd or dkd"
+                "nothing can be learnt; use kd"
             )
             raise BadInput(Problem("method", message))
 

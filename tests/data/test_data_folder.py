@@ -188,6 +188,18 @@ def test_layout_problems_are_all_named_at_once(tmp_path: Path) -> None:
         (ALONE | {"owl/notes.txt": b"x"}, r"1 class folder\(s\) without an image: owl"),
         (ALONE | {"loose.png": b"x"}, r"1 image\(s\) lie in no class folder: loose.png"),
         (image_files({"cat": 3, "dog": 3}, "test/"), "there is test/ but no train/"),
+        (
+            image_files({"cat": 3, "dog": 3}, "data/") | {"data/preview.png": b"x"},
+            r"^p: 1 image\(s\) lie beside the folders of data/ \(cat, dog\): data/preview.png; if those.*away",
+        ),
+        (
+            image_files({"cat": 3, "dog": 3}, "data/") | {"preview.png": b"x"},
+            r"^p: 1 image\(s\) lie beside the folders of data/ \(cat, dog\): preview.png; if",
+        ),
+        (
+            {f"{name}/{n}.tif": b"x" for name in ("cat", "dog") for n in range(3)},
+            r"no images by their names: \.tif \(6\)",
+        ),
     ],
 )
 def test_bad_layouts(tmp_path: Path, files: dict[str, bytes], expected: str) -> None:
@@ -201,6 +213,11 @@ def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
     assert "does not exist" in message(tmp_path / "nowhere", tmp_path)
     (tmp_path / "text.zip").write_text("no archive at all, " * 100)
     assert "is not an archive that can be read" in message(tmp_path / "text.zip", tmp_path)
+    for kind, mark in (("7z", b"7z\xbc\xaf\x27\x1c"), ("rar", b"Rar!\x1a\x07\x01\x00"), ("zstd", b"\x28\xb5\x2f\xfd")):
+        (tmp_path / "other.zip").write_bytes(mark + bytes(600))
+        assert f"other.zip is a {kind} archive, which is not read here; unpack it" in message(
+            tmp_path / "other.zip", tmp_path
+        )
     (tmp_path / "empty.tar").touch()
     assert "is not an archive that can be read" in message(tmp_path / "empty.tar", tmp_path)
     for kind in ("w", "w:gz", "w:xz", "w:bz2"):
@@ -283,7 +300,7 @@ def test_limits_on_members_sizes_and_total(tmp_path: Path, kind: str, monkeypatc
 def test_too_few_images_for_the_split_name_the_classes(tmp_path: Path) -> None:
     files = image_files({"cat": 6, "dog": 1}, "train/") | image_files({"cat": 1, "dog": 1}, "test/")
     path = as_folder(tmp_path / "p", files)
-    with pytest.raises(BadInput, match=r"data.validation: too few training images.*dog \(1\)"):
+    with pytest.raises(BadInput, match=r"data.validation: too few training images.*the test images: dog \(1 of 2\)"):
         load(path, tmp_path)
     assert len(load(path, tmp_path, validation=0).train) == 7
     with pytest.raises(BadInput, match=r"data.per_class: 3 asked for.*dog \(1\)"):

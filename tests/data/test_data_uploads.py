@@ -183,7 +183,15 @@ def folder_of_bytes(path: Path, files: dict[bytes, bytes]) -> Path:
 @pytest.mark.parametrize("pack", [zip_of_bytes, tar_of_bytes, folder_of_bytes])
 @pytest.mark.parametrize(
     ("codec", "name"),
-    [("utf-8", "猫咪"), ("gb2312", "猫咪"), ("latin-1", "Zürich"), ("cp437", "café"), ("big5", "貓咪")],
+    [
+        ("utf-8", "猫咪"),
+        ("gb2312", "猫咪"),
+        ("gbk", "貓咪"),
+        ("gbk", "朱镕基"),
+        ("latin-1", "Zürich"),
+        ("cp437", "café"),
+        ("big5", "貓咪"),
+    ],
 )
 def test_class_names_in_any_encoding_are_text(tmp_path: Path, pack, codec: str, name: str) -> None:
     files = image_files({"class": 5, "dog": 5})
@@ -194,7 +202,7 @@ def test_class_names_in_any_encoding_are_text(tmp_path: Path, pack, codec: str, 
     assert len(bundle.classes) == 2 and len(bundle.train) + len(bundle.validation) + len(bundle.test) == 10
     "".join(bundle.classes).encode()
     if (
-        codec in ("utf-8", "gb2312")
+        codec in ("utf-8", "gb2312", "gbk")
         or (codec, pack) == ("cp437", zip_of_bytes)
         or (codec, pack) == ("latin-1", tar_of_bytes)
     ):
@@ -218,6 +226,16 @@ def test_one_corrupt_image_is_one_problem_that_names_it(tmp_path: Path) -> None:
     [problem] = refused.value.problems
     assert problem.field == "data" and "cat/000.png: not an image in one of the formats" in problem.message
     assert "BytesIO" not in problem.message and str(tmp_path) not in problem.message
+
+
+def test_a_class_that_cannot_be_paired_is_named(tmp_path: Path) -> None:
+    path = as_folder(tmp_path / "mine", image_files({"cat": 9, "dog": 3, "emu": 9}))
+    data = {"name": "folder", "path": str(path), "image_size": 16}
+    spec = ExperimentSpec(data=data, student="resnet8x4", method="cs_kd", recipe={"batch_size": 4})
+    with pytest.raises(BadInput, match=r"cs_kd pairs .* a single training image is left of dog; add images"):
+        preflight(spec, Workspace(tmp_path / "ws"))
+    spec = ExperimentSpec(data=data, student="resnet8x4", method="none", recipe={"batch_size": 4})
+    preflight(spec, Workspace(tmp_path / "ws"))
 
 
 def test_problems_of_a_layout_stay_several(tmp_path: Path) -> None:

@@ -135,4 +135,4 @@ def findings(kept: Kept) -> str:
         f'<th class="r">Training</th><th class="r">Test</th></tr></thead><tbody>{counts}</tbody></table></details>'
     )
     corrupt = [f"{found.corrupt} cannot be opened: {'; '.join(found.examples)}"] if found.corrupt else []
-    return said + boxes.warnings([*corrupt, *odd.warnings(found.classes)])
+    return said + boxes.warnings([*corrupt, *found.left_out, *odd.warnings(found.classes)])

@@ -88,8 +88,8 @@ class Folder(DatasetDefinition):
         container = _container(params)
         by_image = params.split == "image"
         layout = find_layout(container.listing(), container.name, params.layout, by_image)
-        if layout.ignored:
-            log.info("%s: %d file(s) were left out: no images, or without a class", container.name, layout.ignored)
+        for sentence in layout.left_out:
+            log.info("%s: %s", container.name, sentence)
 
         def blocks(size: int) -> Iterator[Block]:
             corrupt: Corrupt = []

@@ -34,6 +34,7 @@ HEADERS_FREE_S = 1.0
 HEADERS_BYTES_PER_S = 1 << 20
 _UTF8_FLAG = 0x800
 _CHUNK = 1 << 20
+_NOT_READ = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"\x28\xb5\x2f\xfd": "zstd", b"MSCF": "cab"}
 # Of the others zipfile unpacks what it has read in one go: 242 bytes of bzip2 can become 300 MiB.
 _UNPACKED_IN_STEPS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -84,7 +85,16 @@ def open_container(path: Path, name: str = "") -> Container:
         raise DataError(f"{name} cannot be read (no permission)")
     if zipfile.is_zipfile(path):
         return ZipContainer(path, name)
+    if kind := _kind_not_read(path):
+        raise DataError(f"{name} is a {kind} archive, which is not read here; unpack it and pack its content as .zip")
     return TarContainer(path, name)
+
+
+def _kind_not_read(path: Path) -> str:
+    """Which other kind of archive it is, by its first bytes; "" for none that is known."""
+    with path.open("rb") as file:
+        head = file.read(max(map(len, _NOT_READ)))
+    return next((kind for mark, kind in _NOT_READ.items() if head.startswith(mark)), "")
 
 
 class FolderContainer(Container):

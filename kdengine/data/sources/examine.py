@@ -47,6 +47,7 @@ class Found:
         corrupt: how many of them cannot be opened; ``examples`` names some, and why.
         oddities: what else is to be known of those that open.
         unclear: why it is unclear which folders are classes, when the person must say it; else "".
+        left_out: what lies there and is no sample, a sentence each.
     """
 
     classes: tuple[str, ...]
@@ -56,6 +57,7 @@ class Found:
     examples: tuple[str, ...]
     oddities: Oddities
     unclear: str = ""
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> Found:
@@ -189,6 +191,7 @@ def _examine(container: Container) -> Found:
         examples=tuple(corrupt[:SHOWN]),
         oddities=oddities,
         unclear=unclear,
+        left_out=layout.left_out,
     )
 
 

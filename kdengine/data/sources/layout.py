@@ -13,6 +13,7 @@ import numpy as np
 from kdengine.data import splits
 from kdengine.data.sources.guard import Listing
 from kdengine.data.sources.image_files import EXTENSIONS
+from kdengine.data.sources.left_out import is_hidden, is_image, left_out
 from kdengine.data.sources.names import readable
 from kdengine.data.sources.tree import LEFT_OUT, Meaning, Parts, Tree, doubt_of_classes, drawn, understand
 from kdengine.data.wording import some
@@ -38,7 +39,7 @@ class Layout:
         paths: the image files, training images first, each half sorted by class and name.
         labels: int64 (N,).
         train_count: how many of them are training images.
-        ignored: files that are left out: no images by their extension, or without a label beside train and test.
+        left_out: what lies there and is no sample, a sentence each (`kdengine.data.sources.left_out`).
         keys: uint64 (N,), of ``<class>/<...>``, whatever lies around it (`splits.key_of`).
     """
 
@@ -46,7 +47,7 @@ class Layout:
     paths: tuple[str, ...]
     labels: np.ndarray
     train_count: int
-    ignored: int
+    left_out: tuple[str, ...]
     keys: np.ndarray
 
 
@@ -67,12 +68,12 @@ def find_layout(
         DataError: every problem: loose images, empty, single or differing classes.
     """
     names = [PurePosixPath(name).parts for name in listing.files]
-    folders = {PurePosixPath(name).parts for name in listing.folders if not _hidden(PurePosixPath(name).parts)}
-    images = [parts for parts in names if not _hidden(parts) and _is_image(parts)]
+    folders = {PurePosixPath(name).parts for name in listing.folders if not is_hidden(PurePosixPath(name).parts)}
+    images = [parts for parts in names if not is_hidden(parts) and is_image(parts)]
     if not images:
         kinds = ", ".join(sorted(EXTENSIONS))
-        raise DataError(f"{origin} holds no image ({kinds}); {_EXPECTED}")
-    folders |= {parts[:depth] for parts in names if not _hidden(parts) for depth in range(1, len(parts))}
+        raise DataError(". ".join([f"{origin} holds no image ({kinds}); {_EXPECTED}", *left_out(names)]))
+    folders |= {parts[:depth] for parts in names if not is_hidden(parts) for depth in range(1, len(parts))}
     skip = _wrapper_depth(images, folders, stop=set() if layout == "classes" else {"test"})
     original = {parts[skip:]: "/".join(parts) for parts in images}
     found = Tree(list(original), {parts[skip:] for parts in folders if len(parts) > skip})
@@ -81,20 +82,12 @@ def find_layout(
     original = {meaning.move(parts): name for parts, name in original.items()}
     moved = found.moved(meaning.move)
     if not meaning.split:
-        return _class_layout(moved, original, len(names), origin, by_image)
+        return _class_layout(moved, original, names, origin, by_image)
     classes = Tree(
         [parts[1:] for parts in moved.images if len(parts) > 2], {p[1:] for p in moved.folders if len(p) > 1}
     )
     _refuse_doubt("" if layout == "classes" else doubt_of_classes(classes), found, origin)
-    return _split_layout(moved, meaning.words, original, len(names), origin)
-
-
-def _hidden(parts: Parts) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
-
-
-def _is_image(parts: Parts) -> bool:
-    return PurePosixPath(parts[-1]).suffix.lower() in EXTENSIONS
+    return _split_layout(moved, meaning.words, original, names, origin)
 
 
 def _wrapper_depth(images: list[Parts], folders: set[Parts], stop: set[str]) -> int:
@@ -112,7 +105,7 @@ def _wrapper_depth(images: list[Parts], folders: set[Parts], stop: set[str]) -> 
 
 
 def _split_layout(
-    found: Tree, words: Mapping[str, str], original: Mapping[Parts, str], file_count: int, origin: str
+    found: Tree, words: Mapping[str, str], original: Mapping[Parts, str], names: list[Parts], origin: str
 ) -> Layout:
     """Of a tree moved to ``<train|test>/<class>/...``; ``words`` are what those two are called in the source."""
     images = [parts for parts in found.images if parts[0] != LEFT_OUT]
@@ -143,16 +136,21 @@ def _split_layout(
     train_count = sum(parts[0] == "train" for parts in ordered)
     paths = tuple(original[parts] for parts in ordered)
     keys = _keys([parts[1:] for parts in ordered])
-    return Layout(tuple(map(readable, classes)), paths, labels, train_count, file_count - len(images), keys)
+    without = [original[parts] for parts in found.images if parts[0] == LEFT_OUT]
+    return Layout(tuple(map(readable, classes)), paths, labels, train_count, left_out(names, without), keys)
 
 
-def _class_layout(found: Tree, original: Mapping[Parts, str], file_count: int, origin: str, by_image: bool) -> Layout:
+def _class_layout(
+    found: Tree, original: Mapping[Parts, str], names: list[Parts], origin: str, by_image: bool
+) -> Layout:
     """Of a tree ``<class>/...``; a fifth of each class becomes the test part."""
-    problems = _loose([original[parts] for parts in found.images if len(parts) < 2])
     counts = Counter(parts[0] for parts in found.images if len(parts) > 1)
     classes = sorted(counts)
-    problems += _named("{} class folder(s) without an image", set(found.tops()) - counts.keys())
-    problems += _class_problems(classes)
+    problems = _beside_a_wrapper(found, original)
+    if not problems:
+        problems = _loose([original[parts] for parts in found.images if len(parts) < 2])
+        problems += _named("{} class folder(s) without an image", set(found.tops()) - counts.keys())
+        problems += _class_problems(classes)
     small = [f"{readable(name)} ({counts[name]})" for name in classes if counts[name] < 2]
     if small:
         problems.append(f"too few images to carve a test part from, at least 2 a class are needed: {some(small)}")
@@ -167,11 +165,26 @@ def _class_layout(found: Tree, original: Mapping[Parts, str], file_count: int, o
         rest, test = splits.carve(labels, len(classes), TEST_FRACTION, TEST_SEED)
     rows = np.concatenate([rest, test])
     paths = tuple(original[ordered[row]] for row in rows)
-    return Layout(tuple(map(readable, classes)), paths, labels[rows], len(rest), file_count - len(ordered), keys[rows])
+    return Layout(tuple(map(readable, classes)), paths, labels[rows], len(rest), left_out(names), keys[rows])
 
 
 def _keys(images: list[Parts]) -> np.ndarray:
     return np.array([splits.key_of("/".join(parts)) for parts in images], np.uint64)
+
+
+def _beside_a_wrapper(found: Tree, original: Mapping[Parts, str]) -> list[str]:
+    """A folder around all class folders is none itself, but for an image that lies beside them."""
+    if len(found.tops()) != 1:
+        return []
+    inner = sorted({parts[1] for parts in found.images if len(parts) > 2})
+    loose = sorted(readable(original[parts]) for parts in found.images if len(parts) < 3)
+    if len(inner) < 2 or not loose:
+        return []
+    top = readable(found.tops()[0])
+    return [
+        f"{len(loose)} image(s) lie beside the folders of {top}/ ({some(list(map(readable, inner)))}): {some(loose)}; "
+        "if those folders are the classes, move these images into one of them or take them away"
+    ]
 
 
 def _loose(names: list[str]) -> list[str]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from unicodedata import category
+from unicodedata import name as unicode_name
 
 # Names of Chinese zips and tars made outside UTF-8. Its double bytes are both above 0xA0, so that a European name is
 # hardly ever taken for one; GBK, which is larger, takes "Zürich" of latin-1 for Chinese.
 _CHINESE = "gb2312"
+# What GB 2312 lacks (traditional signs, rare ones of names) is taken for Chinese where GBK makes nothing but such signs
+# of the name, one of them at least of two bytes above 0x7F: of European letters no two stand side by side, or hardly.
+_MORE_CHINESE = "gbk"
+_IDEOGRAPH = ("CJK UNIFIED", "FULLWIDTH", "IDEOGRAPHIC")
 _BETWEEN = re.compile(rb"([/\\])")
 
 
@@ -41,4 +46,15 @@ def _part(part: bytes, otherwise: str) -> str:
             return part.decode(codec)
         except UnicodeDecodeError:
             continue
-    return part.decode(otherwise, "backslashreplace")
+    return _more_chinese(part) or part.decode(otherwise, "backslashreplace")
+
+
+def _more_chinese(part: bytes) -> str:
+    """The name in signs of GBK; "" where it is hardly meant."""
+    try:
+        name = part.decode(_MORE_CHINESE)
+    except UnicodeDecodeError:
+        return ""
+    signs = [sign for sign in name if not sign.isascii()]
+    wide = [sign for sign in signs if sign.encode(_MORE_CHINESE)[-1] > 0x7F]
+    return name if wide and all(unicode_name(sign, "").startswith(_IDEOGRAPH) for sign in signs) else ""
