@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from kdengine.data.sources.image_files import FORMATS
 from kdengine.errors import BadInput, Problem
 from kdengine.models.backbone import Backbone
 from kdengine.models.stored import ModelCard, load_student
 from kdengine.workspace.rundir import RunDirectory
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 50_000_000
 
 

@@ -15,10 +15,10 @@ from PIL import Image
 
 from kdengine.csv_cells import text_cell
 from kdengine.data.sources.containers import open_container
+from kdengine.data.sources.image_files import EXTENSIONS
 from kdengine.errors import BadInput, DataError, Problem
 from kdengine.evaluation.classifier import Classifier, Prediction, open_image
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_IMAGES = 10_000
 
 
@@ -75,7 +75,9 @@ def listed(classes: Collection[str], sources: Sequence[tuple[str, Path]]) -> lis
     count = sum(1 if one.members is None else len(one.members) for one in found if not one.problem)
     if not count:
         refused = [Problem("images", one.problem) for one in found if one.problem]
-        raise BadInput(refused or Problem("images", f"found no image; expected files or zips of {', '.join(ENDINGS)}"))
+        raise BadInput(
+            refused or Problem("images", f"found no image; expected files or zips of {', '.join(sorted(EXTENSIONS))}")
+        )
     if count > MAX_IMAGES:
         raise BadInput(Problem("images", f"found {count:,} images; at most {MAX_IMAGES:,} are taken at once"))
     return found
@@ -110,7 +112,7 @@ def _source(name: str, path: Path, classes: Collection[str]) -> Source:
         files = open_container(path, name).listing().files
     except DataError as error:
         return Source(name, path, (), problem="; ".join(error.problems))
-    members = tuple(file for file in files if file.lower().endswith(ENDINGS) and not _hidden(file))
+    members = tuple(file for file in files if file.lower().endswith(tuple(EXTENSIONS)) and not _hidden(file))
     return Source(name, path, members, any(_folder(member) in classes for member in members))
 
 

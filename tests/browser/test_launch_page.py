@@ -312,10 +312,14 @@ def test_what_is_odd_about_own_images_is_said_with_its_remedy(dashboard: Dashboa
         packed.writestr("sun/torn.png", b"torn")
         packed.writestr("moon/same.png", packed.read("sun/00.png"))
         packed.writestr(".star/00.png", packed.read("sun/00.png"))
-        packed.writestr("sun/old.tif", b"")
+        packed.writestr("sun/old.heic", b"")
     open_launch(page, dashboard.url)
     upload(page, archive)
-    for said in ("stand in more than one class", "begins with a dot: .star/ (1)", "no images by their names: .tif (1)"):
+    for said in (
+        "stand in more than one class",
+        "begins with a dot: .star/ (1)",
+        "no images by their names: .heic (1)",
+    ):
         expect(page.locator("#upload-outcome")).to_contain_text(said)
     expect(page.locator("#launch")).to_have_text("1 problem to fix")
     page.get_by_role("button", name="Leave out 1 corrupt image").click()

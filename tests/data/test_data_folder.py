@@ -85,12 +85,15 @@ def test_pictures_of_all_kinds_become_square_rgb(tmp_path: Path) -> None:
         ("e.webp", tall, {"format": "WEBP", "lossless": True}),
         ("f.gif", frames[0], {"format": "GIF", "save_all": True, "append_images": frames[1:]}),
         ("g.jpeg", turned, {"format": "JPEG", "exif": exif, "quality": 95}),
+        ("h.TIF", sixteen, {"format": "TIFF"}),
+        ("i.jfif", tall, {"format": "JPEG"}),
+        ("j.ppm", Image.fromarray(wide), {"format": "PPM"}),
     ):
         buffer = io.BytesIO()
         image.save(buffer, **arguments)
         files[f"train/x/{name}"] = buffer.getvalue()
     files |= image_files({"y": 3}, "train/") | image_files({"x": 1, "y": 1}, "test/")
-    stored = load(as_folder(tmp_path / "p", files), tmp_path, validation=0, image_size=20).train.take(np.arange(7))
+    stored = load(as_folder(tmp_path / "p", files), tmp_path, validation=0, image_size=20).train.take(np.arange(10))
     for channel in range(3):
         np.testing.assert_array_equal(stored[0, ..., channel], grey)
     assert np.all(stored[1] == (10, 200, 30))
@@ -98,6 +101,29 @@ def test_pictures_of_all_kinds_become_square_rgb(tmp_path: Path) -> None:
     assert np.all(stored[3] == (255, 0, 0)) and np.all(stored[4] == (255, 0, 0))
     assert len(np.unique(stored[5].reshape(-1, 3), axis=0)) == 1
     assert stored[6, :8].max() < 20 and stored[6, 12:].min() > 235
+    assert np.all(stored[7] == 128) and stored[8, ..., 0].min() > 250 and np.all(stored[9] == (10, 200, 30))
+
+
+def test_numbers_of_no_known_range_are_refused(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)).save(buffer, "TIFF")
+    path = as_folder(tmp_path / "p", ALONE | {"cat/depth.tif": buffer.getvalue()})
+    assert "cat/depth.tif: its pixels are floating-point numbers" in message(path, tmp_path)
+
+
+def test_what_an_earlier_version_passed_over_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 20), "red").save(buffer, "TIFF")
+    path = as_folder(tmp_path / "p", ALONE | {f"cat/{number}.tif": buffer.getvalue() for number in range(5)})
+    with monkeypatch.context() as patch:
+        patch.setattr("kdengine.data.sources.left_out.EXTENSIONS", {".png"})
+        patch.setattr("kdengine.data.catalog.folder.Folder.reading", 2)
+        before = load(path, tmp_path)
+    now = load(path, tmp_path)
+    assert [sum(map(len, (each.train, each.validation, each.test))) for each in (before, now)] == [
+        len(ALONE),
+        len(ALONE) + 5,
+    ]
 
 
 def test_bigger_images_are_reduced_with_antialias(tmp_path: Path) -> None:
@@ -197,8 +223,8 @@ def test_layout_problems_are_all_named_at_once(tmp_path: Path) -> None:
             r"^p: 1 image\(s\) lie beside the folders of data/ \(cat, dog\): preview.png; if",
         ),
         (
-            {f"{name}/{n}.tif": b"x" for name in ("cat", "dog") for n in range(3)},
-            r"no images by their names: \.tif \(6\)",
+            {f"{name}/{n}.heic": b"x" for name in ("cat", "dog") for n in range(3)},
+            r"no images by their names: \.heic \(6\)",
         ),
     ],
 )

@@ -72,13 +72,13 @@ def test_split_folders_inside_a_folder_of_their_own_name() -> None:
 
 def test_what_is_left_out_is_named_but_for_what_systems_leave_behind() -> None:
     found = listing("photos/cat,dog", "photos/.owl", "photos/cat/.ipynb_checkpoints", "__MACOSX/photos/cat")
-    found.files += ["photos/dog/a.TIF", "photos/dog/b.tif", "photos/list.csv", "photos/LICENSE", "photos/cat/._0.png"]
+    found.files += ["photos/dog/a.HEIC", "photos/dog/b.heic", "photos/list.csv", "photos/LICENSE", "photos/cat/._0.png"]
     found.files += ["photos/cat/.0.png", "photos/.DS_Store", "photos/cat/Thumbs.db"]
     layout = find_layout(found, "mine.zip")
     assert layout.classes == ("cat", "dog") and len(layout.paths) == 8
     assert layout.left_out == (
         "Images left out, for a name there begins with a dot: photos/.owl/ (4), photos/cat/.0.png (1)",
-        "Files left out that are no images by their names: .tif (2), .csv (1), LICENSE (1)",
+        "Files left out that are no images by their names: .heic (2), .csv (1), LICENSE (1)",
     )
     assert read("cat,dog").left_out == ()
 

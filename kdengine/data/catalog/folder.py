@@ -71,10 +71,10 @@ class Folder(DatasetDefinition):
 
     name = "folder"
     title = "Own images"
-    summary = "Your own images (jpg, png, bmp, webp, gif) in a folder, zip or tar, one folder a class."
+    summary = "Your own images (jpg, png, bmp, webp, gif, tiff, ppm) in a folder, zip or tar, one folder a class."
     citation = ""
     Params = FolderParams
-    reading = 2  # 2: knows the usual names of splits, and refuses what may be one
+    reading = 3  # 2: knows the usual names of splits, and refuses what may be one; 3: takes tiff, ppm and rare endings
 
     @override
     def identity(self, params: FolderParams, root: Path) -> str:

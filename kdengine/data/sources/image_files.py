@@ -12,8 +12,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from kdengine.errors import DataError
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"})
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+EXTENSIONS = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif"),
+        *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+    }
+)
 MAX_PIXELS = 89_478_485
 MAX_FREE_PIXELS = 1_000_000_000
 MAX_PIXELS_PER_BYTE = 256
@@ -122,6 +127,8 @@ def blocks_of(*parts: np.ndarray) -> Callable[[int], Iterator[tuple[np.ndarray, 
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise CorruptImage("its pixels are floating-point numbers of no known range; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         # PIL clips 16-bit grey at 255 instead of scaling it, which would turn most of it white.
         return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
