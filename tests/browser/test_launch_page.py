@@ -196,22 +196,17 @@ def test_tune_takes_the_experiment_to_studies(dashboard: Dashboard, page: Page) 
     expect(page.locator("#studies-command")).to_contain_text("--student vgg8 --method dkd")
 
 
-def test_a_double_click_is_one_job_and_a_change_is_another(dashboard: Dashboard, page: Page) -> None:
+def test_a_double_click_is_one_job_and_a_change_is_another(dashboard: Dashboard, lived_in: LivedIn, page: Page) -> None:
     store = JobStore(dashboard.workspace)
-    open_launch(page, dashboard.url)
-    pick(page, "field-method-name", "Student alone")
-    fill(page, "field-recipe-epochs", "1")
-    type_choice(page, "field-student-name", "resnet8")
-    wait_for(lambda: commanded_value(page, "student.name") == "resnet8")
+    open_launch(page, dashboard.url, f"?clone={lived_in.newest}")  # a second of training
+    wait_for(lambda: commanded_value(page, "method.name") == "cs_kd")
     before = len(store.jobs())
     page.dblclick("#launch")
     page.wait_for_url("**/runs?run=*")
     first = id_in_address(page)
     assert len(store.jobs()) == before + 1
     page.go_back()
-    expect(page.locator("#command")).to_contain_text("kd train")
-    pick(page, "field-method-name", "Student alone")
-    fill(page, "field-recipe-epochs", "1")
+    wait_for(lambda: commanded_value(page, "method.name") == "cs_kd")
     type_choice(page, "field-student-name", "resnet8x4")
     wait_for(lambda: commanded_value(page, "student.name") == "resnet8x4")
     page.click("#launch")
