@@ -158,7 +158,7 @@ def _class_activation_map(classifier: Any, image: Image.Image) -> dict[str, Any]
 
     images = torch.from_numpy(prepare(image, classifier.card)).to(classifier.device)
     found = grad_cam(classifier.backbone, lambda outputs: outputs.logits, -1, images)
-    pixels = squared(image, classifier.card.image_size)
+    pixels = squared(image, classifier.card.image_size, classifier.card.ground)
     return {"pixels": pixels, "map": None if found is None else found[0].cpu().numpy()}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from kdengine.data.sources.image_files import FORMATS
+from kdengine.data.sources.image_files import FORMATS, lay
 from kdengine.errors import BadInput, Problem
 from kdengine.models.backbone import Backbone
 from kdengine.models.stored import ModelCard, load_student
@@ -57,18 +57,18 @@ class Classifier:
 
 def prepare(image: Image.Image, card: ModelCard) -> np.ndarray:
     """An image as the network expects it: (1, 3, S, S) float32, shorter side resized, centre cropped, normalised."""
-    pixels = squared(image, card.image_size).astype(np.float32) / 255
+    pixels = squared(image, card.image_size, card.ground).astype(np.float32) / 255
     normalised = (pixels - np.asarray(card.mean, np.float32)) / np.asarray(card.std, np.float32)
     return normalised.transpose(2, 0, 1)[None].copy()
 
 
-def squared(image: Image.Image, size: int) -> np.ndarray:
-    """An image as a square uint8 (S, S, 3): shorter side resized, centre cropped."""
-    return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR))
+def squared(image: Image.Image, size: int, ground: str = "white") -> np.ndarray:
+    """An image as a square uint8 (S, S, 3): transparent parts on a ground, shorter side resized, centre cropped."""
+    return np.asarray(ImageOps.fit(lay(image, ground), (size, size), Image.Resampling.BILINEAR))
 
 
 def open_image(source: Path | BinaryIO, name: str = "") -> Image.Image:
-    """Opens an image file of a common format, upright, as RGB (transparent parts on white).
+    """Opens an image file of a common format, upright, as RGB; as RGBA where it may be transparent (`squared` lays it).
 
     Raises:
         BadInput: not an image, damaged, of an unknown format or larger than 50 megapixels; says which.
@@ -84,7 +84,7 @@ def open_image(source: Path | BinaryIO, name: str = "") -> Image.Image:
                 message = f"{name} has {megapixels:.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f} are read"
                 raise BadInput(Problem("image", message))
             opened.load()
-            return flatten(ImageOps.exif_transpose(opened))
+            return _rgb_or_transparent(ImageOps.exif_transpose(opened))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise BadInput(Problem("image", f"there is no image file {name}")) from error
     except UnidentifiedImageError as error:
@@ -97,14 +97,12 @@ def open_image(source: Path | BinaryIO, name: str = "") -> Image.Image:
         raise BadInput(Problem("image", f"{name} is damaged: {error}")) from error
 
 
-def flatten(image: Image.Image) -> Image.Image:
-    """RGB, with transparent parts on white and 16-bit grey scaled to 8 bits."""
+def _rgb_or_transparent(image: Image.Image) -> Image.Image:
+    """RGB or RGBA; 16-bit grey is scaled to 8 bits."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image, dtype=np.float32)
         top = 65535.0 if image.mode.startswith("I") and values.max(initial=0) > 255 else 255.0
         image = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        background = Image.new("RGBA", layered.size, "white")
-        image = Image.alpha_composite(background, layered)
+        return image.convert("RGBA")
     return image.convert("RGB")

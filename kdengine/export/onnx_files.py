@@ -87,6 +87,7 @@ def _facts(card: ModelCard) -> dict[str, str]:
         "image_size": card.image_size,
         "mean": card.mean,
         "std": card.std,
+        "transparent": card.ground,
         "input": "RGB, float32, (pixel / 255 - mean) / std, NCHW",
     }
     return {f"kd.{name}": json.dumps(value, ensure_ascii=False) for name, value in facts.items()}

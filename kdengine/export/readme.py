@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdengine import health
+from kdengine.data.sources.image_files import DROPPED
 from kdengine.evaluation.cost import Cost
 from kdengine.export.onnx_files import INPUT, OUTPUT
 from kdengine.export.pieces import EXITS, MODEL
@@ -112,13 +113,24 @@ def _row(network: Measured) -> tuple[str, ...]:
     )
 
 
+def _lay(ground: str) -> list[str]:
+    """Lines that bring an image to RGB, its transparent parts as in training."""
+    if ground == DROPPED:
+        return ['image = image.convert("RGB")']
+    return [
+        f'ground = Image.new("RGBA", image.size, "{ground}")  # under transparent parts',
+        'image = Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")',
+    ]
+
+
 def _use(exported: Exported, card: ModelCard) -> str:
     size, mean, std = card.image_size, _triple(card.mean), _triple(card.std)
     lines = [
         "import numpy as np",
         "from PIL import Image, ImageOps",
         "",
-        'image = ImageOps.exif_transpose(Image.open("image.png")).convert("RGB")',
+        'image = ImageOps.exif_transpose(Image.open("image.png"))',
+        *_lay(card.ground),
         f"image = ImageOps.fit(image, ({size}, {size}), Image.Resampling.BILINEAR)",
         f"pixels = (np.asarray(image, np.float32) / 255 - np.float32({mean})) / np.float32({std})",
         "images = pixels.transpose(2, 0, 1)[None]  # (1, 3, height, width)",

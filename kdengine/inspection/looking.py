@@ -95,13 +95,14 @@ def _shown(root: str, run_id: str, count: int, classes: tuple[str, ...]) -> Imag
 @lru_cache(maxsize=8)
 def _uploaded(root: str, run_id: str, files: tuple[Path, ...]) -> Images:
     workspace = Workspace(root)
-    size = data_of(workspace, workspace.run(run_id)).image_size
+    run = workspace.run(run_id)
+    size, ground = data_of(workspace, run).image_size, getattr(_spec(run).data.params, "transparent", "white")
     if len(files) > MAX_IMAGES:
         raise BadInput(Problem("images", f"found {len(files)} files; at most {MAX_IMAGES} can be shown"))
     pixels, problems = [], []
     for file in files:
         try:
-            pixels.append(squared(open_image(file), size))
+            pixels.append(squared(open_image(file), size, ground))
         except BadInput as error:
             problems += error.problems
     if problems:

@@ -32,6 +32,7 @@ class ModelCard:
         metrics: what was measured, by split; filled when the run has ended.
         run, fingerprint: where the weights come from.
         added: what the method deploys beside the model's body, in plain types with its ``kind``; None for nothing.
+        ground: what transparent parts of an image are laid on, one of `kdengine.data.sources.image_files.GROUNDS`.
     """
 
     model: str
@@ -45,6 +46,7 @@ class ModelCard:
     run: str = ""
     fingerprint: str = ""
     added: dict[str, Any] | None = None
+    ground: str = "white"
 
 
 def added_to(backbone: Backbone) -> dict[str, Any] | None:
@@ -57,6 +59,8 @@ def write_card(path: Path, card: ModelCard) -> None:
     content = asdict(card)
     if card.added is None:
         del content["added"]
+    if card.ground == "white":
+        del content["ground"]
     files.write_json(path, content)
 
 

@@ -298,6 +298,7 @@ class _Execution:
             run=self.folder.id,
             fingerprint=self.spec.fingerprint(),
             added=added_to(deployed),
+            ground=getattr(self.spec.data.params, "transparent", "white"),
         )
 
     # the outcome ---------------------------------------------------------------------------------------------------

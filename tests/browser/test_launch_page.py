@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from clicks import (
 )
 from dashboard import Dashboard
 from lived_in import LivedIn, zip_of_images
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from kdengine.forecast import compiling as compiling_times
@@ -308,18 +310,24 @@ def test_what_is_odd_about_own_images_is_said_with_its_remedy(dashboard: Dashboa
         packed.writestr("moon/same.png", packed.read("sun/00.png"))
         packed.writestr(".star/00.png", packed.read("sun/00.png"))
         packed.writestr("sun/old.heic", b"")
+        drawn = io.BytesIO()
+        Image.new("RGBA", (20, 20), (0, 0, 0, 0)).save(drawn, "PNG")
+        packed.writestr("moon/drawn.png", drawn.getvalue())
     open_launch(page, dashboard.url)
     upload(page, archive)
     for said in (
         "stand in more than one class",
         "begins with a dot: .star/ (1)",
         "no images by their names: .heic (1)",
+        "1 image(s) with transparent parts",
     ):
         expect(page.locator("#upload-outcome")).to_contain_text(said)
     expect(page.locator("#launch")).to_have_text("1 problem to fix")
     page.get_by_role("button", name="Leave out 1 corrupt image").click()
     wait_for(lambda: commanded_value(page, "data.on_corrupt") == "skip")
     expect(page.locator("#launch")).to_be_enabled()
+    page.get_by_role("button", name="Lay transparent parts on white").click()
+    wait_for(lambda: commanded_value(page, "data.transparent") == "white")
     size = page.locator("#upload-take-size")
     wanted = int("".join(filter(str.isdigit, size.inner_text())))
     size.click()

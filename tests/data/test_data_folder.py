@@ -104,6 +104,23 @@ def test_pictures_of_all_kinds_become_square_rgb(tmp_path: Path) -> None:
     assert np.all(stored[7] == 128) and stored[8, ..., 0].min() > 250 and np.all(stored[9] == (10, 200, 30))
 
 
+def test_transparent_parts_are_laid_on_the_ground_that_was_asked_for(tmp_path: Path) -> None:
+    drawing = Image.new("RGBA", (20, 20), (255, 0, 0, 0))  # a black square on nothing, whose colour is red
+    drawing.paste((0, 0, 0, 255), (0, 0, 20, 10))
+    buffer = io.BytesIO()
+    drawing.save(buffer, "PNG")
+    path = as_folder(tmp_path / "p", {f"{name}/{n}.png": buffer.getvalue() for name in "ab" for n in range(4)})
+    stored = {
+        ground: load(path, tmp_path, image_size=20, options={"transparent": ground}).train.take([0])[0]
+        for ground in ("white", "black", "dropped")
+    }
+    assert {ground: tuple(pixels[15, 5]) for ground, pixels in stored.items()} == {
+        "white": (255, 255, 255), "black": (0, 0, 0), "dropped": (255, 0, 0),
+    }  # fmt: skip
+    assert all(tuple(pixels[5, 5]) == (0, 0, 0) for pixels in stored.values())
+    assert np.array_equal(load(path, tmp_path, image_size=20).train.take([0])[0], stored["dropped"]), "as before"
+
+
 def test_numbers_of_no_known_range_are_refused(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)).save(buffer, "TIFF")

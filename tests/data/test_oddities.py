@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 from archives import as_zip, image_files, png, random_image
+from PIL import Image
 
 from kdengine.data.sources.examine import check_archive
 from kdengine.data.sources.oddities import Oddities, Tally
@@ -33,6 +35,17 @@ def test_an_archive_with_a_leak_a_repeat_and_a_dispute(tmp_path: Path) -> None:
     }  # fmt: skip
     said = odd.warnings(found.classes)
     assert [line.split()[0] for line in said] == ["1", "1", "3"] and "test accuracy is too high" in said[0]
+
+
+def test_images_with_transparent_parts_are_counted_opaque_ones_with_a_channel_are_not(tmp_path: Path) -> None:
+    files = image_files({"cat": 5, "dog": 5})
+    for name, alpha in (("cat/logo", 0), ("dog/half", 128), ("dog/opaque", 255)):
+        buffer = io.BytesIO()
+        Image.new("RGBA", (16, 16), (9, 9, 9, alpha)).save(buffer, "PNG")
+        files[f"{name}.png"] = buffer.getvalue()
+    found = check_archive(as_zip(tmp_path / "a.zip", files))
+    assert found.oddities.transparent == 2
+    assert [line for line in found.oddities.warnings(found.classes) if "2 image(s) with transparent parts" in line]
 
 
 def test_data_without_oddities_have_no_warning(tmp_path: Path) -> None:

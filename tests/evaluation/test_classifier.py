@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kdengine.data.sources.image_files import GROUNDS
 from kdengine.errors import BadInput
 from kdengine.evaluation import classifier
-from kdengine.evaluation.classifier import Classifier, flatten, open_image, prepare
+from kdengine.evaluation.classifier import Classifier, open_image, prepare, squared
 from kdengine.models import build_model
 from kdengine.models.stored import ModelCard, write_card, write_weights
 from kdengine.workspace.rundir import RunDirectory
@@ -76,22 +78,32 @@ def test_transparent_parts_are_white(tmp_path: Path) -> None:
     image = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
     image.putpixel((1, 1), (10, 20, 30, 255))
     image.putpixel((2, 2), (0, 0, 0, 128))
-    found = open_image(save(tmp_path / "logo.png", image))
-    assert colour(found) == (255, 255, 255)
-    assert colour(found, 1, 1) == (10, 20, 30)
-    assert colour(found, 2, 2)[0] == pytest.approx(127, abs=1)
+    path = save(tmp_path / "logo.png", image)
+    found = squared(open_image(path), 4)
+    assert tuple(found[0, 0]) == (255, 255, 255) and tuple(found[1, 1]) == (10, 20, 30)
+    assert found[2, 2, 0] == pytest.approx(127, abs=1)
+    on_black = squared(open_image(path), 4, "black")
+    assert tuple(on_black[0, 0]) == (0, 0, 0) and tuple(on_black[1, 1]) == (10, 20, 30)
+
+
+def test_transparent_parts_are_laid_as_in_training(tmp_path: Path) -> None:
+    path = save(tmp_path / "logo.png", Image.new("RGBA", (16, 16), (255, 0, 0, 0)))
+    seen = {ground: prepare(open_image(path), replace(CARD, ground=ground)) for ground in GROUNDS}
+    pixels = {ground: x[0, :, 0, 0] * np.float32(CARD.std) + np.float32(CARD.mean) for ground, x in seen.items()}
+    assert pixels["white"] == pytest.approx([1, 1, 1]) and pixels["black"] == pytest.approx([0, 0, 0], abs=1e-6)
+    assert pixels["dropped"] == pytest.approx([1, 0, 0], abs=1e-6)
 
 
 def test_transparent_palette(tmp_path: Path) -> None:
     image = Image.new("P", (4, 4), 0)
     image.putpalette([0, 0, 0, 255, 0, 0])
     image.putpixel((1, 1), 1)
-    found = open_image(save(tmp_path / "icon.gif", image, transparency=0))
-    assert colour(found) == (255, 255, 255) and colour(found, 1, 1) == (255, 0, 0)
+    found = squared(open_image(save(tmp_path / "icon.gif", image, transparency=0)), 4)
+    assert tuple(found[0, 0]) == (255, 255, 255) and tuple(found[1, 1]) == (255, 0, 0)
 
 
 def test_grey_with_alpha() -> None:
-    assert colour(flatten(Image.new("LA", (2, 2), (0, 0)))) == (255, 255, 255)
+    assert squared(Image.new("LA", (2, 2), (0, 0)), 2).min() == 255
 
 
 def test_a_turned_photograph_is_set_upright(tmp_path: Path) -> None:

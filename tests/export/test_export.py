@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from archives import as_folder, image_files
 from PIL import Image
 from support import PATIENCE_S, Distilled, FakeBatch, TinyNet, tiny_spec
 
@@ -200,3 +201,19 @@ def test_a_file_that_answers_differently_is_refused(fault: float, tmp_path: Path
 def test_a_folder_that_is_not_an_export_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is no export of safetensors"):
         load(tmp_path)
+
+
+def test_transparent_parts_are_laid_as_in_training(shared: Workspace, tmp_path: Path) -> None:
+    files = image_files({"cat": 12, "dog": 12})
+    data = {"name": "folder", "path": str(as_folder(tmp_path / "own", files)), "per_class": None, "image_size": 16}
+    spec = tiny_spec(data=data | {"transparent": "black"}, recipe={"epochs": 1, "batch_size": 4})
+    folder = shared.run(run(spec, workspace=shared).run_id)
+    exported = tmp_path / "exported"
+    export(folder, shared, exported, Request("onnx"))
+    assert 'Image.new("RGBA", image.size, "black")' in (exported / "README.md").read_text()
+    facts = {each.key: each.value for each in onnx.load(exported / "model.onnx").metadata_props}
+    assert facts["kd.transparent"] == '"black"'
+    image = Image.new("RGBA", (16, 16), (255, 255, 255, 0))
+    image.paste((200, 40, 40, 255), (4, 4, 12, 12))
+    classes = [name for name, _ in Classifier(folder)(image).top]
+    assert run_card(exported, image) == ("cat", "dog").index(classes[0])

@@ -32,6 +32,7 @@ class UploadPanel:
     file: Any
     outcome: Any
     leave_out: Any
+    on_white: Any
     take_size: Any
     size: Any
 
@@ -46,9 +47,10 @@ def draw() -> UploadPanel:
         outcome = gr.HTML("", elem_id="upload-outcome")
         with gr.Row():
             leave_out = gr.Button("Leave out the corrupt", size="sm", visible=False, elem_id="upload-leave-out")
+            on_white = gr.Button("Lay transparent parts on white", size="sm", visible=False, elem_id="upload-on-white")
             take_size = gr.Button("Use this size", size="sm", visible=False, elem_id="upload-take-size")
         size = gr.State(0)
-    return UploadPanel(box, file, outcome, leave_out, take_size, size)
+    return UploadPanel(box, file, outcome, leave_out, on_white, take_size, size)
 
 
 class UploadHandlers:
@@ -67,7 +69,7 @@ class UploadHandlers:
         """Checks an uploaded archive, stores it, and chooses it with its usual settings; or says why not,
         stores nothing and leaves the form as it is."""
         unchanged = [gr.skip()] * len(self.form.shared)
-        hidden = [gr.update(visible=False)] * 2
+        hidden = [gr.update(visible=False)] * 3
         if path is None:
             yield [gr.skip(), "", *hidden, 0, *unchanged]
             return
@@ -97,11 +99,12 @@ class UploadHandlers:
         ]
 
     def _remedies(self, choice: str, found: Found) -> list[Any]:
-        """The two buttons, and the size that the second takes."""
+        """The three buttons, and the size that the last takes."""
         size = found.oddities.image_size
         corrupt = f"Leave out {found.corrupt} corrupt image{'s' if found.corrupt > 1 else ''}"
         return [
             gr.update(visible=found.corrupt > 0, value=corrupt),
+            gr.update(visible=found.oddities.transparent > 0),
             gr.update(visible=size != catalog.data_definition(choice).default_image_size, value=f"Use {size} px"),
             size,
         ]
@@ -111,10 +114,11 @@ def wire(panel: UploadPanel, handlers: UploadHandlers) -> None:
     """Connects components and handlers."""
     form = handlers.form
     shared = [control.component for control in form.shared]
-    outputs = [form.data, panel.outcome, panel.leave_out, panel.take_size, panel.size, *shared]
+    outputs = [form.data, panel.outcome, panel.leave_out, panel.on_white, panel.take_size, panel.size, *shared]
     panel.file.upload(handlers.take, panel.file, outputs, **QUIET)
-    corrupt = next(control for control in form.own["data", "folder"] if control.path.endswith("on_corrupt"))
-    panel.leave_out.click(lambda: "skip", None, corrupt.component, **QUIET)
+    own = {control.path.split(".")[-1]: control.component for control in form.own["data", "folder"]}
+    panel.leave_out.click(lambda: "skip", None, own["on_corrupt"], **QUIET)
+    panel.on_white.click(lambda: "white", None, own["transparent"], **QUIET)
     panel.take_size.click(lambda size: size, panel.size, form.component("data.image_size"), **QUIET)
 
 

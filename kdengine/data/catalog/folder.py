@@ -46,6 +46,13 @@ class FolderParams(Settings):
         "every top folder for a class, whatever its name.",
         source="our choice",
     )
+    transparent: Literal["dropped", "white", "black"] = setting(
+        "dropped",
+        title="Transparent parts",
+        neutral="dropped",
+        description="Laid on white or black; dropped takes the colours that a file keeps beneath them, often black.",
+        source="our choice: the rule of earlier versions",
+    )
     split: Literal["image", "position"] = setting(
         "image",
         title="Split by",
@@ -93,7 +100,7 @@ class Folder(DatasetDefinition):
 
         def blocks(size: int) -> Iterator[Block]:
             corrupt: Corrupt = []
-            yield from decode_files(container, layout.paths, size, corrupt)
+            yield from decode_files(container, layout.paths, size, corrupt, params.transparent)
             if corrupt:
                 _report(corrupt, params, container)
 

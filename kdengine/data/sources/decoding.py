@@ -11,7 +11,7 @@ import numpy as np
 
 from kdengine.data.definition import Block
 from kdengine.data.sources.containers import Container
-from kdengine.data.sources.image_files import CorruptImage, PixelBudget, decode, open_image
+from kdengine.data.sources.image_files import DROPPED, CorruptImage, PixelBudget, decode, open_image
 
 _BATCH_IMAGES = 256
 _BATCH_BYTES = 32 << 20
@@ -20,12 +20,16 @@ Corrupt = list[tuple[str, str]]
 Files = list[tuple[int, str, bytes]]
 
 
-def decode_files(container: Container, paths: Sequence[str], size: int, corrupt: Corrupt) -> Iterator[Block]:
+def decode_files(
+    container: Container, paths: Sequence[str], size: int, corrupt: Corrupt, ground: str = DROPPED
+) -> Iterator[Block]:
     """Blocks of the files of those paths: (rows, images uint8 RGB (n, size, size, 3)), row i being ``paths[i]``.
 
     They come in the order that is cheapest to read. Of files and images no more is held than a few batches a thread
     (256 images or 32 MB of files each). What is missing or cannot be read is added to ``corrupt`` as (path, reason),
-    and its row never comes. Raises DataError when the images unpack to more pixels than their bytes can mean.
+    and its row never comes. Transparent parts are laid on ``ground`` (`image_files.GROUNDS`).
+
+    Raises DataError when the images unpack to more pixels than their bytes can mean.
     """
     budget = PixelBudget(container.name)
     workers = min(8, os.cpu_count() or 1)
@@ -34,7 +38,7 @@ def decode_files(container: Container, paths: Sequence[str], size: int, corrupt:
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         for batch in _batches(container, paths):
             missing.difference_update(name for _, name, _ in batch)
-            running.append(pool.submit(_decode_batch, batch, size, budget))
+            running.append(pool.submit(_decode_batch, batch, size, budget, ground))
             if len(running) > 2 * workers:
                 yield _collect(running.popleft(), corrupt)
         while running:
@@ -56,7 +60,7 @@ def _batches(container: Container, paths: Sequence[str]) -> Iterator[Files]:
         yield batch
 
 
-def _decode_batch(batch: Files, size: int, budget: PixelBudget) -> tuple[Block, Corrupt]:
+def _decode_batch(batch: Files, size: int, budget: PixelBudget, ground: str) -> tuple[Block, Corrupt]:
     rows, decoded, corrupt = [], [], []
     images = []
     for row, name, content in batch:
@@ -68,7 +72,7 @@ def _decode_batch(batch: Files, size: int, budget: PixelBudget) -> tuple[Block, 
         budget.spend(images[-1][2], content)
     for row, name, image in images:
         try:
-            decoded.append(decode(image, size))
+            decoded.append(decode(image, size, ground))
         except CorruptImage as error:
             corrupt.append((name, str(error)))
             continue

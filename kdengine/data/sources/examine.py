@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kdengine.data.sources.containers import Container, open_container
-from kdengine.data.sources.image_files import CorruptImage, PixelBudget, open_image
+from kdengine.data.sources.image_files import CorruptImage, PixelBudget, open_image, transparent
 from kdengine.data.sources.layout import Layout, Unclear, find_layout
 from kdengine.data.sources.names import readable
 from kdengine.data.sources.oddities import Oddities, Tally
@@ -196,8 +196,8 @@ def _examine(container: Container) -> Found:
 
 
 def _open_all(container: Container, layout: Layout) -> tuple[Oddities, list[str]]:
-    """Reads every image and opens it, without decoding it. Returns what they show, and words about those that do not
-    open."""
+    """Opens every image, and decodes those alone that may be transparent. Returns what they show, and words about those
+    that do not open."""
     budget, tally = PixelBudget(container.name), Tally(len(layout.classes))
     rows = {path: row for row, path in enumerate(layout.paths)}
     corrupt = []
@@ -207,7 +207,8 @@ def _open_all(container: Container, layout: Layout) -> tuple[Oddities, list[str]
             image = open_image(content)
             budget.spend(image, content)
             part = "train" if rows[path] < layout.train_count else "test"
-            tally.add(readable(path), part, int(layout.labels[rows[path]]), content, image.size)
+            label = int(layout.labels[rows[path]])
+            tally.add(readable(path), part, label, content, image.size, transparent(image))
         except CorruptImage as error:
             corrupt.append(f"{readable(path)}: {error if content else 'empty, too large or not readable'}")
         if time.monotonic() - reported > REPORT_S:

@@ -19,6 +19,9 @@ EXTENSIONS = frozenset(
         *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
     }
 )
+DROPPED = "dropped"
+GROUNDS = ("white", "black", DROPPED)
+"""What transparent parts are laid on; "dropped" takes the colours that a file keeps beneath them."""
 MAX_PIXELS = 89_478_485
 MAX_FREE_PIXELS = 1_000_000_000
 MAX_PIXELS_PER_BYTE = 256
@@ -70,14 +73,14 @@ def open_image(content: bytes) -> Image.Image:
         return image
 
 
-def decode(image: Image.Image, size: int) -> np.ndarray:
+def decode(image: Image.Image, size: int, ground: str = DROPPED) -> np.ndarray:
     """Decodes an image that was opened (the first frame of an animation), upright, to uint8 RGB (size, size, 3).
 
-    Raises CorruptImage.
+    ``ground`` is one of `GROUNDS`, for transparent parts. Raises CorruptImage.
     """
     alone = _one_big if image.width * image.height > _BIG_PIXELS else nullcontext()
     with _as_corrupt(), alone, image:
-        return square(_rgb(ImageOps.exif_transpose(image)), size)
+        return square(_rgb(ImageOps.exif_transpose(image), ground), size)
 
 
 @contextmanager
@@ -126,10 +129,30 @@ def blocks_of(*parts: np.ndarray) -> Callable[[int], Iterator[tuple[np.ndarray, 
     return blocks
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def transparent(image: Image.Image) -> bool:
+    """Whether any part of an image that was opened is transparent; decodes those that have a channel for it.
+
+    Raises CorruptImage.
+    """
+    with _as_corrupt():
+        if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
+            return False
+        lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
+        return float(lowest) < 255  # type: ignore[arg-type]
+
+
+def lay(image: Image.Image, ground: str) -> Image.Image:
+    """An image in RGB, its transparent parts on white or black; for `DROPPED` in the colours that the file keeps."""
+    if ground != DROPPED and (image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info):
+        layered = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layered.size, ground), layered)
+    return image.convert("RGB")
+
+
+def _rgb(image: Image.Image, ground: str) -> Image.Image:
     if image.mode == "F":
         raise CorruptImage("its pixels are floating-point numbers of no known range; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         # PIL clips 16-bit grey at 255 instead of scaling it, which would turn most of it white.
         return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
+    return lay(image, ground)

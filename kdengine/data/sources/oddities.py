@@ -30,6 +30,7 @@ class Oddities:
         repeated: images of the training part whose bytes were there before.
         leaked: images of the test part that are in the training part too; ``leaks`` names some, and what they equal.
         conflicts: images that stand in several classes; ``disputed`` names some.
+        transparent: images with transparent parts.
     """
 
     train: tuple[int, ...]
@@ -40,6 +41,7 @@ class Oddities:
     leaks: tuple[str, ...]
     conflicts: int
     disputed: tuple[str, ...]
+    transparent: int = 0
 
     @property
     def imbalance(self) -> float:
@@ -72,6 +74,11 @@ class Oddities:
             said.append(f"{self.conflicts:,} images stand in more than one class: {some(self.disputed)}")
         if self.repeated:
             said.append(f"{self.repeated:,} training images are there more than once")
+        if self.transparent:
+            said.append(
+                f"{self.transparent:,} image(s) with transparent parts, of which the colours beneath are taken, often "
+                "black; data.transparent lays them on white or black"
+            )
         if self.imbalance >= IMBALANCED:
             most, least = (classes[self.train.index(count)] for count in (max(self.train), min(self.train)))
             said.append(
@@ -91,9 +98,12 @@ class Tally:
     def __init__(self, classes: int) -> None:
         self._counts = {part: [0] * classes for part in ("train", "test")}
         self._sides: list[int] = []
+        self._transparent = 0
         self._seen: dict[bytes, list[tuple[str, str, int]]] = {}
 
-    def add(self, path: str, part: str, label: int, content: bytes, size: tuple[int, int]) -> None:
+    def add(
+        self, path: str, part: str, label: int, content: bytes, size: tuple[int, int], transparent: bool = False
+    ) -> None:
         """An image that opens.
 
         Args:
@@ -102,9 +112,11 @@ class Tally:
             label: of its class.
             content: the file's bytes.
             size: width and height in pixels.
+            transparent: whether parts of it are.
         """
         self._counts[part][label] += 1
         self._sides.append(min(size))
+        self._transparent += transparent
         self._seen.setdefault(hashlib.blake2b(content, digest_size=16).digest(), []).append((path, part, label))
 
     def result(self) -> Oddities:
@@ -133,4 +145,5 @@ class Tally:
             leaks=tuple(leaks[:SHOWN]),
             conflicts=len(disputed),
             disputed=tuple(disputed[:SHOWN]),
+            transparent=self._transparent,
         )
