@@ -12,6 +12,7 @@ from clicks import Clicks, fill, pick, shown_command, type_choice, unfold, wait_
 from dashboard import Dashboard
 from lived_in import LivedIn
 from playwright.sync_api import Page, expect
+from test_frame import MAX_SHIFT, SHIFTED, opened
 
 from kdengine.comparison.progress import progress
 from kdengine.comparison.report import report
@@ -183,6 +184,12 @@ def test_a_comparison_by_clicks(
     text = download.value.path().read_text()
     assert "\\toprule" in text and "footnotesize" in text, text
     assert click.count <= FEW_CLICKS
+
+    # The figure is drawn later than the table below it, which stays where it is.
+    opened(page, dashboard, "compare?name=clicked")
+    expect(page.locator("#compare-gains .js-plotly-plot")).to_be_visible()
+    expect(page.locator("#compare-table table")).to_be_visible()
+    assert page.evaluate(SHIFTED) < MAX_SHIFT
 
 
 @pytest.mark.long

@@ -32,16 +32,25 @@ def shown(found: Report, now: Progress, tuning: Sequence[ArmSearch] = ()) -> lis
     ended_early = now.count("stopped", "failed", "lost", MISSING) + len(now.blocked)
     ended_early += sum(not each.under_way and each.state != FOUND for each in tuning)
     some, at_work = found.finished > 0, now.under_way or any(each.under_way for each in tuning)
+    gains = comparison.gains(report_gains(found), found.against)
     return [
-        _state(found, now) + _searches(tuning),
+        _state(found, now) + _searches(tuning) + (_place_of(gains) if some else ""),
         gr.update(visible=ended_early > 0 and not at_work),
         gr.update(visible=at_work),
         *[gr.update(visible=some, value=path) for path in _files(found)],
-        gr.update(value=comparison.gains(report_gains(found), found.against), visible=some),
+        gr.update(value=gains, visible=some),
         _table(found) if some else "",
         gr.update(visible=some),
         gr.update(visible=True),
     ]
+
+
+def _place_of(figure: Any) -> str:
+    """Keeps it from the first: what draws the figure is loaded later, and the table below it must not jump for it."""
+    return (
+        f"<style>#compare-gains {{ height: {figure.layout.height}px; overflow: hidden }} "
+        ":root:not(:has(#compare-gains)) :is(#compare-table, #compare-all-columns) { display: none }</style>"
+    )
 
 
 def _files(found: Report) -> list[str]:
