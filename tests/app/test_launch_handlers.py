@@ -263,18 +263,19 @@ def test_an_upload_is_kept_checked_and_chosen(form: Form, tmp_path: Path, monkey
     contents = {name: png(image) for name, image in files.items()} | {"round/torn.png": b"no image"}
     archive = as_zip(tmp_path / "shapes.zip", contents | {"square/same.png": png(files["round/3.png"])})
     panel = UploadHandlers(form, CardHandlers(form, cast(Worker, StandInWorker())).data_defaults)
-    *waiting, (chosen, said, leave_out, take_size, size, *updates) = panel.take(str(archive))
+    *waiting, (chosen, said, leave_out, on_white, take_size, size, *updates) = panel.take(str(archive))
     assert waiting and all(one[0] == SKIP for one in waiting)
     assert chosen["value"] == "own:shapes.zip" and "data.image_size" in shared(form, updates)
     assert shared(form, updates)["recipe.batch_size"] == 4, "of 19 training images"
     assert "shapes.zip is stored" in said and "stand in more than one class" in said and "round/torn.png" in said
+    assert not on_white["visible"], "nothing is transparent"
     assert leave_out["visible"] and leave_out["value"] == "Leave out 1 corrupt image"
     assert take_size["visible"] and (take_size["value"], size) == ("Use 64 px", 64)
     assert catalog.data_mapping(form.workspace, "own:shapes.zip")["name"] == "folder"
     archive.write_bytes(b"no archive")
-    chosen, said, leave_out, take_size, _, *updates = list(panel.take(str(archive)))[-1]
+    chosen, said, leave_out, on_white, take_size, _, *updates = list(panel.take(str(archive)))[-1]
     assert chosen == SKIP and said.count('role="alert"') == 1 and shared(form, updates) == {}
-    assert not leave_out["visible"] and not take_size["visible"]
+    assert not leave_out["visible"] and not on_white["visible"] and not take_size["visible"]
     assert next(iter(panel.take(None)))[1] == ""
 
 
