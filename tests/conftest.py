@@ -109,9 +109,10 @@ def _at_work(folder: Path) -> dict[int, str]:
     found = {}
     for process in psutil.process_iter():
         try:
-            home = process.environ().get("KD_HOME", "")
-            if home and process.pid != os.getpid() and Path(home).is_relative_to(folder):
-                found[process.pid] = f"{' '.join(process.cmdline())} in {home}"
+            home, words = process.environ().get("KD_HOME", ""), " ".join(process.cmdline())
+            tolerated = process.pid == os.getpid() or any(name in words for name in TOLERATED_PROCESSES)
+            if home and not tolerated and Path(home).is_relative_to(folder):
+                found[process.pid] = f"{words} in {home}"
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return found
