@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from kdengine.data.sources.image_files import FORMATS, lay
+from kdengine.data.sources.image_files import FORMATS, can_be_transparent, lay
 from kdengine.errors import BadInput, Problem
 from kdengine.models.backbone import Backbone
 from kdengine.models.stored import ModelCard, load_student
@@ -103,6 +103,4 @@ def _rgb_or_transparent(image: Image.Image) -> Image.Image:
         values = np.asarray(image, dtype=np.float32)
         top = 65535.0 if image.mode.startswith("I") and values.max(initial=0) > 255 else 255.0
         image = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        return image.convert("RGBA")
-    return image.convert("RGB")
+    return image.convert("RGBA" if can_be_transparent(image) else "RGB")

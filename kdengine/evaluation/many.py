@@ -16,6 +16,7 @@ from PIL import Image
 from kdengine.csv_cells import text_cell
 from kdengine.data.sources.containers import open_container
 from kdengine.data.sources.image_files import EXTENSIONS
+from kdengine.data.sources.left_out import is_hidden, is_image
 from kdengine.errors import BadInput, DataError, Problem
 from kdengine.evaluation.classifier import Classifier, Prediction, open_image
 
@@ -112,7 +113,9 @@ def _source(name: str, path: Path, classes: Collection[str]) -> Source:
         files = open_container(path, name).listing().files
     except DataError as error:
         return Source(name, path, (), problem="; ".join(error.problems))
-    members = tuple(file for file in files if file.lower().endswith(tuple(EXTENSIONS)) and not _hidden(file))
+    members = tuple(
+        file for file in files if is_image(PurePosixPath(file).parts) and not is_hidden(PurePosixPath(file).parts)
+    )
     return Source(name, path, members, any(_folder(member) in classes for member in members))
 
 
@@ -124,10 +127,6 @@ def _folder(member: str) -> str:
 def normal(name: str) -> str:
     """A name as it compares: some systems store letters and their accents apart."""
     return unicodedata.normalize("NFC", name)
-
-
-def _hidden(file: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in file.split("/"))
 
 
 def _of_archive(students: Mapping[str, Classifier], source: Source) -> Iterator[Line]:

@@ -21,6 +21,7 @@ from kdengine.inspection.ready import arrays_of, stamp, subject_of
 from kdengine.inspection.subject import UNKNOWN, Arrays, Images, Subject
 from kdengine.jobs.beside import beside_training
 from kdengine.methods import get_method
+from kdengine.models.stored import read_card
 from kdengine.spec import ExperimentSpec
 from kdengine.training.hardware import pick_device
 from kdengine.workspace import Workspace
@@ -96,7 +97,7 @@ def _shown(root: str, run_id: str, count: int, classes: tuple[str, ...]) -> Imag
 def _uploaded(root: str, run_id: str, files: tuple[Path, ...]) -> Images:
     workspace = Workspace(root)
     run = workspace.run(run_id)
-    size, ground = data_of(workspace, run).image_size, getattr(_spec(run).data.params, "transparent", "white")
+    size, ground = data_of(workspace, run).image_size, read_card(run).ground
     if len(files) > MAX_IMAGES:
         raise BadInput(Problem("images", f"found {len(files)} files; at most {MAX_IMAGES} can be shown"))
     pixels, problems = [], []

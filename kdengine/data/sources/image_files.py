@@ -129,21 +129,28 @@ def blocks_of(*parts: np.ndarray) -> Callable[[int], Iterator[tuple[np.ndarray, 
     return blocks
 
 
+def can_be_transparent(image: Image.Image) -> bool:
+    """Whether an image has a channel for it, or a colour that stands for it."""
+    return "A" in image.getbands() or "transparency" in image.info
+
+
 def transparent(image: Image.Image) -> bool:
     """Whether any part of an image that was opened is transparent; decodes those that have a channel for it.
 
     Raises CorruptImage.
     """
     with _as_corrupt():
-        if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
+        if not can_be_transparent(image):
             return False
-        lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
+        # A large image is not held twice where it has the channel.
+        channel = (image if "A" in image.getbands() else image.convert("RGBA")).getchannel("A")
+        lowest, _ = channel.getextrema()
         return float(lowest) < 255  # type: ignore[arg-type]
 
 
 def lay(image: Image.Image, ground: str) -> Image.Image:
     """An image in RGB, its transparent parts on white or black; for `DROPPED` in the colours that the file keeps."""
-    if ground != DROPPED and (image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info):
+    if ground != DROPPED and can_be_transparent(image):
         layered = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layered.size, ground), layered)
     return image.convert("RGB")

@@ -11,7 +11,7 @@ from kdengine.data.sources.names import readable
 from kdengine.data.sources.tree import Parts
 from kdengine.data.wording import some
 
-_OF_SYSTEMS = ("__MACOSX", "Thumbs.db", "desktop.ini")
+_OF_SYSTEMS = ("Thumbs.db", "desktop.ini")
 
 
 def is_hidden(parts: Parts) -> bool:
