@@ -252,6 +252,10 @@ def test_data_bring_what_is_usual_for_them(cards: CardHandlers, form: Form, proc
     assert "Ten kinds. 10 classes." in cards.show_data("cifar10", 24.0)
     assert process.calls == [("samples", {"name": "cifar10", "image_size": 24})]
     assert cards.show_data("own:nobody", None).count('role="alert"') == 1
+    (form.workspace.datasets / "own" / "mine").mkdir(parents=True)
+    controls = form.own["data", "folder"]
+    cards.show_data("own:mine", None, *("white" if each.path.endswith("transparent") else None for each in controls))
+    assert process.calls[-1][1]["transparent"] == "white" and process.calls[-1][1]["path"].endswith("own/mine")
     choices = cards.offer_teachers("digits", None, "timm/resnet18")["choices"]
     assert choices[-1] == ("timm/resnet18", "timm/resnet18"), "what was chosen stays among them"
 

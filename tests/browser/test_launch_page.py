@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from clicks import (
@@ -23,7 +25,7 @@ from clicks import (
 from dashboard import Dashboard
 from lived_in import LivedIn, zip_of_images
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from kdengine.forecast import compiling as compiling_times
 from kdengine.jobs import JobStore
@@ -42,6 +44,12 @@ def launched_spec(dashboard: Dashboard, run_id: str) -> ExperimentSpec:
 
 def own_files(dashboard: Dashboard) -> set[str]:
     return {path.name for path in (dashboard.workspace.datasets / "own").iterdir() if path.name != ".lock"}
+
+
+def corner(image: Locator) -> tuple[int, ...]:
+    """The first pixel of an image whose address holds it."""
+    _, _, content = (image.get_attribute("src") or "").partition(",")
+    return tuple(np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB"))[0, 0].tolist())
 
 
 def upload(page: Page, path: Path) -> None:
@@ -310,23 +318,28 @@ def test_what_is_odd_about_own_images_is_said_with_its_remedy(dashboard: Dashboa
         packed.writestr("moon/same.png", packed.read("sun/00.png"))
         packed.writestr(".star/00.png", packed.read("sun/00.png"))
         packed.writestr("sun/old.heic", b"")
-        drawn = io.BytesIO()
-        Image.new("RGBA", (20, 20), (0, 0, 0, 0)).save(drawn, "PNG")
-        packed.writestr("moon/drawn.png", drawn.getvalue())
+        for number in range(15):
+            drawn, image = io.BytesIO(), Image.new("RGBA", (20, 20), (0, 0, 0, 0))
+            image.putpixel((number, 10), (0, 0, 0, 255))
+            image.save(drawn, "PNG")
+            packed.writestr(f"moon/drawn-{number}.png", drawn.getvalue())
     open_launch(page, dashboard.url)
     upload(page, archive)
     for said in (
         "stand in more than one class",
         "begins with a dot: .star/ (1)",
         "no images by their names: .heic (1)",
-        "1 image(s) with transparent parts",
+        "15 image(s) with transparent parts",
     ):
         expect(page.locator("#upload-outcome")).to_contain_text(said)
     expect(page.locator("#launch")).to_have_text("1 problem to fix")
     page.get_by_role("button", name="Leave out 1 corrupt image").click()
     wait_for(lambda: commanded_value(page, "data.on_corrupt") == "skip")
     expect(page.locator("#launch")).to_be_enabled()
+    samples = page.locator("#data-facts img")
+    wait_for(lambda: (0, 0, 0) in {corner(image) for image in samples.all()}, "one that is drawn on nothing")
     page.get_by_role("button", name="Lay transparent parts on white").click()
+    wait_for(lambda: (255, 255, 255) in {corner(image) for image in samples.all()}, "it shows what it does")
     wait_for(lambda: commanded_value(page, "data.transparent") == "white")
     size = page.locator("#upload-take-size")
     wanted = int("".join(filter(str.isdigit, size.inner_text())))

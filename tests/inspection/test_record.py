@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from kdengine.inspection.looking import chosen, epochs, history, look, offered
 from kdengine.inspection.panels import GRAPHED, MAPS, PANELS, panel
 from kdengine.inspection.record import Recorder, epochs_to_record, recorded
 from kdengine.jobs.beside import Beside
-from kdengine.models.stored import read_tensors
+from kdengine.models.stored import read_card, read_tensors, write_card
 from kdengine.workspace import Workspace
 
 
@@ -148,6 +149,15 @@ def test_pictures_are_chosen_by_class_or_uploaded(looked_at: Workspace, tmp_path
     text.write_text("no image")
     uploaded = chosen(looked_at, seen, 1, files=(photo,))
     assert uploaded.pixels.shape == (1, 16, 16, 3) and (uploaded.pixels == 255).all()
+    card = read_card(seen)
+    try:
+        for ground, expected in (("white", 255), ("black", 0)):
+            write_card(seen.card_file, replace(card, ground=ground))
+            drawing = tmp_path / f"on-{ground}.png"
+            Image.new("RGBA", (60, 40), (9, 9, 9, 0)).save(drawing)
+            assert (chosen(looked_at, seen, 1, files=(drawing,)).pixels == expected).all()
+    finally:
+        write_card(seen.card_file, card)
     shown = look(looked_at, seen, "gradcam", "best", uploaded)
     assert set(shown.arrays) == {"student", "teacher"} and shown.class_of(0) == ""
     with pytest.raises(BadInput, match=r"notes\.txt is not an image"):

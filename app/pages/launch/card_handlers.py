@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app import boxes, catalog
+from app.forms import gather
 from app.pages.launch import cards
 from app.pages.launch.form import Form
 from app.worker import Worker
@@ -27,10 +28,13 @@ class CardHandlers:
         self.workspace = form.workspace
         self.worker = worker
 
-    def show_data(self, choice: str, image_size: float | None) -> str:
-        """Sizes and sample images of the chosen data."""
+    def show_data(self, choice: str, image_size: float | None, *own: Any) -> str:
+        """Sizes and sample images of the chosen data; ``own``: of the controls that one's own images have, in order."""
         try:
             data = catalog.data_mapping(self.workspace, choice, image_size)
+            if data["name"] == "folder" and own:
+                controls = self.form.own["data", "folder"]
+                data |= gather(controls, {c.component: value for c, value in zip(controls, own, strict=True)})["data"]
             return cards.data_facts(self.worker.call("samples", data))
         except KdError as error:
             return boxes.error(error)

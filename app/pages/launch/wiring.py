@@ -58,8 +58,9 @@ def _whole(parts: Parts, handlers: Handlers) -> Events:
 def _cards(parts: Parts, cards: CardHandlers) -> Events:
     """What concerns one card."""
     form, size = parts.form, parts.form.component("data.image_size")
+    own = [control.component for control in form.own["data", "folder"]]
     return {
-        "data facts": {"fn": cards.show_data, "inputs": [form.data, size], "outputs": parts.data_facts},
+        "data facts": {"fn": cards.show_data, "inputs": [form.data, size, *own], "outputs": parts.data_facts},
         "data options": {"fn": cards.show_data_options, "inputs": form.data, "outputs": form.group("data")},
         "teachers": {"fn": cards.offer_teachers, "inputs": [form.data, size, form.teacher], "outputs": form.teacher},
         "method": {
@@ -84,7 +85,8 @@ def _wire_cards(parts: Parts, cards: CardHandlers, events: Events) -> None:
     always = {"trigger_mode": "always_last", **QUIET}
     form.data.input(cards.data_defaults, form.data, shared, **QUIET)
     form.data.change(**events["data options"], **QUIET)
-    gr.on([form.data.change, size.change], **events["data facts"], **always)
+    own = [control.component.change for control in form.own["data", "folder"]]
+    gr.on([form.data.change, size.change, *own], **events["data facts"], **always)
     gr.on([form.data.change, size.change], **events["teachers"], **always)
     form.method.change(**events["method"], **QUIET)
     parts.methods.select(chooser.chosen, None, form.method, **QUIET)
